@@ -8,7 +8,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check --quiet
+PIP := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip --disable-pip-version-check --quiet
 # Build tools come from the environment, where they are pinned: isolated builds would fetch whatever is newest.
 PIP_INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
@@ -87,7 +87,7 @@ $(VENV)/.created: constraints.txt
 	@echo "Setting up $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --upgrade pip
-	@$(PIP) install --constraint constraints.txt hatchling maturin
+	@$(PIP) install --constraint constraints.txt editables hatchling maturin
 	@touch $@
 
 .PHONY: cargo-present
@@ -103,7 +103,7 @@ $(EXTENSION): $(NATIVE_SOURCES) | cargo-present $(VENV)/.created
 # Editable: a change to Python takes effect at once, one to Rust rebuilds the extension only.
 $(VENV)/.runtime: $(VENV)/.created pyproject.toml clients/python/pyproject.toml | $(EXTENSION)
 	@echo "Installing the server and the client"
-	@$(PIP_INSTALL) --editable ./clients/python --editable .
+	@$(PIP_INSTALL) --config-settings=build-args="--locked --profile $(PROFILE)" --editable ./clients/python --editable .
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.created pyproject.toml

@@ -19,6 +19,8 @@ for path in ("pyproject.toml", "clients/python/pyproject.toml"):
     requirements |= {*project["build-system"]["requires"], *project["project"]["dependencies"]}
     for group in project.get("dependency-groups", {}).values():
         requirements |= set(group)
+# hatchling needs editables for editable installs, and asks for it only in isolated builds.
+requirements.add("editables")
 # Our own distribution is no one's to resolve.
 print("\n".join(sorted(r for r in requirements if not r.startswith("taximeter"))))
 PYTHON
