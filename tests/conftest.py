@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that start the real server. Nothing here imitates a part of it."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.server_process import ServerProcess
+
+FreshServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One running server for all tests that neither stop it nor mind what others put into it."""
+    running = ServerProcess(tmp_path_factory.mktemp("server") / "data").start()
+    yield running
+    assert running.is_running, running.log
+    assert running.stop() == 0, running.log
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[FreshServer]:
+    """A factory of servers for one test, each on a new directory unless data_dir names one.
+
+    Takes what ServerProcess takes. Those that still run at the end must stop in order.
+    """
+    numbers = itertools.count()
+    started: list[ServerProcess] = []
+
+    def start(data_dir: Path | None = None, **options: object) -> ServerProcess:
+        directory = tmp_path / f"data-{next(numbers)}" if data_dir is None else data_dir
+        process = ServerProcess(directory, **options)  # type: ignore[arg-type]
+        started.append(process)
+        return process.start()
+
+    yield start
+    running = [process for process in started if process.is_running]
+    statuses = [process.stop() for process in running]
+    assert statuses == [0] * len(running), "\n".join(process.log for process in running)
