@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the values of this package and the messages of taximeter.v1, for metering and reports."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from taximeter._status import error_of_status
+from taximeter.money import PICOS_PER_UNIT, Money
+from taximeter.results import (
+    BatchItem,
+    CostLine,
+    Durability,
+    Estimate,
+    LimitKind,
+    LimitStatus,
+    Measures,
+    PricingState,
+    QuotaDecision,
+    RecordConflict,
+    Recorded,
+    ReportRow,
+)
+from taximeter.usage import Usage, UsageRecord
+from taximeter.v1 import metering_service_pb2, money_pb2, operations_service_pb2, quota_pb2, usage_pb2
+
+EnumT = TypeVar("EnumT", bound=StrEnum)
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """Converts an instant; raises ValueError for one without a time zone, which could mean any instant."""
+    if moment is None:
+        return None
+    if moment.utcoffset() is None:
+        message = f"{moment.isoformat()} has no time zone"
+        raise ValueError(message)
+    result = Timestamp()
+    result.FromDatetime(moment)
+    return result
+
+
+def instant(message: Timestamp) -> datetime:
+    """Converts a timestamp, dropping what is below a microsecond."""
+    return message.ToDatetime(tzinfo=UTC)
+
+
+def span(message: Duration) -> timedelta:
+    """Converts a duration."""
+    return message.ToTimedelta()
+
+
+def enum_member(enum: type[EnumT], items: Iterable[tuple[str, int]], prefix: str, number: int) -> EnumT:
+    """Returns the member for a number of a proto enum, UNRECOGNIZED for one newer than this client."""
+    names = {value: name.removeprefix(prefix) for name, value in items}
+    try:
+        return enum(names.get(number, "UNRECOGNIZED"))
+    except ValueError:
+        return enum("UNRECOGNIZED")
+
+
+def money(message: money_pb2.Money) -> Money:
+    """Converts an amount."""
+    return Money(message.currency_code, message.units * PICOS_PER_UNIT + message.picos)
+
+
+def usage_message(usage: Usage) -> usage_pb2.Usage:
+    """Converts usage. Raises ValueError or TypeError for what is no int64."""
+    return usage_pb2.Usage(
+        uncached_input_tokens=usage.uncached_input_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        visible_output_tokens=usage.visible_output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        tool_calls=usage.tool_calls,
+        sandbox_ms=usage.sandbox_ms,
+        storage_byte_hours=usage.storage_byte_hours,
+        other=usage.other,
+        calls=usage.calls,
+    )
+
+
+def record_message(record: UsageRecord) -> usage_pb2.UsageRecord:
+    """Converts a record."""
+    quality = "UNSPECIFIED" if record.quality is None else record.quality.value
+    return usage_pb2.UsageRecord(
+        record_id=record.record_id,
+        tenant=record.tenant,
+        model=record.model,
+        provider=record.provider,
+        usage=usage_message(record.usage),
+        occur_time=timestamp(record.occur_time),
+        tier=record.tier,
+        region=record.region,
+        speed=record.speed,
+        attributes=record.attributes,
+        quality=usage_pb2.UsageQuality.Value(f"USAGE_QUALITY_{quality}"),
+    )
+
+
+def pricing_state(number: int) -> PricingState:
+    """Converts a pricing state; unspecified means that there was nothing to price."""
+    if number == usage_pb2.PRICING_STATE_UNSPECIFIED:
+        return PricingState.NONE
+    return enum_member(PricingState, usage_pb2.PricingState.items(), "PRICING_STATE_", number)
+
+
+def limit_status(message: quota_pb2.LimitStatus) -> LimitStatus:
+    """Converts the state of a limit."""
+    return LimitStatus(
+        tenant=message.tenant,
+        kind=enum_member(LimitKind, quota_pb2.LimitKind.items(), "LIMIT_KIND_", message.kind),
+        maximum=message.maximum,
+        used=message.used,
+        held=message.held,
+        remaining=message.remaining,
+        reset_time=instant(message.reset_time) if message.HasField("reset_time") else None,
+        retry_after=span(message.retry_after),
+        exceeded=message.exceeded,
+    )
+
+
+def limit_statuses(messages: Iterable[quota_pb2.LimitStatus]) -> tuple[LimitStatus, ...]:
+    """Converts the states of limits."""
+    return tuple(limit_status(message) for message in messages)
+
+
+def cost_lines(messages: Iterable[usage_pb2.CostLine]) -> tuple[CostLine, ...]:
+    """Converts cost lines."""
+    return tuple(
+        CostLine(
+            usage_class=message.usage_class,
+            priced_as=message.priced_as,
+            quantity=message.quantity,
+            billed_quantity=message.billed_quantity,
+            unit_price=message.unit_price,
+            per=message.per,
+            cost_picos=message.cost_picos,
+            unpriced=message.unpriced,
+        )
+        for message in messages
+    )
+
+
+def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Recorded:
+    """Converts the answer to a record."""
+    return Recorded(
+        record_id=record_id,
+        duplicate=message.duplicate,
+        cost=money(message.cost),
+        lines=cost_lines(message.lines),
+        rate_card_id=message.rate_card_id,
+        rate_card_row=message.rate_card_row,
+        pricing_state=pricing_state(message.pricing_state),
+        limits=limit_statuses(message.limits),
+        durability=enum_member(
+            Durability, metering_service_pb2.Durability.items(), "DURABILITY_", message.durability
+        ),
+    )
+
+
+def batch_item(record_id: str, message: metering_service_pb2.RecordResult) -> BatchItem:
+    """Converts the outcome of one record of a batch."""
+    if message.HasField("response"):
+        return BatchItem(record_id, recorded(record_id, message.response), None)
+    return BatchItem(record_id, None, error_of_status(message.error))
+
+
+def quota_decision(message: metering_service_pb2.CheckQuotaResponse) -> QuotaDecision:
+    """Converts a decision. What this client does not know is not an ALLOW."""
+    return QuotaDecision(
+        allowed=message.decision == metering_service_pb2.DECISION_ALLOW,
+        limits=limit_statuses(message.limits),
+        retry_after=span(message.retry_after),
+        rate_card_id=message.rate_card_id,
+        estimated_cost=money(message.estimated_cost) if message.HasField("estimated_cost") else None,
+        pricing_state=pricing_state(message.pricing_state),
+    )
+
+
+def measures(message: metering_service_pb2.ReportMeasures) -> Measures:
+    """Converts sums."""
+    return Measures(message.calls, dict(message.quantities), money(message.cost), message.unpriced_lines)
+
+
+def report_row(message: metering_service_pb2.ReportRow) -> ReportRow:
+    """Converts one group of a report."""
+    group = {value.dimension: value.value if value.HasField("value") else None for value in message.group}
+    return ReportRow(group, measures(message.measures))
+
+
+def report_query(
+    tenant: str,
+    start_time: datetime,
+    end_time: datetime,
+    group_by: Iterable[str],
+    filters: Mapping[str, Iterable[str]],
+    time_zone: str,
+) -> metering_service_pb2.ReportQuery:
+    """Makes the query of a report."""
+    return metering_service_pb2.ReportQuery(
+        tenant=tenant,
+        start_time=timestamp(start_time),
+        end_time=timestamp(end_time),
+        group_by=group_by,
+        filters=[
+            metering_service_pb2.ReportFilter(dimension=dimension, values=values)
+            for dimension, values in filters.items()
+        ],
+        time_zone=time_zone,
+    )
+
+
+def estimate(message: metering_service_pb2.EstimateResponse) -> Estimate:
+    """Converts an estimate."""
+    return Estimate(
+        cost_per_call=money(message.cost_per_call),
+        cost=money(message.cost),
+        lines=cost_lines(message.lines),
+        rate_card_id=message.rate_card_id,
+        rate_card_row=message.rate_card_row,
+        pricing_state=pricing_state(message.pricing_state),
+    )
+
+
+def record_conflict(message: operations_service_pb2.RecordConflict) -> RecordConflict:
+    """Converts a journaled record that could not be applied."""
+    return RecordConflict(
+        tenant=message.tenant,
+        record_id=message.record_id,
+        receive_time=instant(message.receive_time) if message.HasField("receive_time") else None,
+        find_time=instant(message.find_time) if message.HasField("find_time") else None,
+        model=message.model,
+        lines=cost_lines(message.lines),
+    )

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the values of this package and the messages of taximeter.v1, for settings."""
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from taximeter._convert import enum_member, instant
+from taximeter.settings import (
+    Caller,
+    Key,
+    Limits,
+    RateCard,
+    RateCardCheck,
+    RateCardEntry,
+    RateCardProblem,
+    Role,
+    ServerStatus,
+    Tenant,
+)
+from taximeter.v1 import (
+    access_service_pb2,
+    operations_service_pb2,
+    quota_pb2,
+    rate_card_service_pb2,
+    tenant_service_pb2,
+)
+
+
+def _moment(present: bool, message: Timestamp) -> datetime | None:  # noqa: FBT001 - HasField says it best
+    return instant(message) if present else None
+
+
+def role(number: int) -> Role:
+    """Converts a role."""
+    return enum_member(Role, access_service_pb2.Role.items(), "ROLE_", number)
+
+
+def key(message: access_service_pb2.Key) -> Key:
+    """Converts a key."""
+    return Key(
+        key_id=message.key_id,
+        role=role(message.role),
+        tenants=tuple(message.tenants),
+        note=message.note,
+        create_time=_moment(message.HasField("create_time"), message.create_time),
+        expire_time=_moment(message.HasField("expire_time"), message.expire_time),
+        revoke_time=_moment(message.HasField("revoke_time"), message.revoke_time),
+    )
+
+
+def caller(message: access_service_pb2.WhoAmIResponse) -> Caller:
+    """Converts who the caller is."""
+    return Caller(message.key_id, role(message.role), tuple(message.tenants), message.server_version)
+
+
+def limits_message(limits: Limits) -> quota_pb2.Limits:
+    """Converts limits to a message; None stays absent."""
+    return quota_pb2.Limits(
+        requests_per_minute=limits.requests_per_minute,
+        tokens_per_day=limits.tokens_per_day,
+        cost_per_day_picos=limits.cost_per_day_picos,
+    )
+
+
+def tenant(message: tenant_service_pb2.Tenant) -> Tenant:
+    """Converts the settings of a tenant."""
+    limits = message.limits
+    return Tenant(
+        name=message.name,
+        display_name=message.display_name,
+        limits=Limits(
+            requests_per_minute=limits.requests_per_minute
+            if limits.HasField("requests_per_minute")
+            else None,
+            tokens_per_day=limits.tokens_per_day if limits.HasField("tokens_per_day") else None,
+            cost_per_day_picos=limits.cost_per_day_picos if limits.HasField("cost_per_day_picos") else None,
+        ),
+        update_time=_moment(message.HasField("update_time"), message.update_time),
+    )
+
+
+def rate_card_entry(message: rate_card_service_pb2.RateCardEntry) -> RateCardEntry:
+    """Converts one entry of the timeline."""
+    return RateCardEntry(
+        version=message.version,
+        rate_card_id=message.rate_card_id,
+        effective_time=_moment(message.HasField("effective_time"), message.effective_time),
+        publish_time=_moment(message.HasField("publish_time"), message.publish_time),
+        author=message.author,
+        note=message.note,
+        chain_hash=message.chain_hash,
+    )
+
+
+def rate_card(message: rate_card_service_pb2.GetRateCardResponse) -> RateCard:
+    """Converts a card."""
+    return RateCard(rate_card_entry(message.entry), message.yaml, message.canonical_json)
+
+
+def rate_card_check(message: rate_card_service_pb2.ValidateRateCardResponse) -> RateCardCheck:
+    """Converts what is wrong in a card."""
+    problems = (RateCardProblem(p.line, p.column, p.field, p.reason, p.message) for p in message.problems)
+    return RateCardCheck(message.rate_card_id, tuple(problems))
+
+
+def server_status(message: operations_service_pb2.GetServerStatusResponse) -> ServerStatus:
+    """Converts the state of a server instance."""
+    return ServerStatus(
+        server_version=message.server_version,
+        store_available=message.store_available,
+        store_version=message.store_version,
+        journal_pending_records=message.journal_pending_records,
+        journal_bytes=message.journal_bytes,
+        unarchived_entries=message.unarchived_entries,
+        rate_card_version=message.rate_card_version,
+        start_time=_moment(message.HasField("start_time"), message.start_time),
+    )

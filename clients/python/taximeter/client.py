@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client: one object per server, shared by all threads."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Self
+
+import grpc
+
+from taximeter import _convert
+from taximeter._administration import Administration
+from taximeter._retry import RETRYABLE, OutcomeUnknownError, Timing, call_until_known
+from taximeter._session import Session
+from taximeter.config import Connection, resolve_connection
+from taximeter.errors import InternalError
+from taximeter.record_id import RecordIds
+from taximeter.results import BatchItem, Estimate, QuotaDecision, Recorded, Report
+from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord
+from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
+
+RECORD_TIMEOUT_S = 10.0
+CHECK_TIMEOUT_S = 1.0
+REPORT_TIMEOUT_S = 60.0
+EXPORT_TIMEOUT_S = 600.0
+_REPORT_PAGE_SIZE = 10_000
+_NO_FILTERS: Mapping[str, Iterable[str]] = MappingProxyType({})
+
+
+class ExportFormat(StrEnum):
+    """Format of an exported report."""
+
+    CSV = "CSV"
+    """RFC 4180 with the stable columns; its grouping is fixed."""
+    JSON_LINES = "JSON_LINES"
+    """One JSON object per row; amounts are decimal strings."""
+
+
+class Meter(Administration):
+    """Records usage, asks before calls whether they may go on, reports, and administers.
+
+    Safe to share between threads. Usable as a context manager. Every method raises ServerError; the families
+    are in `taximeter.errors`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        profile: str | None = None,
+        connection: Connection | None = None,
+        record_ids: RecordIds | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """Opens a channel to `url`: http://host:port, https://host:port, or host:port.
+
+        Without arguments it takes environment, profile and this machine's server in that order, see
+        `taximeter.config`; `connection` replaces all of that. Connects at the first call. Raises
+        ConfigurationError.
+        """
+        self.connection = connection or resolve_connection(url, key, profile)
+        super().__init__(Session(self.connection, timing or Timing()))
+        self._record_ids = record_ids or RecordIds()
+        self._metering = metering_service_pb2_grpc.MeteringServiceStub(self._session.channel)
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the channel."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes the channel; calls under way are cancelled."""
+        self._session.close()
+
+    def record(  # noqa: PLR0913 - by name, one per field of the request
+        self,
+        tenant: str,
+        usage: Usage,
+        *,
+        model: str = "",
+        record_id: str | None = None,
+        provider: str = "",
+        occur_time: datetime | None = None,
+        tier: str = "",
+        region: str = "",
+        speed: str = "",
+        attributes: Mapping[str, str] = NO_ATTRIBUTES,
+        quality: UsageQuality | None = None,
+        timeout_s: float = RECORD_TIMEOUT_S,
+    ) -> Recorded:
+        """Records what one call used and returns once the record is durable.
+
+        The id is made before the first attempt and sent again with every retry, so that a record counts once
+        whatever happens on the way. Where the error's `not_recorded` is false the outcome is unknown: record
+        again with the same `record_id`, which is why a caller that wants to do so makes it itself.
+        """
+        record = UsageRecord(
+            record_id=record_id or self._record_ids.new(),
+            tenant=tenant,
+            usage=usage,
+            model=model,
+            provider=provider,
+            occur_time=occur_time,
+            tier=tier,
+            region=region,
+            speed=speed,
+            attributes=attributes,
+            quality=quality,
+        )
+        request = metering_service_pb2.RecordRequest(record=_convert.record_message(record))
+        response = self._session.until_known(self._metering.Record, request, timeout_s)
+        return _convert.recorded(record.record_id, response)
+
+    def record_batch(
+        self, records: Sequence[UsageRecord], *, timeout_s: float = RECORD_TIMEOUT_S
+    ) -> tuple[BatchItem, ...]:
+        """Records up to 500 records; returns one outcome for each, in their order.
+
+        A bad record fails alone: its error is in its item. Records whose outcome is unknown are sent again.
+        """
+        messages = [_convert.record_message(record) for record in records]
+        items: dict[int, BatchItem] = {}
+        unknown = list(range(len(records)))
+
+        def attempt(left_s: float, wait: bool) -> None:  # noqa: FBT001 - the shape that the loop calls
+            request = metering_service_pb2.RecordBatchRequest(records=[messages[i] for i in unknown])
+            response = self._session.attempt(self._metering.RecordBatch, request, left_s, wait_for_ready=wait)
+            if len(response.results) != len(unknown):
+                message = f"{len(unknown)} records were answered with {len(response.results)} results"
+                raise InternalError(grpc.StatusCode.INTERNAL, message)
+            for i, result in zip(unknown, response.results, strict=True):
+                items[i] = _convert.batch_item(records[i].record_id, result)
+            unknown[:] = [i for i in unknown if (e := items[i].error) is not None and e.code in RETRYABLE]
+            if unknown:
+                raise OutcomeUnknownError
+
+        try:
+            call_until_known(attempt, timeout_s, self._session.timing)
+        except OutcomeUnknownError:
+            pass
+        except grpc.RpcError as error:
+            # After a first answer every record has an outcome; a retry that failed leaves them as they are.
+            if not items:
+                raise self._session.error(error) from error
+        return tuple(items[i] for i in range(len(records)))
+
+    def check_quota(  # noqa: PLR0913 - by name, one per field of the request
+        self,
+        tenant: str,
+        *,
+        model: str = "",
+        estimate: Usage | None = None,
+        requests: int = 1,
+        dry_run: bool = False,
+        request_id: str = "",
+        provider: str = "",
+        tier: str = "",
+        region: str = "",
+        speed: str = "",
+        timeout_s: float = CHECK_TIMEOUT_S,
+    ) -> QuotaDecision:
+        """Decides whether a call may go on, by all limits of the tenant and its parents together.
+
+        A denial is an answer. UnavailableError and DeadlineError mean that nothing was decided: whether to go
+        on then is the caller's choice.
+        """
+        request = metering_service_pb2.CheckQuotaRequest(
+            tenant=tenant,
+            request_id=request_id,
+            model=model,
+            estimate=None if estimate is None else _convert.usage_message(estimate),
+            requests=requests,
+            dry_run=dry_run,
+            provider=provider,
+            tier=tier,
+            region=region,
+            speed=speed,
+        )
+        return _convert.quota_decision(self._session.unary(self._metering.CheckQuota, request, timeout_s))
+
+    def report(
+        self,
+        start_time: datetime,
+        end_time: datetime,
+        *,
+        tenant: str = "",
+        group_by: Iterable[str] = (),
+        filters: Mapping[str, Iterable[str]] = _NO_FILTERS,
+        time_zone: str = "UTC",
+        timeout_s: float = REPORT_TIMEOUT_S,
+    ) -> Report:
+        """Sums recorded usage from `start_time` to before `end_time`, at most 400 days; fetches all pages.
+
+        `timeout_s` is for each page. Dimensions of `group_by` and `filters` are those of ReportQuery in the
+        API: "tenant", "root_tenant", "model", "provider", "usage_class", "rate_card_id", "tier", "region",
+        "speed", "hour", "day", "month", or "attributes.KEY".
+        """
+        query = _convert.report_query(tenant, start_time, end_time, group_by, filters, time_zone)
+
+        def fetch(token: str) -> metering_service_pb2.ReportResponse:
+            request = metering_service_pb2.ReportRequest(
+                query=query, page_size=_REPORT_PAGE_SIZE, page_token=token
+            )
+            return self._session.unary(self._metering.Report, request, timeout_s)
+
+        pages = list(self._session.pages(fetch))
+        last = pages[-1]
+        return Report(
+            rows=tuple(_convert.report_row(row) for page in pages for row in page.rows),
+            total=_convert.measures(last.total),
+            as_of_time=_convert.instant(last.as_of_time) if last.HasField("as_of_time") else None,
+        )
+
+    def export_report(
+        self,
+        start_time: datetime,
+        end_time: datetime,
+        *,
+        file_format: ExportFormat = ExportFormat.CSV,
+        tenant: str = "",
+        group_by: Iterable[str] = (),
+        filters: Mapping[str, Iterable[str]] = _NO_FILTERS,
+        time_zone: str = "UTC",
+        timeout_s: float = EXPORT_TIMEOUT_S,
+    ) -> Iterator[bytes]:
+        """Yields a report as the pieces of a file. The arguments are those of `report`.
+
+        A ServerError may come after some pieces: the file is then not whole.
+        """
+        request = metering_service_pb2.ExportReportRequest(
+            query=_convert.report_query(tenant, start_time, end_time, group_by, filters, time_zone),
+            format=metering_service_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{file_format.value}"),
+        )
+        pieces = self._session.stream(self._metering.ExportReport, request, timeout_s)
+        return (piece.chunk for piece in pieces)
+
+    def estimate(  # noqa: PLR0913 - by name, one per field of the request
+        self,
+        usage: Usage,
+        *,
+        model: str = "",
+        call_count: int = 1,
+        rate_card_id: str = "",
+        occur_time: datetime | None = None,
+        provider: str = "",
+        tier: str = "",
+        region: str = "",
+        speed: str = "",
+        timeout_s: float = REPORT_TIMEOUT_S,
+    ) -> Estimate:
+        """Prices usage that has not happened, without recording anything.
+
+        Raises NotFoundError (MODEL_UNKNOWN) when the card has no row for the model.
+        """
+        request = metering_service_pb2.EstimateRequest(
+            model=model,
+            provider=provider,
+            usage=_convert.usage_message(usage),
+            call_count=call_count,
+            rate_card_id=rate_card_id,
+            occur_time=_convert.timestamp(occur_time),
+            tier=tier,
+            region=region,
+            speed=speed,
+        )
+        return _convert.estimate(self._session.unary(self._metering.Estimate, request, timeout_s))

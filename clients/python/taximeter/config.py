@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the server is and which key to send.
+
+The first place that names a value wins: arguments, environment, profile, the data directory of a server here.
+
+The environment is read here and nowhere else:
+
+    TAXIMETER_URL       address of the server
+    TAXIMETER_KEY       API key, "tx_..."
+    TAXIMETER_CA_FILE   certificates to trust, PEM
+    TAXIMETER_PROFILE   name of the profile, "default" if not set
+    TAXIMETER_DATA      data directory of a server on this machine, ~/.local/share/taximeter if not set
+    XDG_CONFIG_HOME     parent of taximeter/profiles.toml, ~/.config if not set
+
+A profile is a table of `~/.config/taximeter/profiles.toml`:
+
+    [default]
+    url = "https://taximeter.example.com"
+    key = "tx_..."
+    ca_file = "/etc/ssl/taximeter.pem"
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from taximeter._address import Address, parse_address
+from taximeter.errors import ConfigurationError
+
+DEFAULT_URL = "http://127.0.0.1:7460"
+_PROFILE_FIELDS = frozenset({"url", "key", "ca_file", "cert_file", "key_file"})
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Everything needed to reach a server."""
+
+    address: Address
+    """Host, port and whether to use TLS."""
+    key: str = field(repr=False)
+    """API key, "tx_..."; empty when none was found."""
+    ca_pem: bytes | None = field(default=None, repr=False)
+    """Certificates to trust instead of the built-in ones."""
+    certificate_pem: bytes | None = field(default=None, repr=False)
+    """Certificate to show to the server."""
+    private_key_pem: bytes | None = field(default=None, repr=False)
+    """Private key of that certificate."""
+
+
+def resolve_connection(
+    url: str | None = None,
+    key: str | None = None,
+    profile: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Connection:
+    """Finds out how to connect; the first place that names a value wins.
+
+    A key never goes where nobody sent it: that of a profile goes to the URL of the profile, and the admin key
+    that a server writes into its data directory is used only for a server on this machine. Raises
+    ConfigurationError for a bad URL or a file that cannot be read.
+    """
+    settings = _read_profile(profile or environment.get("TAXIMETER_PROFILE"), environment)
+    data_dir = _data_dir(environment)
+    address = parse_address(
+        url or environment.get("TAXIMETER_URL") or settings.get("url") or _local_url(data_dir) or DEFAULT_URL
+    )
+    if settings.get("url") and parse_address(settings["url"]) != address:
+        settings = {}
+    found_key = key or environment.get("TAXIMETER_KEY") or settings.get("key")
+    if not found_key and address.is_loopback:
+        found_key = _read_text(data_dir / "admin.key")
+    ca_file = environment.get("TAXIMETER_CA_FILE") or settings.get("ca_file")
+    return Connection(
+        address,
+        (found_key or "").strip(),
+        _read_pem(ca_file),
+        _read_pem(settings.get("cert_file")),
+        _read_pem(settings.get("key_file")),
+    )
+
+
+def _data_dir(environment: Mapping[str, str]) -> Path:
+    named = environment.get("TAXIMETER_DATA")
+    return Path(named) if named else _home(environment) / ".local" / "share" / "taximeter"
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    home = environment.get("HOME")
+    return Path(home) if home else Path.home()
+
+
+def _local_url(data_dir: Path) -> str | None:
+    """Returns the address that a server on this machine has left in its data directory."""
+    return (_read_text(data_dir / "address") or "").strip() or None
+
+
+def _read_profile(name: str | None, environment: Mapping[str, str]) -> dict[str, str]:
+    parent = environment.get("XDG_CONFIG_HOME")
+    path = (Path(parent) if parent else _home(environment) / ".config") / "taximeter" / "profiles.toml"
+    text = _read_text(path)
+    if text is None:
+        if name is not None:
+            message = f"profile {name!r} is asked for, but there is no {path}"
+            raise ConfigurationError(message)
+        return {}
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f"{path} is not valid TOML: {error}"
+        raise ConfigurationError(message) from error
+    table = tables.get(name or "default", None if name else {})
+    if not isinstance(table, dict):
+        message = f"{path} has no profile [{name or 'default'}]"
+        raise ConfigurationError(message)
+    for field_name, value in table.items():
+        if field_name not in _PROFILE_FIELDS or not isinstance(value, str):
+            message = f"{path}: {field_name} of profile [{name or 'default'}] is not a known text setting"
+            raise ConfigurationError(message)
+    return table
+
+
+def _read_text(path: Path) -> str | None:
+    """Returns the text of a file, None when it does not exist."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read {path}: {error}"
+        raise ConfigurationError(message) from error
+
+
+def _read_pem(name: str | None) -> bytes | None:
+    if not name:
+        return None
+    try:
+        return Path(name).expanduser().read_bytes()
+    except OSError as error:
+        message = f"cannot read {name}: {error}"
+        raise ConfigurationError(message) from error

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server answers to metering and reporting calls. All values are immutable; times are in UTC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from taximeter.errors import ServerError
+from taximeter.money import Money
+
+
+class PricingState(StrEnum):
+    """Whether usage could be priced."""
+
+    NONE = "NONE"
+    """There was nothing to price."""
+    PRICED = "PRICED"
+    """Every line has a price."""
+    PARTLY_PRICED = "PARTLY_PRICED"
+    """Some lines have a price."""
+    UNPRICED = "UNPRICED"
+    """No line has a price although there is usage: the cost is not zero but unknown."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know yet."""
+
+
+class Durability(StrEnum):
+    """What an OK answer to a record rests on."""
+
+    COMMITTED = "COMMITTED"
+    """Applied in the store and on disk in the journal."""
+    JOURNALED = "JOURNALED"
+    """On disk in the journal while the store is away; applied when it returns."""
+    VOLATILE = "VOLATILE"
+    """Applied in a store that the operator allowed to be volatile; may be lost."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know yet."""
+
+
+class LimitKind(StrEnum):
+    """What is limited and over which window."""
+
+    REQUESTS_PER_MINUTE = "REQUESTS_PER_MINUTE"
+    """Requests in any 60 seconds."""
+    TOKENS_PER_DAY = "TOKENS_PER_DAY"
+    """Input, output and reasoning tokens per UTC day. Cache traffic does not count."""
+    COST_PER_DAY = "COST_PER_DAY"
+    """Cost per UTC day, in pico-units of the currency."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A limit that this client does not know yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStatus:
+    """One limit at one level of a tenant's path, at the instant of the answer."""
+
+    tenant: str
+    """Level that the limit stands at: the tenant or one of its parents."""
+    kind: LimitKind
+    """Which limit."""
+    maximum: int
+    """Maximum per window: requests, tokens, or pico-units of the currency."""
+    used: int
+    """Consumed in the window, in the unit of maximum; may exceed it."""
+    held: int
+    """Held by calls in flight, in the unit of maximum."""
+    remaining: int
+    """maximum - used - held, never below 0."""
+    reset_time: datetime | None
+    """When the window has room again."""
+    retry_after: timedelta
+    """How long to wait until this limit alone would let the same call pass. Zero when not exceeded."""
+    exceeded: bool
+    """True when this limit denied the call or, after a record, when used is at or above maximum."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """The price of one usage class."""
+
+    usage_class: str
+    """Usage class, such as "input"."""
+    priced_as: str
+    """Class whose price was applied. Empty when unpriced."""
+    quantity: int
+    """Quantity used, in the unit of the class."""
+    billed_quantity: int
+    """Quantity charged."""
+    unit_price: str
+    """Price of `per` units, an exact decimal such as "0.3". Empty when unpriced."""
+    per: int
+    """Number of units that unit_price buys. 0 when unpriced."""
+    cost_picos: int
+    """Cost in pico-units of the currency. 0 when unpriced."""
+    unpriced: bool
+    """True when no price was found: the cost is not zero but unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The answer to one record."""
+
+    record_id: str
+    """Id under which it was recorded."""
+    duplicate: bool
+    """True when the same record had been applied before; everything else is then that of the first time."""
+    cost: Money
+    """Sum of the lines' costs."""
+    lines: tuple[CostLine, ...]
+    """One line per usage class with a quantity above 0."""
+    rate_card_id: str
+    """Card that priced the record. Empty when none was in force."""
+    rate_card_row: str
+    """Row of the card that the model resolved to. Empty when none."""
+    pricing_state: PricingState
+    """Whether all lines have a price."""
+    limits: tuple[LimitStatus, ...]
+    """Limits of the tenant and its parents after this record. Empty when journaled."""
+    durability: Durability
+    """How durable the record is."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """The outcome of one record of a batch; exactly one of `recorded` and `error` is set."""
+
+    record_id: str
+    """Id of the record."""
+    recorded: Recorded | None
+    """The answer, when it was recorded."""
+    error: ServerError | None
+    """Why it was not, when it failed alone. It is returned, not raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaDecision:
+    """Whether a call may go on."""
+
+    allowed: bool
+    """The decision."""
+    limits: tuple[LimitStatus, ...]
+    """Every limit of the tenant and its parents; those that denied have exceeded set."""
+    retry_after: timedelta
+    """When denied: how long to wait until no limit would deny the same call."""
+    rate_card_id: str
+    """Card that priced the estimate. Empty when there was nothing to price."""
+    estimated_cost: Money | None
+    """Price of the estimate. None when there was nothing to price."""
+    pricing_state: PricingState
+    """Whether the whole estimate could be priced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Exact sums."""
+
+    calls: int
+    """Calls recorded."""
+    quantities: Mapping[str, int]
+    """Quantity by usage class, in the unit of the class. Classes without usage are left out."""
+    cost: Money
+    """Sum of the lines' costs."""
+    unpriced_lines: int
+    """Lines that have no price; their cost is not in cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One group of a report."""
+
+    group: Mapping[str, str | None]
+    """Value by dimension, in the order of the query; None for usage without a value."""
+    measures: Measures
+    """The sums of the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Sums over a half-open interval; all pages are in it."""
+
+    rows: tuple[ReportRow, ...]
+    """Rows ordered by their group values."""
+    total: Measures
+    """Sum over all rows."""
+    as_of_time: datetime | None
+    """The report holds what had been recorded up to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The price of usage that has not happened."""
+
+    cost_per_call: Money
+    """Cost of one call."""
+    cost: Money
+    """Cost of all calls."""
+    lines: tuple[CostLine, ...]
+    """Lines of one call."""
+    rate_card_id: str
+    """Card that was used."""
+    rate_card_row: str
+    """Row that the model resolved to."""
+    pricing_state: PricingState
+    """Whether all lines have a price."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConflict:
+    """A journaled record that could not be applied, because its id belongs to another record."""
+
+    tenant: str
+    """Tenant of the record."""
+    record_id: str
+    """Id of the record."""
+    receive_time: datetime | None
+    """When it was accepted."""
+    find_time: datetime | None
+    """When the conflict was found."""
+    model: str
+    """Model of the record."""
+    lines: tuple[CostLine, ...]
+    """What the record would have been charged."""
