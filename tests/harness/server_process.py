@@ -113,9 +113,10 @@ class ServerProcess:
             raise ServerFailedError("the server is running already")
         log_offset = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
             )
+        self._process = process
         deadline = time.monotonic() + timeout_s
         while True:
             # What earlier runs have written does not count.
@@ -125,8 +126,8 @@ class ServerProcess:
             if found is not None:
                 self._address = found[1]
                 return self
-            if not self.is_running:
-                raise self._failed(f"exited with {self._process.returncode} while starting")
+            if process.poll() is not None:
+                raise self._failed(f"exited with {process.returncode} while starting")
             if time.monotonic() > deadline:
                 self.kill()
                 raise self._failed(f"does not serve after {timeout_s} s")
