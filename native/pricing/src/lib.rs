@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Exact pricing of usage by compiled rate cards. No I/O, no clock, no floating point.
+//!
+//! [`RateCard::compile`] turns the canonical JSON of a card into tables; [`RateCard::price`] prices a call by them.
+//! Amounts are integers of 1e-12 currency units ("picos"). A unit price after multipliers is rounded half to even to
+//! a whole pico once, when the card is compiled; each line is rounded once more, when it is priced; sums are exact.
+//!
+//! - `money`: arithmetic and rounding
+//! - `usage_class`: classes, what they fall back to, which sums they are part of
+//! - `card_format`: the canonical JSON
+//! - `card`, `price`, `overlay`, `variant`: compiling it
+//! - `model_lookup`, `model_name`: from a model's name to a row
+//! - `pricing`: pricing a call
+
+mod calendar;
+mod card;
+mod card_format;
+mod model_lookup;
+mod model_name;
+mod money;
+mod overlay;
+mod price;
+mod pricing;
+mod usage_class;
+mod variant;
+
+pub use card::{CompileError, RateCard};
+pub use money::{decimal_string, line_cost_picos};
+pub use pricing::{Call, Line, PriceError, Priced, quota_tokens, unpriced_lines};

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Amounts: integers of 1e-12 currency units ("picos"), and the only two places where one is rounded.
+
+/// Decimals of the smallest amount.
+pub(crate) const PICO_DECIMALS: usize = 12;
+
+const PICOS_PER_UNIT: u64 = 1_000_000_000_000;
+
+/// Cost of `quantity` units at `amount_picos` per `per` units, rounded half to even.
+///
+/// The product of two `i64` fits an `i128`, so one division and one rounding are all that happens to a line.
+/// `None` when an argument is negative, `per` is zero, or the cost exceeds `i64`.
+#[must_use]
+pub fn line_cost_picos(quantity: i64, amount_picos: i64, per: i64) -> Option<i64> {
+    let quantity = u128::try_from(quantity).ok()?;
+    let amount = u128::try_from(amount_picos).ok()?;
+    let divisor = u128::try_from(per).ok()?;
+    let product = quantity.checked_mul(amount)?;
+    let quotient = product.checked_div(divisor)?;
+    let remainder = product.checked_rem(divisor)?;
+    let above_half = remainder.checked_mul(2)?.cmp(&divisor);
+    let cost = if above_half.is_gt() || (above_half.is_eq() && quotient & 1 == 1) {
+        quotient.checked_add(1)?
+    } else {
+        quotient
+    };
+    i64::try_from(cost).ok()
+}
+
+/// The amount as a decimal of currency units without superfluous zeros, such as `0.3`.
+#[must_use]
+pub fn decimal_string(amount_picos: i64) -> String {
+    let magnitude = amount_picos.unsigned_abs();
+    let units = magnitude.div_euclid(PICOS_PER_UNIT);
+    let picos = magnitude.rem_euclid(PICOS_PER_UNIT);
+    let sign = if amount_picos < 0 { "-" } else { "" };
+    if picos == 0 {
+        return format!("{sign}{units}");
+    }
+    let fraction = format!("{picos:0PICO_DECIMALS$}");
+    format!("{sign}{units}.{}", fraction.trim_end_matches('0'))
+}
+
+/// A non-negative decimal of plain digits, exact: `digits` without leading zeros, `scale` of them decimals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    digits: Vec<u8>,
+    scale: usize,
+}
+
+/// Longest decimal accepted: 20 digits and a point, with room for a leading zero.
+const DECIMAL_LENGTH_MAX: usize = 24;
+
+impl Decimal {
+    /// Reads `3`, `0.5`: no sign, no exponent, at most 12 decimals.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.len() > DECIMAL_LENGTH_MAX {
+            return None;
+        }
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits_only = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits_only(whole) || !digits_only(fraction) || fraction.len() > PICO_DECIMALS {
+            return None;
+        }
+        let digits = whole
+            .bytes()
+            .chain(fraction.bytes())
+            .filter_map(|byte| byte.checked_sub(b'0'));
+        Some(Self {
+            digits: digits.collect(),
+            scale: fraction.len(),
+        })
+    }
+
+    /// The amount in picos; `None` beyond `i64`.
+    pub(crate) fn amount_picos(&self) -> Option<i64> {
+        round_to_picos(&self.digits, self.scale)
+    }
+
+    /// Whether the value is above one.
+    pub(crate) fn exceeds_one(&self) -> bool {
+        self.amount_picos()
+            .is_none_or(|picos| picos.unsigned_abs() > PICOS_PER_UNIT)
+    }
+}
+
+/// Product of an amount and multipliers, rounded half to even once, to whole picos; `None` beyond `i64`.
+///
+/// Exact until that one rounding, so neither the order of overlays nor their number adds error.
+pub(crate) fn multiplied_amount_picos<'a>(
+    amount_picos: i64,
+    multipliers: impl IntoIterator<Item = &'a Decimal>,
+) -> Option<i64> {
+    let mut digits: Vec<u8> = u64::try_from(amount_picos)
+        .ok()?
+        .to_string()
+        .bytes()
+        .filter_map(|byte| byte.checked_sub(b'0'))
+        .collect();
+    let mut scale = PICO_DECIMALS;
+    for multiplier in multipliers {
+        digits = multiply_digits(&digits, &multiplier.digits)?;
+        scale = scale.checked_add(multiplier.scale)?;
+    }
+    round_to_picos(&digits, scale)
+}
+
+/// Schoolbook product of two decimal digit strings, most significant digit first. Only compiling a card needs it.
+fn multiply_digits(left: &[u8], right: &[u8]) -> Option<Vec<u8>> {
+    let mut columns = vec![0_u32; left.len().checked_add(right.len())?];
+    for (left_place, left_digit) in left.iter().rev().enumerate() {
+        let mut carry = 0_u32;
+        let tail = columns.get_mut(left_place..)?;
+        for (column, right_digit) in tail
+            .iter_mut()
+            .zip(right.iter().rev().chain(std::iter::repeat(&0)))
+        {
+            let sum = u32::from(*left_digit)
+                .checked_mul(u32::from(*right_digit))?
+                .checked_add(*column)?
+                .checked_add(carry)?;
+            *column = sum.rem_euclid(10);
+            carry = sum.div_euclid(10);
+        }
+    }
+    let significant = columns
+        .iter()
+        .rposition(|digit| *digit != 0)
+        .map_or(1, |place| place.saturating_add(1));
+    columns.truncate(significant);
+    columns
+        .into_iter()
+        .rev()
+        .map(|digit| u8::try_from(digit).ok())
+        .collect()
+}
+
+/// The digits with `scale` decimals as whole picos, half to even.
+fn round_to_picos(digits: &[u8], scale: usize) -> Option<i64> {
+    let dropped = scale.saturating_sub(PICO_DECIMALS);
+    let appended = PICO_DECIMALS.saturating_sub(scale);
+    let kept_length = digits.len().saturating_sub(dropped);
+    let kept = digits.get(..kept_length)?;
+    let picos = kept
+        .iter()
+        .chain(std::iter::repeat_n(&0, appended))
+        .try_fold(0_i64, |sum, digit| {
+            sum.checked_mul(10)?.checked_add(i64::from(*digit))
+        })?;
+    if rounds_up(digits.get(kept_length..)?, dropped, picos) {
+        picos.checked_add(1)
+    } else {
+        Some(picos)
+    }
+}
+
+/// Whether the dropped digits, `count` places of which leading zeros may be missing, are above half or make a tie odd.
+fn rounds_up(dropped: &[u8], count: usize, picos: i64) -> bool {
+    let Some((first, rest)) = dropped.split_first() else {
+        return false;
+    };
+    if dropped.len() < count || *first < 5 {
+        return false;
+    }
+    *first > 5 || rest.iter().any(|digit| *digit != 0) || picos & 1 == 1
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `RateCard`: pricing from Python, by the same code as the front's.
+
+use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyMapping};
+use sha2::{Digest, Sha256};
+use taximeter_pricing::{Call, Line, PriceError, Priced, decimal_string};
+
+pyo3::create_exception!(
+    taximeter_server._native,
+    CardError,
+    PyValueError,
+    "A canonical rate card that does not compile."
+);
+
+/// A compiled rate card. Source of the canonical form: `taximeter_server.rate_card`.
+#[pyclass(frozen, module = "taximeter_server._native")]
+pub(crate) struct RateCard {
+    card: taximeter_pricing::RateCard,
+    rate_card_id: String,
+}
+
+#[pymethods]
+impl RateCard {
+    #[new]
+    fn new(py: Python<'_>, canonical_json: &[u8]) -> PyResult<Self> {
+        let text = str::from_utf8(canonical_json)
+            .map_err(|error| CardError::new_err(format!("not UTF-8: {error}")))?;
+        let card = py.detach(|| taximeter_pricing::RateCard::compile(text));
+        let card = card.map_err(|error| CardError::new_err(error.to_string()))?;
+        Ok(Self {
+            card,
+            rate_card_id: rate_card_id(canonical_json),
+        })
+    }
+
+    #[getter]
+    fn rate_card_id(&self) -> &str {
+        &self.rate_card_id
+    }
+
+    // The contract's keywords: one parameter per fact of a call.
+    #[expect(clippy::too_many_arguments)]
+    #[pyo3(signature = (
+        *, model, usage, provider = "", occur_time_nanos, tier = "", region = "", speed = "", calls = 1
+    ))]
+    fn price<'py>(
+        &self,
+        py: Python<'py>,
+        model: &str,
+        usage: &Bound<'py, PyMapping>,
+        provider: &str,
+        occur_time_nanos: i64,
+        tier: &str,
+        region: &str,
+        speed: &str,
+        calls: i64,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let items = usage.items()?;
+        let quantities = items
+            .iter()
+            .map(|item| item.extract::<(String, i64)>())
+            .collect::<PyResult<Vec<_>>>()?;
+        if let Some((usage_class, _)) = quantities.iter().find(|(_, quantity)| *quantity < 0) {
+            return Err(PyValueError::new_err(format!(
+                "usage.{usage_class}: must not be negative"
+            )));
+        }
+        let usage: Vec<(&str, i64)> = quantities
+            .iter()
+            .map(|(usage_class, quantity)| (usage_class.as_str(), *quantity))
+            .collect();
+        let call = Call {
+            model,
+            provider,
+            tier,
+            region,
+            speed,
+            occur_time_nanos,
+            calls,
+            usage: &usage,
+        };
+        let priced = self.card.price(&call).map_err(|error| match error {
+            PriceError::OutOfRange { .. } => PyOverflowError::new_err(error.to_string()),
+        })?;
+        priced_to_python(py, &priced)
+    }
+}
+
+/// Lower-case hex SHA-256 of a canonical card.
+pub(crate) fn rate_card_id(canonical_json: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(canonical_json))
+}
+
+fn priced_to_python<'py>(py: Python<'py>, priced: &Priced) -> PyResult<Bound<'py, PyDict>> {
+    let lines = priced
+        .lines
+        .iter()
+        .map(|line| line_to_python(py, line))
+        .collect::<PyResult<Vec<_>>>()?;
+    let answer = PyDict::new(py);
+    answer.set_item("row", priced.row.as_deref())?;
+    answer.set_item("overlays_applied", PyList::new(py, &priced.overlays_applied)?)?;
+    answer.set_item("prompt_tokens", priced.prompt_tokens)?;
+    answer.set_item("quota_tokens", priced.quota_tokens)?;
+    answer.set_item("lines", lines)?;
+    answer.set_item("cost_picos", priced.cost_picos)?;
+    answer.set_item("unknown_model", priced.unknown_model)?;
+    Ok(answer)
+}
+
+fn line_to_python<'py>(py: Python<'py>, line: &Line) -> PyResult<Bound<'py, PyDict>> {
+    let answer = PyDict::new(py);
+    answer.set_item("usage_class", &*line.usage_class)?;
+    answer.set_item("priced_as", line.priced_as.as_deref())?;
+    answer.set_item("quantity", line.quantity)?;
+    answer.set_item("billed_quantity", line.billed_quantity)?;
+    answer.set_item(
+        "unit_price",
+        (!line.unpriced).then(|| decimal_string(line.amount_picos)),
+    )?;
+    answer.set_item("amount_picos", line.amount_picos)?;
+    answer.set_item("per", line.per)?;
+    answer.set_item("cost_picos", line.cost_picos)?;
+    answer.set_item("unpriced", line.unpriced)?;
+    Ok(answer)
+}
