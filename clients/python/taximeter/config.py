@@ -63,9 +63,7 @@ def resolve_connection(
     """
     settings = _read_profile(profile or environment.get("TAXIMETER_PROFILE"), environment)
     data_dir = _data_dir(environment)
-    address = parse_address(
-        url or environment.get("TAXIMETER_URL") or settings.get("url") or _local_url(data_dir) or DEFAULT_URL
-    )
+    address = parse_address(url or environment.get("TAXIMETER_URL") or settings.get("url") or DEFAULT_URL)
     if settings.get("url") and parse_address(settings["url"]) != address:
         settings = {}
     found_key = key or environment.get("TAXIMETER_KEY") or settings.get("key")
@@ -89,11 +87,6 @@ def _data_dir(environment: Mapping[str, str]) -> Path:
 def _home(environment: Mapping[str, str]) -> Path:
     home = environment.get("HOME")
     return Path(home) if home else Path.home()
-
-
-def _local_url(data_dir: Path) -> str | None:
-    """Returns the address that a server on this machine has left in its data directory."""
-    return (_read_text(data_dir / "address") or "").strip() or None
 
 
 def _read_profile(name: str | None, environment: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-NO_ENTRIES: Mapping[str, int] = MappingProxyType({})
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -44,7 +43,7 @@ class Usage:
     """Wall-clock time in a sandbox, in milliseconds."""
     storage_byte_hours: int = 0
     """Storage level times time, in byte-hours."""
-    other: Mapping[str, int] = NO_ENTRIES
+    other: Mapping[str, int] = field(default_factory=dict)
     """Quantity of any further class by its id, such as "input_audio"."""
     calls: int = 0
     """Calls that these counts sum up; 0 and 1 both mean one call."""
@@ -72,7 +71,7 @@ class UsageRecord:
     """Region as served."""
     speed: str = ""
     """Speed as served, such as "fast"."""
-    attributes: Mapping[str, str] = field(default=NO_ATTRIBUTES)
+    attributes: Mapping[str, str] = field(default_factory=dict)
     """What users group by, such as workflow_uuid."""
     quality: UsageQuality | None = None
     """How the numbers were obtained. None means reported."""

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`taximeter billing`: what finance asks for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.measures import measure_columns, measure_values
+from taximeter.cli.output import (
+    CSV,
+    JSON,
+    TABLE,
+    Column,
+    output_option,
+    progress_console,
+    time_text,
+    write,
+)
+from taximeter.cli.parameters import period_options
+from taximeter.client import ExportFormat
+from taximeter.money import Money
+from taximeter.period import Period
+from taximeter.results import Measures, Report, ReportRow
+
+_TITLES = {"root_tenant": "tenant", "rate_card_id": "rate card", "usage_class": "class"}
+_BYTES_PER_KIB = 1024
+
+
+@click.group(cls=TaximeterGroup)
+def billing() -> None:
+    """Summaries, reports, rollups and estimates."""
+
+
+@billing.command()
+@period_options()
+@click.option("--tenant", default="", help="Only this tenant and everything below it.")
+@click.option(
+    "--group-by",
+    multiple=True,
+    default=("root_tenant",),
+    help="Dimension, repeatable: tenant, root_tenant, model, provider, usage_class, rate_card_id, tier, region, "
+    "speed, hour, day, month, attributes.KEY. Default: root_tenant.",
+)
+@output_option(TABLE, JSON, CSV)
+@pass_app
+def summary(app: App, period: Period, tenant: str, group_by: tuple[str, ...], output: str) -> None:
+    """Sums a period across all tenants.
+
+    Tenants below acme, such as acme/research, count as acme unless --group-by tenant is given.
+    """
+    report = _fetch(app, period, tenant, group_by)
+    _write_report(report, period, group_by, output, {"tenant": tenant or None})
+
+
+@billing.command("report")
+@click.argument("tenant")
+@period_options()
+@click.option("--csv", "as_csv", is_flag=True, help="Short for --output csv.")
+@output_option(TABLE, JSON, CSV)
+@pass_app
+def report_command(app: App, tenant: str, period: Period, *, as_csv: bool, output: str) -> None:
+    """Details TENANT and everything below it: one line for each day, tenant and model.
+
+    The columns of the CSV are stable: date, tenant, model, tokens_in, tokens_out, tokens_cached,
+    reasoning_tokens, tool_calls, sandbox_seconds, cost_usd come first and in this order, then cache_read,
+    cache_write, cost_exact, rate_card_id.
+    """
+    if as_csv or output == CSV:
+        _export_csv(app, tenant, period)
+        return
+    group_by = ("day", "tenant", "model")
+    _write_report(_fetch(app, period, tenant, group_by), period, group_by, output, {"tenant": tenant})
+
+
+@billing.command()
+@click.option("--tenant", required=True, help="Tenant; everything below it is included.")
+@period_options(default=None)
+@output_option(TABLE, JSON, CSV)
+@pass_app
+def rollup(app: App, tenant: str, period: Period, output: str) -> None:
+    """Sums each day of a range, for invoicing.
+
+    Both --from and --to are included: --from 2026-06-01 --to 2026-06-30 is the whole of June. Days without
+    usage are there with zeros.
+    """
+    report = _fetch(app, period, tenant, ("day", "model"))
+    by_day: dict[str, list[ReportRow]] = {}
+    for row in report.rows:
+        by_day.setdefault(row.group["day"] or "", []).append(row)
+    currency = report.total.cost.currency_code
+    days = []
+    for day in period.days:
+        rows = by_day.get(day.isoformat(), [])
+        models = [{"model": row.group["model"], **measure_values(row.measures)} for row in rows]
+        sums = _sum([row.measures for row in rows], currency)
+        days.append({"date": day.isoformat(), **measure_values(sums), "models": models})
+    total = measure_values(report.total)
+    document = {**_head(report, period, {"tenant": tenant}), "days": days, "total": total}
+    columns = [Column("date", "date"), *measure_columns(currency)]
+    write(output, document, columns, days, title=_title(period), total={"date": "total", **total})
+
+
+def _fetch(app: App, period: Period, tenant: str, group_by: Sequence[str]) -> Report:
+    with progress_console().status("Summing usage"):
+        return app.meter.report(
+            period.start_time,
+            period.end_time,
+            tenant=tenant,
+            group_by=group_by,
+            time_zone=period.time_zone.key,
+        )
+
+
+def _export_csv(app: App, tenant: str, period: Period) -> None:
+    """Copies the file that the server makes to stdout, unchanged."""
+    pieces = app.meter.export_report(
+        period.start_time,
+        period.end_time,
+        file_format=ExportFormat.CSV,
+        tenant=tenant,
+        time_zone=period.time_zone.key,
+    )
+    written_bytes = 0
+    with progress_console().status("Exporting") as status:
+        for piece in pieces:
+            click.echo(piece, nl=False)
+            written_bytes += len(piece)
+            status.update(f"Exporting: {written_bytes // _BYTES_PER_KIB:,} KiB")
+
+
+def _sum(measures: Sequence[Measures], currency: str) -> Measures:
+    """Adds sums of one report; exact, because they are integers."""
+    quantities: dict[str, int] = {}
+    for part in measures:
+        for usage_class, quantity in part.quantities.items():
+            quantities[usage_class] = quantities.get(usage_class, 0) + quantity
+    return Measures(
+        calls=sum(part.calls for part in measures),
+        quantities=quantities,
+        cost=Money(currency, sum(part.cost.picos for part in measures)),
+        unpriced_lines=sum(part.unpriced_lines for part in measures),
+    )
+
+
+def _head(report: Report, period: Period, fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **fields,
+        "from": period.first.isoformat(),
+        "to": period.last.isoformat(),
+        "time_zone": period.time_zone.key,
+        "start_time": time_text(period.start_time),
+        "end_time": time_text(period.end_time),
+        "as_of_time": time_text(report.as_of_time),
+        "currency": report.total.cost.currency_code,
+    }
+
+
+def _title(period: Period) -> str:
+    days = period.first.isoformat()
+    if period.last != period.first:
+        days += f" to {period.last.isoformat()}"
+    return f"{days} ({period.time_zone.key})"
+
+
+def _write_report(
+    report: Report, period: Period, group_by: Sequence[str], output: str, fields: dict[str, Any]
+) -> None:
+    rows = [{**row.group, **measure_values(row.measures)} for row in report.rows]
+    total = measure_values(report.total)
+    columns = [Column(name, _TITLES.get(name, name)) for name in group_by]
+    columns += measure_columns(report.total.cost.currency_code)
+    document = {**_head(report, period, fields), "rows": rows, "total": total}
+    named_total = {**dict.fromkeys(group_by, ""), **total}
+    if group_by:
+        named_total[group_by[0]] = "total"
+    write(
+        output,
+        document,
+        columns,
+        rows,
+        title=_title(period),
+        total=named_total,
+        empty=f"No usage in {_title(period)}.",
+    )

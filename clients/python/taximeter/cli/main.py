@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `taximeter`."""
+
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from taximeter._channel import client_version
+from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.billing import billing
+from taximeter.cli.estimate import estimate
+from taximeter.cli.key import key
+from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write_json
+from taximeter.cli.rate_card import rate_card
+from taximeter.cli.server import server
+from taximeter.cli.tenant import quota, tenant
+
+_EPILOG = """\b
+Environment:
+  TAXIMETER_URL      address of the server, http://127.0.0.1:7460 if not set
+  TAXIMETER_KEY      API key
+  TAXIMETER_PROFILE  profile of ~/.config/taximeter/profiles.toml
+  TAXIMETER_DATA     data directory of the server on this machine, for its admin key
+  TAXIMETER_CA_FILE  certificates to trust
+
+Completion: eval "$(taximeter completion bash)"
+"""
+
+
+@click.group(cls=TaximeterGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(client_version(), prog_name="taximeter")
+@click.option("--url", help="Address of the server: http://host:port, https://host:port or host:port.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="File with the API key.")
+@click.option("--profile", help="Profile of ~/.config/taximeter/profiles.toml.")
+@click.pass_context
+def cli(ctx: click.Context, url: str | None, key_file: Path | None, profile: str | None) -> None:
+    """Meter, price and limit what AI workloads use."""
+    app = ctx.ensure_object(App)
+    app.url, app.key_file, app.profile = url, key_file, profile
+    ctx.call_on_close(app.close)
+
+
+@cli.command()
+@output_option(TABLE, JSON)
+@pass_app
+def whoami(app: App, output: str) -> None:
+    """Shows which key this is and what it may do."""
+    caller = app.meter.whoami()
+    fields = {
+        "key_id": caller.key_id,
+        "role": caller.role.value.lower(),
+        "tenants": list(caller.tenants),
+        "server_url": str(app.meter.connection.address),
+        "server_version": caller.server_version,
+    }
+    if output == JSON:
+        write_json(fields)
+    else:
+        write_fields({**fields, "tenants": fields["tenants"] or "all"})
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Prints the completion script of a shell."""
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
+        message = f"no completion for {shell}"
+        raise click.ClickException(message)
+    click.echo(completion_class(cli, {}, "taximeter", "_TAXIMETER_COMPLETE").source())
+
+
+for command in (billing, rate_card, tenant, quota, key, server):
+    cli.add_command(command)
+billing.add_command(estimate)
+
+
+def main() -> None:
+    """Runs the command line."""
+    cli(prog_name="taximeter")

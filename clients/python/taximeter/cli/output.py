@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output: tables for people, JSON and CSV for programs."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+Row = Mapping[str, Any]
+
+TABLE, JSON, CSV = "table", "json", "csv"
+# A pipe has no width; a table that is cut or wrapped there is of no use.
+_PIPE_WIDTH = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table or CSV file."""
+
+    key: str
+    """Key of its value in a row, and its name in CSV."""
+    title: str
+    """Its heading in a table."""
+    numeric: bool = False
+    """Whether it is set to the right."""
+
+
+def output_option(*formats: str) -> Callable[[CommandT], CommandT]:
+    """Adds --output, with --format and -o as other names; the first format is the default."""
+    return click.option(
+        "--output",
+        "--format",
+        "-o",
+        "output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="Format of the output.",
+    )
+
+
+def write(
+    output: str,
+    document: Any,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    *,
+    title: str = "",
+    total: Row | None = None,
+    empty: str = "Nothing found.",
+) -> None:
+    """Writes the document as JSON, or the rows as a table or CSV. The total is a last line of the table only."""
+    if output == JSON:
+        write_json(document)
+    elif output == CSV:
+        click.echo(csv_text(columns, rows), nl=False)
+    else:
+        write_table(columns, rows, title=title, total=total, empty=empty)
+
+
+def write_json(document: Any) -> None:
+    """Writes a JSON document. Amounts and times have to be strings already."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def csv_text(columns: Sequence[Column], rows: Iterable[Row]) -> str:
+    """Returns RFC 4180 text with a header line."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([column.key for column in columns])
+    for row in rows:
+        writer.writerow([csv_cell(row.get(column.key)) for column in columns])
+    return buffer.getvalue()
+
+
+def csv_cell(value: Any) -> str:
+    """Returns the text of a cell; text that a spreadsheet would run as a formula gets a quote in front."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return str(value)
+
+
+def write_table(
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    *,
+    title: str = "",
+    total: Row | None = None,
+    empty: str = "Nothing found.",
+) -> None:
+    """Writes a table, or one sentence when there are no rows."""
+    console = _console()
+    if not rows:
+        console.print(Text(empty))
+        return
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE,
+        show_footer=total is not None,
+    )
+    for column in columns:
+        table.add_column(
+            column.title,
+            footer=Text(cell_text(total.get(column.key, ""))) if total is not None else "",
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell_text(row.get(column.key))) for column in columns))
+    console.print(table)
+
+
+def write_fields(fields: Mapping[str, Any]) -> None:
+    """Writes names and values below each other."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        table.add_row(name.replace("_", " "), Text(cell_text(value)))
+    _console().print(table)
+
+
+def cell_text(value: Any) -> str:
+    """Returns the text of a value for people: integers in groups of three digits, lists with commas."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value) or "-"
+    return str(value)
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """Returns an instant as RFC 3339 in UTC, to the millisecond."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def progress_console() -> Console:
+    """Returns the console for progress: stderr, silent where that is no terminal."""
+    console = Console(stderr=True)
+    console.quiet = not console.is_terminal
+    return console
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH)
+    return console

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`taximeter rate-card`: what usage costs from when on."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import click
+
+from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.output import (
+    CSV,
+    JSON,
+    TABLE,
+    Column,
+    output_option,
+    time_text,
+    write,
+    write_fields,
+    write_json,
+)
+from taximeter.cli.parameters import InstantType
+from taximeter.errors import InvalidArgumentError
+from taximeter.settings import RateCardEntry
+
+_YAML = "yaml"
+_SHORT_ID = 12
+_ENTRY_COLUMNS = (
+    Column("version", "version", numeric=True),
+    Column("rate_card_id", "rate card"),
+    Column("effective_time", "effective"),
+    Column("publish_time", "published"),
+    Column("author", "author"),
+    Column("note", "note"),
+)
+_PROBLEM_COLUMNS = (
+    Column("line", "line", numeric=True),
+    Column("column", "column", numeric=True),
+    Column("field", "field"),
+    Column("reason", "reason"),
+    Column("message", "message"),
+)
+
+
+@click.group("rate-card", cls=TaximeterGroup)
+def rate_card() -> None:
+    """Validate, publish and show rate cards."""
+
+
+@rate_card.command()
+@click.argument("file", type=click.File(encoding="utf-8"))
+@output_option(TABLE, JSON)
+@click.pass_context
+def validate(ctx: click.Context, file: Any, output: str) -> None:
+    """Checks a card without publishing it; - reads stdin. Exit code 1 when it has problems."""
+    check = ctx.ensure_object(App).meter.validate_rate_card(_read(file))
+    problems = [
+        {"line": p.line, "column": p.column, "field": p.field, "reason": p.reason, "message": p.message}
+        for p in check.problems
+    ]
+    document = {"rate_card_id": check.rate_card_id or None, "problems": problems}
+    write(
+        output, document, _PROBLEM_COLUMNS, problems, empty=f"Good. The card would be {check.rate_card_id}."
+    )
+    if problems:
+        ctx.exit(1)
+
+
+@rate_card.command()
+@click.argument("file", type=click.File(encoding="utf-8"))
+@click.option(
+    "--effective-time", type=InstantType(), help="When it takes force. Default: as early as possible."
+)
+@click.option("--expected-version", type=int, help="Refuse unless this is the newest version.")
+@click.option("--note", default="", help="Why the card changes.")
+@output_option(TABLE, JSON)
+@pass_app
+def publish(
+    app: App,
+    file: Any,
+    effective_time: datetime | None,
+    expected_version: int | None,
+    note: str,
+    output: str,
+) -> None:
+    """Publishes a card; - reads stdin. Usage keeps the prices that were in force when it happened."""
+    yaml = _read(file)
+    try:
+        published = app.meter.publish_rate_card(
+            yaml, effective_time=effective_time, expected_version=expected_version, note=note
+        )
+    except InvalidArgumentError as error:
+        if error.reason == "CARD_INVALID":
+            click.echo("The card has problems; taximeter rate-card validate shows where.", err=True)
+        raise
+    entry = _entry(published.entry)
+    if output == JSON:
+        write_json({"created": published.created, **entry})
+        return
+    if not published.created:
+        click.echo("Nothing changed: the newest card has the same content.")
+    write_fields(entry)
+
+
+@rate_card.command("list")
+@output_option(TABLE, JSON, CSV)
+@pass_app
+def list_command(app: App, output: str) -> None:
+    """Lists the timeline of cards, newest first."""
+    entries = [_entry(entry) for entry in app.meter.list_rate_cards()]
+    rows = entries
+    if output == TABLE:
+        rows = [{**entry, "rate_card_id": entry["rate_card_id"][:_SHORT_ID]} for entry in entries]
+    write(output, {"entries": entries}, _ENTRY_COLUMNS, rows, empty="No card was published yet.")
+
+
+@rate_card.command()
+@click.argument("rate_card_id", default="", metavar="[ID]")
+@click.option("--at", "at_time", type=InstantType(), help="Show the card in force then. Default: now.")
+@output_option(_YAML, JSON)
+@pass_app
+def show(app: App, rate_card_id: str, at_time: datetime | None, output: str) -> None:
+    """Shows a card as it was published.
+
+    ID is a card id or its first 8 or more digits; without it, the card in force at --at is shown.
+    """
+    if rate_card_id and at_time is not None:
+        raise click.UsageError("Give an ID or --at, not both.")
+    card = app.meter.get_rate_card(rate_card_id, at_time=at_time)
+    if output == JSON:
+        write_json({**_entry(card.entry), "card": json.loads(card.canonical_json), "yaml": card.yaml})
+    else:
+        click.echo(card.yaml, nl=not card.yaml.endswith("\n"))
+
+
+def _read(file: Any) -> str:
+    try:
+        text: str = file.read()
+    except UnicodeDecodeError as error:
+        message = f"{file.name} is not UTF-8: {error}"
+        raise click.ClickException(message) from error
+    return text
+
+
+def _entry(entry: RateCardEntry) -> dict[str, Any]:
+    return {
+        "version": entry.version,
+        "rate_card_id": entry.rate_card_id,
+        "effective_time": time_text(entry.effective_time),
+        "publish_time": time_text(entry.publish_time),
+        "author": entry.author,
+        "note": entry.note,
+        "chain_hash": entry.chain_hash,
+    }
