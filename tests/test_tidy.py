@@ -124,14 +124,19 @@ def test_every_rule_has_a_file_that_breaks_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule_name", "path", "text"), [(rule, *file) for rule, files in BAD.items() for file in files]
+    ("rule_name", "path", "text"),
+    [
+        pytest.param(rule_name, path, text, id=f"{rule_name}-{number}")
+        for rule_name, files in BAD.items()
+        for number, (path, text) in enumerate(files, 1)
+    ],
 )
 def test_rule_bites(rule_name: str, path: str, text: str) -> None:
     """Each rule finds something in each file that was written to break it."""
     assert list(RULES[rule_name](PurePosixPath(path), text))
 
 
-@pytest.mark.parametrize(("path", "text"), GOOD)
+@pytest.mark.parametrize(("path", "text"), GOOD, ids=range(1, len(GOOD) + 1))
 def test_rules_let_good_files_pass(path: str, text: str) -> None:
     """No rule complains about what only looks like a breach."""
     found = {name: list(rule(PurePosixPath(path), text)) for name, rule in RULES.items()}
