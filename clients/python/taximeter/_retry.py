@@ -67,7 +67,7 @@ def call_until_known(attempt_once: Callable[[float, bool], T], timeout_s: float,
             # seconds.
             return attempt_once(min(left_s, ATTEMPT_TIMEOUT_S), attempt > 1)
         except (grpc.RpcError, OutcomeUnknownError) as error:
-            code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+            code = error.code() if isinstance(error, grpc.RpcError) else grpc.StatusCode.UNKNOWN
             wait_s = timing.uniform(0, backoff_max_s(attempt))
             if code not in RETRYABLE or attempt == ATTEMPTS_MAX or timing.monotonic() + wait_s >= deadline:
                 raise

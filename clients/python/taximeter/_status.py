@@ -13,13 +13,11 @@ _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in g
 
 def error_of_call(error: grpc.RpcError) -> ServerError:
     """Returns the exception for a call that failed. Raises nothing, whatever the details are."""
-    if not isinstance(error, grpc.Call):
-        return InternalError(grpc.StatusCode.UNKNOWN, str(error))
     status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS_KEY and isinstance(value, bytes):
+    for entry in error.trailing_metadata() or ():
+        if entry.key == _DETAILS_KEY:
             try:
-                status = status_pb2.Status.FromString(value)
+                status = status_pb2.Status.FromString(entry.value)
             except DecodeError:
                 # A proxy's garbage must not hide the status that came with it.
                 break

@@ -7,11 +7,17 @@ from taximeter.cli.output import Column
 from taximeter.money import decimal_string
 from taximeter.results import Measures
 
-# A class that is in none of these columns is in "quantities" of the JSON.
+# The same as in the CSV that the server makes. A class that is in none of these columns is in "quantities" of the JSON.
 _CLASSES = {
-    "tokens_in": ("input",),
-    "tokens_out": ("output",),
-    "tokens_cached": ("cache_read", "cache_write", "cache_write_1h"),
+    "tokens_in": ("input", "input_audio", "input_image", "input_video"),
+    "tokens_out": ("output", "output_audio", "output_image"),
+    "tokens_cached": (
+        "cache_read",
+        "cache_read_audio",
+        "cache_read_image",
+        "cache_write",
+        "cache_write_1h",
+    ),
     "reasoning_tokens": ("reasoning",),
     "tool_calls": ("tool_calls",),
 }
@@ -46,5 +52,5 @@ def measure_values(measures: Measures) -> dict[str, Any]:
 
 
 def seconds_text(duration_ms: int) -> str:
-    """Writes milliseconds as seconds, exactly."""
-    return decimal_string(duration_ms * 10**9)
+    """Writes milliseconds as seconds, exactly, such as "128.4"."""
+    return decimal_string(duration_ms * 10**9, 1)

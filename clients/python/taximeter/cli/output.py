@@ -74,9 +74,9 @@ def write_json(document: Any) -> None:
 
 
 def csv_text(columns: Sequence[Column], rows: Iterable[Row]) -> str:
-    """Returns RFC 4180 text with a header line."""
+    """Returns text quoted as RFC 4180 says, with a header line; lines end in LF, as in the server's file."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer)
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([column.key for column in columns])
     for row in rows:
         writer.writerow([csv_cell(row.get(column.key)) for column in columns])
@@ -87,7 +87,7 @@ def csv_cell(value: Any) -> str:
     """Returns the text of a cell; text that a spreadsheet would run as a formula gets a quote in front."""
     if value is None:
         return ""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\0")):
         return "'" + value
     return str(value)
 
