@@ -26,4 +26,4 @@ mod variant;
 
 pub use card::{CompileError, RateCard};
 pub use money::{decimal_string, line_cost_picos};
-pub use pricing::{Call, Line, PriceError, Priced, quota_tokens, unpriced_lines};
+pub use pricing::{Call, Line, PriceError, Priced, is_token_class, quota_tokens, unpriced_lines};

@@ -292,3 +292,10 @@ pub fn unpriced_lines(usage: &[(&str, i64)]) -> Vec<Line> {
     used.map(|(name, quantity)| unpriced_line(name, class(name), *quantity))
         .collect()
 }
+
+/// True for a built-in class that counts tokens.
+#[must_use]
+pub fn is_token_class(class: &str) -> bool {
+    let table = ClassTable::built_in();
+    table.find(class).and_then(|position| table.get(position)).is_some_and(|class| class.role.is_token)
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `CheckQuota`, `GetQuotaStatus`, `Estimate` and setting limits.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Cmd;
+use taximeter_pricing::{Call, PriceError, Priced};
+
+use crate::catalogue::{Card, Catalogue};
+use crate::clock;
+use crate::engine::{Engine, store_failure};
+use crate::error::{Code, Failure, Violation, not_served};
+use crate::keys;
+use crate::proto::taximeter::v1::{
+    CheckQuotaRequest, CheckQuotaResponse, CostLine, Decision, ErrorReason, EstimateRequest, EstimateResponse,
+    GetQuotaStatusResponse, LimitStatus, PricingState,
+};
+use crate::quota::{self, Reader, duration_of_ms, money_pair, read_statuses};
+use crate::record::{money, pricing_state};
+use crate::store::{Store, StoreError, bytes};
+use crate::validate::{self, Problems};
+
+/// A decision waits this long for the store; the caller has its answer within 250 ms.
+const CHECK_LIMIT: Duration = Duration::from_millis(150);
+const ADMIN_LIMIT: Duration = Duration::from_secs(2);
+const REQUESTS_MAX: i64 = 1_000_000;
+const CALL_COUNT_MAX: i64 = 1_000_000_000;
+
+/// The maxima of one level; None is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Maxima {
+    pub(crate) requests_per_minute: Option<i64>,
+    pub(crate) tokens_per_day: Option<i64>,
+    pub(crate) cost_per_day_picos: Option<i64>,
+}
+
+/// What an estimate costs.
+#[derive(Default)]
+struct Estimated {
+    tokens: i64,
+    cost_picos: i64,
+    card: Option<Arc<Card>>,
+    state: PricingState,
+}
+
+impl Engine {
+    /// Decides; a denial is an answer, not being able to decide is a failure.
+    pub(crate) async fn check_quota(&self, request: &CheckQuotaRequest) -> Result<CheckQuotaResponse, Failure> {
+        let requests = validated(request)?;
+        let estimated = self.price_estimate(request)?;
+        let partition = keys::partition_of(&request.tenant);
+        let (hi, lo) = money_pair(estimated.cost_picos);
+        let mut arguments = [0_u8; 33];
+        let numbers = [unsigned(requests), unsigned(estimated.tokens), hi, lo];
+        let parts = std::iter::once(u8::from(request.dry_run)).chain(numbers.into_iter().flat_map(u64::to_le_bytes));
+        arguments.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
+        let mut command = self.level_command(&self.functions.check, partition, &request.tenant);
+        command.arg(arguments.as_slice());
+        let store = self.open_store().map_err(undecided)?;
+        let reply = self.quota_call(&store, &command, CHECK_LIMIT).await.map_err(undecided)?;
+        let mut reader = Reader(&reply);
+        let (allowed, limits) = read_decision(&mut reader, &request.tenant).map_err(undecided)?;
+        let wait_ms = limits.iter().filter(|limit| limit.exceeded).map(wait_ms).max();
+        Ok(CheckQuotaResponse {
+            decision: if allowed { Decision::Allow } else { Decision::Deny }.into(),
+            hold_id: String::new(),
+            retry_after: wait_ms.map(duration_of_ms),
+            limits,
+            rate_card_id: estimated.card.as_ref().map(|card| card.id.clone()).unwrap_or_default(),
+            estimated_cost: request.estimate.is_some().then(|| {
+                let currency = estimated.card.as_ref().map_or("USD", |card| card.prices.currency());
+                money(i128::from(estimated.cost_picos), Cow::Borrowed(currency))
+            }),
+            pricing_state: estimated.state.into(),
+        })
+    }
+
+    fn price_estimate(&self, request: &CheckQuotaRequest) -> Result<Estimated, Failure> {
+        let Some(usage) = &request.estimate else { return Ok(Estimated::default()) };
+        let catalogue = self.fresh_catalogue()?;
+        let mut problems = Problems::default();
+        let classes = validate::usage_classes(usage, "estimate", &mut problems);
+        problems.into_result()?;
+        let now_nanos = clock::now_nanos();
+        let Some(entry) = catalogue.at(now_nanos.div_euclid(clock::NANOS_PER_MS)) else {
+            let tokens = taximeter_pricing::quota_tokens(&classes);
+            return Ok(Estimated { tokens, state: PricingState::Unpriced, ..Estimated::default() });
+        };
+        let call = Call {
+            model: &request.model,
+            provider: &request.provider,
+            tier: &request.tier,
+            region: &request.region,
+            speed: &request.speed,
+            occur_time_nanos: now_nanos,
+            calls: usage.calls.max(1),
+            usage: &classes,
+        };
+        let priced = entry.card.prices.price(&call).map_err(|error| cost_out_of_range(&error, "estimate"))?;
+        Ok(Estimated {
+            tokens: priced.quota_tokens,
+            cost_picos: priced.cost_picos,
+            card: Some(Arc::clone(&entry.card)),
+            state: pricing_state(priced.lines.iter().map(|line| line.unpriced)),
+        })
+    }
+
+    /// Every limit of the tenant and its parents, consuming nothing.
+    pub(crate) async fn quota_status(&self, tenant: &str) -> Result<GetQuotaStatusResponse, Failure> {
+        let mut problems = Problems::default();
+        validate::tenant(tenant, "tenant".to_owned(), &mut problems);
+        problems.into_result()?;
+        let partition = keys::partition_of(tenant);
+        let command = self.level_command(&self.functions.quota_status, partition, tenant);
+        let store = self.open_store().map_err(store_failure)?;
+        let reply = self.quota_call(&store, &command, ADMIN_LIMIT).await.map_err(store_failure)?;
+        let mut reader = Reader(&reply);
+        reader.byte().map_err(store_failure)?;
+        let now_ms = reader.clock_ms().map_err(store_failure)?;
+        let limits = read_statuses(&mut reader, tenant, now_ms, false).map_err(store_failure)?;
+        Ok(GetQuotaStatusResponse { limits })
+    }
+
+    /// Sets the maxima of one level; in force with the next call on any instance.
+    pub(crate) async fn put_limits(&self, tenant: &str, maxima: Maxima) -> Result<(), StoreError> {
+        let partition = keys::partition_of(tenant);
+        let mut flags = 0_u8;
+        for (flag, maximum) in [
+            (quota::HAS_REQUESTS, maxima.requests_per_minute),
+            (quota::HAS_TOKENS, maxima.tokens_per_day),
+            (quota::HAS_COST, maxima.cost_per_day_picos),
+        ] {
+            if maximum.is_some() {
+                flags |= flag;
+            }
+        }
+        let (hi, lo) = money_pair(maxima.cost_per_day_picos.unwrap_or_default());
+        let mut packed = vec![flags];
+        for number in [
+            unsigned(maxima.requests_per_minute.unwrap_or_default()),
+            unsigned(maxima.tokens_per_day.unwrap_or_default()),
+            hi,
+            lo,
+        ] {
+            packed.extend_from_slice(&number.to_le_bytes());
+        }
+        let mut command = redis::cmd("FCALL");
+        command.arg(&self.functions.put_limits).arg(1).arg(format!("{{tx:{partition}}}:t:{tenant}"));
+        command.arg(partition).arg(packed);
+        let store = self.open_store()?;
+        self.quota_call(&store, &command, ADMIN_LIMIT).await.map(drop)
+    }
+
+    fn level_command(&self, function: &str, partition: u16, tenant: &str) -> Cmd {
+        let mut command = redis::cmd("FCALL");
+        command.arg(function).arg(keys::level_names(tenant).count());
+        for key in keys::levels(partition, tenant) {
+            command.arg(key);
+        }
+        command.arg(partition);
+        command
+    }
+
+    async fn quota_call(&self, store: &Arc<Store>, command: &Cmd, limit: Duration) -> Result<Vec<u8>, StoreError> {
+        let reply = store.call(command, limit).await;
+        // A slow answer is no reason to reconnect; Record gives up on a store that stays silent.
+        if matches!(reply, Err(StoreError::Unavailable | StoreError::NotOpen)) {
+            self.store_lost(store);
+        }
+        bytes(reply?)
+    }
+
+    /// Prices usage that has not happened.
+    pub(crate) fn estimate(&self, request: &EstimateRequest) -> Result<EstimateResponse, Failure> {
+        let catalogue = self.fresh_catalogue()?;
+        let usage = request.usage.as_ref().ok_or_else(|| field_failure("usage", ErrorReason::FieldRequired, "required"))?;
+        let mut problems = Problems::default();
+        let classes = validate::usage_classes(usage, "usage", &mut problems);
+        problems.into_result()?;
+        if !(0..=CALL_COUNT_MAX).contains(&request.call_count) {
+            return Err(field_failure("call_count", ErrorReason::FieldInvalid, "0 to 1,000,000,000"));
+        }
+        let occur_time_nanos = match &request.occur_time {
+            None => clock::now_nanos(),
+            Some(time) => validate::timestamp_nanos(time).and_then(|nanos| i64::try_from(nanos).ok()).ok_or_else(
+                || field_failure("occur_time", ErrorReason::FieldInvalid, "not a valid timestamp"),
+            )?,
+        };
+        let card = estimate_card(&catalogue, &request.rate_card_id, occur_time_nanos)?;
+        let call = Call {
+            model: &request.model,
+            provider: &request.provider,
+            tier: &request.tier,
+            region: &request.region,
+            speed: &request.speed,
+            occur_time_nanos,
+            calls: usage.calls.max(1),
+            usage: &classes,
+        };
+        let priced = card.prices.price(&call).map_err(|error| cost_out_of_range(&error, "usage"))?;
+        if priced.unknown_model {
+            let message = "the rate card has no row for this model";
+            return Err(Failure::new(Code::NotFound, ErrorReason::ModelUnknown, message));
+        }
+        Ok(estimate_response(&card, &priced, request.call_count.max(1)))
+    }
+}
+
+fn estimate_card(catalogue: &Catalogue, id: &str, occur_time_nanos: i64) -> Result<Arc<Card>, Failure> {
+    let card = if id.is_empty() {
+        catalogue.at(occur_time_nanos.div_euclid(clock::NANOS_PER_MS)).map(|entry| Arc::clone(&entry.card))
+    } else {
+        catalogue.card(id).cloned()
+    };
+    card.ok_or_else(|| Failure::new(Code::NotFound, ErrorReason::CardUnknown, "no such rate card"))
+}
+
+fn estimate_response(card: &Card, priced: &Priced, call_count: i64) -> EstimateResponse {
+    let cost_picos = i128::from(priced.cost_picos);
+    let total_picos = cost_picos.saturating_mul(i128::from(call_count));
+    let currency = || Cow::Borrowed(card.prices.currency());
+    EstimateResponse {
+        cost_per_call: Some(money(cost_picos, currency())),
+        cost: Some(money(total_picos, currency())),
+        lines: priced.lines.iter().map(estimate_line).collect(),
+        rate_card_id: card.id.clone(),
+        rate_card_row: priced.row.as_deref().unwrap_or_default().to_owned(),
+        pricing_state: pricing_state(priced.lines.iter().map(|line| line.unpriced)).into(),
+    }
+}
+
+fn estimate_line(line: &taximeter_pricing::Line) -> CostLine {
+    crate::record::cost_line(&crate::record::ledger_line(line.clone()))
+}
+
+fn field_failure(field: &'static str, reason: ErrorReason, description: &'static str) -> Failure {
+    let violation = Violation { field: field.to_owned(), reason, description: description.into() };
+    Failure::invalid(Code::InvalidArgument, vec![violation])
+}
+
+fn cost_out_of_range(_error: &PriceError, field: &'static str) -> Failure {
+    let message = format!("{field}: costs more than 2^63 - 1 pico-units");
+    Failure::new(Code::OutOfRange, ErrorReason::CostOutOfRange, message)
+}
+
+/// Checks a request; returns the number of requests it counts.
+fn validated(request: &CheckQuotaRequest) -> Result<i64, Failure> {
+    let mut problems = Problems::default();
+    validate::tenant(&request.tenant, "tenant".to_owned(), &mut problems);
+    if !request.request_id.is_empty() {
+        validate::record_id(&request.request_id, "request_id".to_owned(), &mut problems);
+    }
+    let texts = [
+        ("model", &request.model, 128, "1 to 128 printable characters"),
+        ("provider", &request.provider, 64, "at most 64 printable characters"),
+        ("tier", &request.tier, 64, "at most 64 printable characters"),
+        ("region", &request.region, 64, "at most 64 printable characters"),
+        ("speed", &request.speed, 64, "at most 64 printable characters"),
+    ];
+    for (field, value, size_max, description) in texts {
+        validate::printable(value, size_max, field.to_owned(), description, &mut problems);
+    }
+    problems.into_result()?;
+    if !(0..=REQUESTS_MAX).contains(&request.requests) {
+        return Err(field_failure("requests", ErrorReason::FieldInvalid, "0 to 1,000,000"));
+    }
+    if request.hold_ttl.is_some() {
+        return Err(not_served("hold_ttl"));
+    }
+    Ok(request.requests.max(1))
+}
+
+fn read_decision(reader: &mut Reader<'_>, tenant: &str) -> Result<(bool, Vec<LimitStatus>), StoreError> {
+    let allowed = reader.byte()? == 1;
+    let now_ms = reader.clock_ms()?;
+    Ok((allowed, read_statuses(reader, tenant, now_ms, true)?))
+}
+
+fn wait_ms(limit: &LimitStatus) -> i64 {
+    limit.retry_after.as_ref().map_or(0, |wait| {
+        wait.seconds.saturating_mul(1_000).saturating_add(i64::from(wait.nanos).div_euclid(clock::NANOS_PER_MS))
+    })
+}
+
+/// Not being able to decide is never a denial.
+fn undecided(error: StoreError) -> Failure {
+    match error {
+        StoreError::Corrupt | StoreError::Full => store_failure(error),
+        StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => {
+            let message = "the store did not answer, so nothing was decided";
+            Failure::new(Code::Unavailable, ErrorReason::QuotaUndecided, message)
+        }
+    }
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The engine: what Record and CheckQuota do, whoever calls.
+//!
+//! Invariants: OK to Record means applied in the store and fsynced in the journal, or, as JOURNALED, fsynced in the
+//! journal. Nothing is applied to a store before everything it lost has been given back (`reopen.rs`).
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::future::join_all;
+use prost::Message;
+use tokio::sync::Notify;
+
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::clock;
+use crate::error::{Code, Failure};
+use crate::journal::Journal;
+use crate::journal_format::Note;
+use crate::keys::PARTITION_COUNT;
+use crate::proto::taximeter::ledger::v1::LedgerEntry;
+use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse, UsageRecord};
+use crate::record::{Priced, price_again, price_record, read_mark, response};
+use crate::script_call::{Application, Outcome, apply};
+use crate::store::{Functions, Store, StoreError};
+use crate::store_id::StreamId;
+
+/// A Record waits this long for the store, then relies on the journal.
+const RECORD_LIMIT: Duration = Duration::from_millis(1_000);
+/// An instance that has not heard of the catalogue for this long does not price.
+const CATALOGUE_AGE_MAX: Duration = Duration::from_secs(5);
+/// Records waiting for the store to return; beyond it Record is UNAVAILABLE.
+const PENDING_COUNT_MAX: usize = 1_000_000;
+
+/// State shared by all calls.
+pub(crate) struct Engine {
+    pub(crate) client: redis::Client,
+    pub(crate) functions: Functions,
+    pub(crate) journal: Journal,
+    /// Present while the store is open: connected, and given back what it lost.
+    pub(crate) store: ArcSwapOption<Store>,
+    pub(crate) store_version: Mutex<String>,
+    /// Per partition the last stream id that the ledger files hold.
+    pub(crate) archived: Mutex<Vec<StreamId>>,
+    /// Per partition the store epochs whose losses this journal has given back.
+    pub(crate) replayed: Mutex<Option<HashMap<u16, HashSet<u64>>>>,
+    /// Accepted as JOURNALED and not yet applied, oldest first.
+    pub(crate) pending: Mutex<VecDeque<LedgerEntry>>,
+    /// Wakes the keeper.
+    pub(crate) wake: Notify,
+    pub(crate) closed: AtomicBool,
+    catalogue: ArcSwap<Catalogue>,
+    started: Instant,
+    /// Milliseconds after `started` at which the catalogue was last known to be the store's.
+    confirmed_ms: AtomicU64,
+    exclusive_store: bool,
+    volatile_store: bool,
+}
+
+/// A lock that a panic elsewhere does not poison: every critical section leaves its value whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// An engine whose store is not open yet.
+    pub(crate) fn new(
+        client: redis::Client,
+        journal: Journal,
+        exclusive_store: bool,
+        volatile_store: bool,
+    ) -> Self {
+        Self {
+            client,
+            functions: Functions::new(),
+            journal,
+            store: ArcSwapOption::empty(),
+            store_version: Mutex::new("unknown".to_owned()),
+            archived: Mutex::new(vec![StreamId::ZERO; usize::from(PARTITION_COUNT)]),
+            replayed: Mutex::new(None),
+            pending: Mutex::new(VecDeque::new()),
+            wake: Notify::new(),
+            closed: AtomicBool::new(false),
+            catalogue: ArcSwap::from_pointee(Catalogue::default()),
+            started: Instant::now(),
+            confirmed_ms: AtomicU64::new(0),
+            exclusive_store,
+            volatile_store,
+        }
+    }
+
+    /// Swaps a new catalogue in.
+    pub(crate) fn set_catalogue(&self, json: &[u8]) -> Result<(), CatalogueError> {
+        let catalogue = Catalogue::parse(json, &self.catalogue.load())?;
+        self.catalogue.store(catalogue.into());
+        self.confirm_catalogue();
+        Ok(())
+    }
+
+    /// The catalogue is still the store's.
+    pub(crate) fn confirm_catalogue(&self) {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.confirmed_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// The catalogue, whatever its age.
+    pub(crate) fn catalogue(&self) -> arc_swap::Guard<Arc<Catalogue>> {
+        self.catalogue.load()
+    }
+
+    /// The catalogue to price with. An instance that lost touch refuses rather than price differently; nobody else
+    /// can change an exclusive store's.
+    pub(crate) fn fresh_catalogue(&self) -> Result<arc_swap::Guard<Arc<Catalogue>>, Failure> {
+        let confirmed = Duration::from_millis(self.confirmed_ms.load(Ordering::Relaxed));
+        if !self.exclusive_store && self.started.elapsed().saturating_sub(confirmed) > CATALOGUE_AGE_MAX {
+            let message = "this instance has lost touch with the rate-card timeline";
+            return Err(Failure::new(Code::Unavailable, ErrorReason::CatalogueStale, message));
+        }
+        Ok(self.catalogue.load())
+    }
+
+    /// Notes that a call found the store gone; the keeper opens it again.
+    pub(crate) fn store_lost(&self, store: &Arc<Store>) {
+        // Only the one that failed: the keeper may have opened the next already.
+        self.store.compare_and_swap(store, None);
+        self.wake.notify_one();
+    }
+
+    /// Records each record; answers are in the order given. `paths` are their places in the request.
+    pub(crate) async fn record(
+        &self,
+        records: &[UsageRecord],
+        paths: &[String],
+    ) -> Vec<Result<RecordResponse, Failure>> {
+        let catalogue = match self.fresh_catalogue() {
+            Ok(catalogue) => catalogue,
+            Err(failure) => return records.iter().map(|_| Err(failure.clone())).collect(),
+        };
+        let now_nanos = clock::now_nanos();
+        let now_ms = now_nanos.div_euclid(clock::NANOS_PER_MS);
+        let mut answers: Vec<Option<Result<RecordResponse, Failure>>> = Vec::with_capacity(records.len());
+        let mut groups: BTreeMap<u16, Vec<(usize, Priced)>> = BTreeMap::new();
+        for (at, (record, path)) in records.iter().zip(paths).enumerate() {
+            match price_record(record, path, &catalogue, now_ms, now_nanos) {
+                Ok(priced) => {
+                    groups.entry(priced.partition).or_default().push((at, priced));
+                    answers.push(None);
+                }
+                Err(failure) => answers.push(Some(Err(failure))),
+            }
+        }
+        let recorded = join_all(groups.into_iter().map(|(partition, group)| {
+            let catalogue = &catalogue;
+            async move {
+                let (places, entries): (Vec<usize>, Vec<LedgerEntry>) =
+                    group.into_iter().map(|(at, priced)| (at, priced.entry)).unzip();
+                let group_paths: Vec<&str> =
+                    places.iter().map(|at| paths.get(*at).map_or("", String::as_str)).collect();
+                let outcomes = self.record_group(partition, entries, &group_paths, catalogue).await;
+                places.into_iter().zip(outcomes).collect::<Vec<_>>()
+            }
+        }))
+        .await;
+        for (at, answer) in recorded.into_iter().flatten() {
+            if let Some(slot) = answers.get_mut(at) {
+                *slot = Some(answer);
+            }
+        }
+        let missing = || Err(crate::error::internal("unanswered"));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
+    }
+
+    /// Applies entries of one partition and makes them durable.
+    async fn record_group(
+        &self,
+        partition: u16,
+        entries: Vec<LedgerEntry>,
+        paths: &[&str],
+        catalogue: &Catalogue,
+    ) -> Vec<Result<RecordResponse, Failure>> {
+        let Some(store) = self.store.load_full() else {
+            return join_all(entries.into_iter().map(|entry| self.accept_pending(entry, catalogue))).await;
+        };
+        let applications: Vec<Application<'_>> =
+            entries.iter().map(|entry| Application { entry, archived_id: None }).collect();
+        let applied = apply(&store, &self.functions, partition, &applications, RECORD_LIMIT).await;
+        let (epoch, outcomes) = match applied {
+            Ok(applied) => applied,
+            Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
+                self.store_lost(&store);
+                return join_all(entries.into_iter().map(|entry| self.accept_pending(entry, catalogue))).await;
+            }
+            Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
+        };
+        let place = |outcome| Place { partition, epoch, outcome };
+        join_all(
+            entries
+                .iter()
+                .zip(paths)
+                .zip(outcomes)
+                .map(|((entry, path), outcome)| self.commit(entry, path, place(outcome), catalogue)),
+        )
+        .await
+    }
+
+    /// Turns the store's outcome into an answer; OK only once the journal has it.
+    async fn commit(
+        &self,
+        entry: &LedgerEntry,
+        path: &str,
+        place: Place,
+        catalogue: &Catalogue,
+    ) -> Result<RecordResponse, Failure> {
+        let durability =
+            if self.volatile_store { Durability::Volatile } else { Durability::Committed };
+        match place.outcome {
+            Outcome::Applied { id, limits } => {
+                self.journal_applied(place.partition, place.epoch, id, entry).await?;
+                Ok(answer(entry, catalogue, limits, durability, false))
+            }
+            Outcome::Same { mark, id } => {
+                let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;
+                let again = price_again(entry, &first, catalogue, path)?;
+                // The first attempt may have been cut off between the store and its journal.
+                self.journal_applied(place.partition, place.epoch, id, &again).await?;
+                Ok(answer(&again, catalogue, Vec::new(), durability, true))
+            }
+            Outcome::Conflict { mark } => Err(conflict(&mark, path)),
+            Outcome::Overflow => {
+                let message = format!("{path}.usage: a counter would pass its maximum");
+                Err(Failure::new(Code::OutOfRange, ErrorReason::CounterOverflow, message))
+            }
+        }
+    }
+
+    async fn journal_applied(
+        &self,
+        partition: u16,
+        epoch: u64,
+        id: StreamId,
+        entry: &LedgerEntry,
+    ) -> Result<(), Failure> {
+        let note = Note::Applied { partition, epoch, id, entry: entry.encode_to_vec() };
+        self.journal.append(note).await.map_err(|_| journal_failure())
+    }
+
+    /// Accepts an entry while the store is away.
+    async fn accept_pending(
+        &self,
+        entry: LedgerEntry,
+        catalogue: &Catalogue,
+    ) -> Result<RecordResponse, Failure> {
+        let note = Note::Pending { entry: entry.encode_to_vec() };
+        let ticket = {
+            // Queue and journal in one step: a `Drained` note stands behind exactly the entries it covers.
+            let mut pending = lock(&self.pending);
+            if pending.len() >= PENDING_COUNT_MAX {
+                return Err(store_failure(StoreError::Unavailable));
+            }
+            let ticket = self.journal.enqueue(note).map_err(|_| journal_failure())?;
+            pending.push_back(entry.clone());
+            self.journal.set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
+            ticket
+        };
+        ticket.wait().await.map_err(|_| journal_failure())?;
+        self.wake.notify_one();
+        Ok(answer(&entry, catalogue, Vec::new(), Durability::Journaled, false))
+    }
+
+    /// Records accepted and not yet applied.
+    pub(crate) fn pending_count(&self) -> usize {
+        lock(&self.pending).len()
+    }
+
+    /// The open store, or why a call cannot be served.
+    pub(crate) fn open_store(&self) -> Result<Arc<Store>, StoreError> {
+        self.store.load_full().ok_or(StoreError::Unavailable)
+    }
+}
+
+struct Place {
+    partition: u16,
+    epoch: u64,
+    outcome: Outcome,
+}
+
+fn answer(
+    entry: &LedgerEntry,
+    catalogue: &Catalogue,
+    limits: Vec<LimitStatus>,
+    durability: Durability,
+    duplicate: bool,
+) -> RecordResponse {
+    let card = catalogue.version(entry.rate_card_version).map(|card| &card.card.prices);
+    response(entry, card, limits, durability, duplicate)
+}
+
+fn conflict(mark: &[u8], path: &str) -> Failure {
+    let failure = Failure::new(
+        Code::AlreadyExists,
+        ErrorReason::RecordIdConflict,
+        format!("{path}.record_id: used before with another payload"),
+    );
+    match read_mark(mark) {
+        Some(first) => failure.with("first_receive_time_ms", first.receive_time_ms.to_string()),
+        None => failure,
+    }
+}
+
+/// What a store error means to a caller of Record.
+pub(crate) fn store_failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Full => {
+            Failure::new(Code::Unavailable, ErrorReason::StoreFull, "the store has no memory left")
+        }
+        StoreError::Corrupt => {
+            let message = "a key in the store is not what it must be";
+            Failure::new(Code::Internal, ErrorReason::StoreCorrupt, message)
+        }
+        StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => {
+            Failure::new(Code::Unavailable, ErrorReason::StoreUnavailable, "the store did not answer")
+        }
+    }
+}
+
+fn journal_failure() -> Failure {
+    Failure::new(Code::Unavailable, ErrorReason::JournalUnavailable, "the journal could not be written")
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The public port: who calls, may they, and where does the call go.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use crate::access::{self, METHODS, Principal, Rule};
+use crate::clock;
+use crate::engine::Engine;
+use crate::error::{Code, Failure, deadline_exceeded, internal, not_served};
+use crate::forward::Forwarder;
+use crate::grpc::{self, AnswerBody};
+use crate::proto::taximeter::v1::record_result::Outcome;
+use crate::proto::taximeter::v1::{
+    CheckQuotaRequest, ErrorReason, RecordBatchRequest, RecordBatchResponse, RecordRequest, RecordResult,
+};
+
+const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
+const HEADER_LIST_SIZE_MAX: u32 = 16 << 10;
+const STREAM_WINDOW_SIZE: u32 = 1 << 20;
+const CONNECTION_WINDOW_SIZE: u32 = 4 << 20;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A call served here ends within this, whatever its caller's deadline.
+const BUDGET_MAX: Duration = Duration::from_secs(2);
+const BATCH_COUNT_MAX: usize = 500;
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
+
+/// A bound port that serves until drained.
+pub(crate) struct Front {
+    address: SocketAddr,
+    runtime: Handle,
+    stop: watch::Sender<bool>,
+    drained: std::sync::Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+struct Shared {
+    engine: Arc<Engine>,
+    forwarder: Forwarder,
+}
+
+impl Front {
+    /// Serves the listener on the runtime.
+    pub(crate) fn start(
+        runtime: Handle,
+        engine: Arc<Engine>,
+        listener: StdListener,
+        forward_socket: PathBuf,
+    ) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let _entered = runtime.enter();
+        let listener = TcpListener::from_std(listener)?;
+        let (stop, stopped) = watch::channel(false);
+        let (done, drained) = oneshot::channel();
+        let shared = Arc::new(Shared { engine, forwarder: Forwarder::new(forward_socket) });
+        runtime.spawn(accept(listener, shared, stopped, done));
+        Ok(Self { address, runtime: runtime.clone(), stop, drained: std::sync::Mutex::new(Some(drained)) })
+    }
+
+    /// Address as bound.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting and lets calls in flight finish. False when the limit cut some off.
+    pub(crate) fn drain(&self, limit: Duration) -> bool {
+        // Without a receiver the front has stopped already.
+        let _ = self.stop.send(true);
+        let Some(drained) = crate::engine::lock(&self.drained).take() else { return true };
+        self.runtime.block_on(async { tokio::time::timeout(limit, drained).await.is_ok() })
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+    done: oneshot::Sender<()>,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        tokio::select! {
+            connection = listener.accept() => match connection {
+                Ok((stream, _)) => serve(stream, Arc::clone(&shared), graceful.watcher()),
+                // Out of descriptors, for one: the next moment may be better.
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
+            },
+            _ = stopped.changed() => break,
+        }
+    }
+    drop(listener);
+    graceful.shutdown().await;
+    // A drain that gave up no longer listens.
+    let _ = done.send(());
+}
+
+fn serve(stream: TcpStream, shared: Arc<Shared>, watcher: Watcher) {
+    // Answers are single small frames; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, std::convert::Infallible>(answer(&shared, request).await) }
+    });
+    let connection = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEADER_LIST_SIZE_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_SIZE)
+        .initial_connection_window_size(CONNECTION_WINDOW_SIZE)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let connection = watcher.watch(connection);
+    tokio::spawn(async move {
+        // A broken connection is its client's business.
+        let _ = connection.await;
+    });
+}
+
+async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<AnswerBody> {
+    if !grpc::is_grpc(request.headers()) {
+        return grpc::unsupported_media_type();
+    }
+    // A panic in one call must not take its connection down, nor show what it said.
+    match AssertUnwindSafe(dispatch(shared, request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => grpc::failed(&failure),
+        Err(_) => grpc::failed(&internal("panic")),
+    }
+}
+
+async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Response<AnswerBody>, Failure> {
+    let started = Instant::now();
+    let path = request.uri().path();
+    let Some((method, rule)) = METHODS.iter().find(|(method, _)| *method == path) else {
+        return Err(Failure::new(Code::Unimplemented, ErrorReason::NotServed, "no such method"));
+    };
+    let principal = match rule {
+        Rule::Open => None,
+        rule => {
+            let catalogue = shared.engine.catalogue();
+            let principal = access::authenticate(&catalogue, request.headers(), clock::now_ms())?;
+            access::authorize(*rule, principal.role, method)?;
+            Some(principal)
+        }
+    };
+    let (Some(name), Some(principal)) = (method.strip_prefix("/taximeter.v1.MeteringService/"), &principal) else {
+        return shared.forwarder.forward(request, principal.as_ref()).await;
+    };
+    let budget = grpc::budget(request.headers()).unwrap_or(BUDGET_MAX).min(BUDGET_MAX);
+    let deadline = Deadline { started, budget };
+    match name {
+        "Record" => deadline.keep(record(shared, request, principal, &deadline)).await,
+        "RecordBatch" => deadline.keep(record_batch(shared, request, principal, &deadline)).await,
+        "CheckQuota" => deadline.keep(check_quota(shared, request, principal, &deadline)).await,
+        "ExtendHold" | "ReleaseHold" => Err(not_served("hold_id")),
+        _ => shared.forwarder.forward(request, Some(principal)).await,
+    }
+}
+
+/// When the caller stops waiting.
+struct Deadline {
+    started: Instant,
+    budget: Duration,
+}
+
+impl Deadline {
+    /// Fails once the budget is spent: checked before anything is written.
+    fn check(&self) -> Result<(), Failure> {
+        if self.started.elapsed() >= self.budget { Err(deadline_exceeded()) } else { Ok(()) }
+    }
+
+    /// Cuts the call off at the deadline. Nothing is lost by that: what the store applied, a retry finds.
+    async fn keep<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::time::timeout(self.budget, call).await.unwrap_or_else(|_| Err(deadline_exceeded()))
+    }
+}
+
+async fn record(
+    shared: &Shared,
+    request: Request<Incoming>,
+    principal: &Principal,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (parts, body) = request.into_parts();
+    let message: RecordRequest = grpc::read_message(&parts.headers, body).await?;
+    deadline.check()?;
+    let response = serve_record(&shared.engine, message, Some(principal)).await?;
+    Ok(grpc::ok(&response))
+}
+
+/// Record, for the front and for Python alike.
+pub(crate) async fn serve_record(
+    engine: &Engine,
+    message: RecordRequest,
+    principal: Option<&Principal>,
+) -> Result<crate::proto::taximeter::v1::RecordResponse, Failure> {
+    let record = message.record.unwrap_or_default();
+    if let Some(principal) = principal.filter(|_| !record.tenant.is_empty()) {
+        principal.reach(&record.tenant)?;
+    }
+    let mut answers = engine.record(&[record], &["record".to_owned()]).await;
+    answers.pop().unwrap_or_else(|| Err(internal("unanswered")))
+}
+
+async fn record_batch(
+    shared: &Shared,
+    request: Request<Incoming>,
+    principal: &Principal,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (parts, body) = request.into_parts();
+    let message: RecordBatchRequest = grpc::read_message(&parts.headers, body).await?;
+    let count = message.records.len();
+    if count == 0 || count > BATCH_COUNT_MAX {
+        let text = if count == 0 { "records: at least 1" } else { "records: at most 500" };
+        let reason = if count == 0 { ErrorReason::FieldRequired } else { ErrorReason::BatchTooLarge };
+        let failure = Failure::new(Code::InvalidArgument, reason, text);
+        return Err(failure.with("field", "records").with("count", count.to_string()));
+    }
+    deadline.check()?;
+    let (mut allowed, mut paths) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut results: Vec<Option<RecordResult>> = Vec::with_capacity(count);
+    for (at, record) in message.records.into_iter().enumerate() {
+        let reached = if record.tenant.is_empty() { Ok(()) } else { principal.reach(&record.tenant) };
+        match reached {
+            Ok(()) => {
+                allowed.push(record);
+                paths.push(format!("records[{at}]"));
+                results.push(None);
+            }
+            Err(failure) => results.push(Some(result(Err(failure)))),
+        }
+    }
+    let mut answers = shared.engine.record(&allowed, &paths).await.into_iter();
+    let results = results
+        .into_iter()
+        .map(|done| done.unwrap_or_else(|| result(answers.next().unwrap_or_else(|| Err(internal("unanswered"))))))
+        .collect();
+    Ok(grpc::ok(&RecordBatchResponse { results }))
+}
+
+fn result(answer: Result<crate::proto::taximeter::v1::RecordResponse, Failure>) -> RecordResult {
+    let outcome = match answer {
+        Ok(response) => Outcome::Response(response),
+        Err(failure) => Outcome::Error(failure.to_status()),
+    };
+    RecordResult { outcome: Some(outcome) }
+}
+
+async fn check_quota(
+    shared: &Shared,
+    request: Request<Incoming>,
+    principal: &Principal,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (parts, body) = request.into_parts();
+    let message: CheckQuotaRequest = grpc::read_message(&parts.headers, body).await?;
+    if !message.tenant.is_empty() {
+        principal.reach(&message.tenant)?;
+    }
+    deadline.check()?;
+    Ok(grpc::ok(&shared.engine.check_quota(&message).await?))
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Unary gRPC over HTTP/2, by hand: one frame in, one frame and trailers out.
+//!
+//! Written here and not taken from a framework because malformed bytes must answer INVALID_ARGUMENT, oversized ones
+//! RESOURCE_EXHAUSTED, and because every allocation on this path is paid on each call.
+
+use std::io::Read;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use prost::Message;
+
+use crate::error::{Code, Failure, malformed};
+use crate::proto::taximeter::v1::ErrorReason;
+
+/// Larger messages are refused, compressed or not.
+pub(crate) const MESSAGE_SIZE_MAX: usize = 1 << 20;
+const PREFIX_SIZE: usize = 5;
+const CONTENT_TYPE_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const STATUS_OK: HeaderValue = HeaderValue::from_static("0");
+
+/// Body of an answer: what was made here, or what the Python server streams.
+pub(crate) enum AnswerBody {
+    Unary { message: Option<Bytes>, trailers: Option<HeaderMap> },
+    Forwarded(Incoming),
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Unary { message, trailers } => {
+                let frame = message.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
+                Poll::Ready(frame.map(Ok))
+            }
+            Self::Forwarded(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Unary { message, trailers } => message.is_none() && trailers.is_none(),
+            Self::Forwarded(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Unary { .. } => SizeHint::default(),
+            Self::Forwarded(body) => body.size_hint(),
+        }
+    }
+}
+
+/// An answer with a message and status OK.
+pub(crate) fn ok(message: &impl Message) -> Response<AnswerBody> {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(length.saturating_add(PREFIX_SIZE));
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // The buffer grows as needed, so encoding cannot fail.
+    let _ = message.encode(&mut frame);
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(GRPC_STATUS, STATUS_OK);
+    respond(AnswerBody::Unary { message: Some(frame.freeze()), trailers: Some(trailers) })
+}
+
+/// An answer with a status other than OK, in headers alone.
+pub(crate) fn failed(failure: &Failure) -> Response<AnswerBody> {
+    let mut response = respond(AnswerBody::Unary { message: None, trailers: None });
+    let headers = response.headers_mut();
+    headers.insert(GRPC_STATUS, HeaderValue::from(failure.code.number()));
+    if let Ok(message) = HeaderValue::from_str(&percent_encode(failure.message())) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    if let Ok(details) = HeaderValue::from_str(&BASE64.encode(failure.to_status().encode_to_vec())) {
+        headers.insert(GRPC_STATUS_DETAILS, details);
+    }
+    response
+}
+
+/// An answer to something that is not gRPC.
+pub(crate) fn unsupported_media_type() -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Unary { message: None, trailers: None });
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
+}
+
+fn respond(body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, CONTENT_TYPE_GRPC);
+    response
+}
+
+/// As the gRPC specification wants it: printable ASCII without percent, the rest escaped.
+fn percent_encode(message: &str) -> String {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            encoded.push_str(&crate::record::hex(&[byte]).to_ascii_uppercase());
+        }
+    }
+    encoded
+}
+
+/// True for `application/grpc` with any suffix.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The caller's time budget; None when it set none. A budget that cannot be read counts as none.
+pub(crate) fn budget(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount.saturating_mul(3_600))),
+        "M" => Some(Duration::from_secs(amount.saturating_mul(60))),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+/// Reads the one message of a unary call.
+pub(crate) async fn read_message<M: Message + Default>(headers: &HeaderMap, body: Incoming) -> Result<M, Failure> {
+    let mut frame = read_body(body).await?;
+    if frame.len() < PREFIX_SIZE {
+        return Err(malformed());
+    }
+    let compressed = frame.get_u8();
+    let length = usize::try_from(frame.get_u32()).map_err(|_| malformed())?;
+    if length != frame.len() {
+        return Err(malformed());
+    }
+    let message = match compressed {
+        0 => frame,
+        1 => gunzip(headers, &frame)?,
+        _ => return Err(malformed()),
+    };
+    M::decode(message).map_err(|_| malformed())
+}
+
+async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
+    let mut first = Bytes::new();
+    let mut rest: Option<BytesMut> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| malformed())?.into_data() else { continue };
+        let held = rest.as_ref().map_or(first.len(), BytesMut::len);
+        if held.saturating_add(data.len()) > MESSAGE_SIZE_MAX.saturating_add(PREFIX_SIZE) {
+            return Err(too_large());
+        }
+        if first.is_empty() && rest.is_none() {
+            first = data;
+        } else {
+            rest.get_or_insert_with(|| BytesMut::from(first.as_ref())).extend_from_slice(&data);
+        }
+    }
+    Ok(rest.map_or(first, BytesMut::freeze))
+}
+
+fn gunzip(headers: &HeaderMap, compressed: &[u8]) -> Result<Bytes, Failure> {
+    let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
+    if encoding != Some(b"gzip") {
+        let message = "grpc-encoding: only gzip and identity";
+        return Err(Failure::new(Code::Unimplemented, ErrorReason::NotServed, message));
+    }
+    let limit = u64::try_from(MESSAGE_SIZE_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut message = Vec::new();
+    flate2::read::GzDecoder::new(compressed).take(limit).read_to_end(&mut message).map_err(|_| malformed())?;
+    if message.len() > MESSAGE_SIZE_MAX {
+        return Err(too_large());
+    }
+    Ok(message.into())
+}
+
+fn too_large() -> Failure {
+    let message = "message larger than 1 MiB";
+    Failure::new(Code::ResourceExhausted, ErrorReason::Overloaded, message)
+}

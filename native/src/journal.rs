@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The journal: what OK to Record rests on.
+//!
+//! One thread writes and fsyncs for all calls (group commit): while one fsync runs, the next group gathers. A segment
+//! that failed to write or fsync is never trusted again: the group fails, and the next one begins a new segment.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+
+use crate::journal_format::{Frames, MAGIC, Note, write_frame};
+
+/// A segment is closed once it has grown to this.
+const SEGMENT_SIZE: u64 = 16 << 20;
+/// Bytes gathered into one write at most.
+const GROUP_SIZE_MAX: usize = 4 << 20;
+/// A store that was away or lost its tail is never behind by more than this.
+const RETENTION: Duration = Duration::from_secs(15 * 60);
+const SUFFIX: &str = "journal";
+
+/// The group that held a note could not be made durable.
+#[derive(Debug)]
+pub(crate) struct NotDurable;
+
+/// A note in line.
+pub(crate) struct Ticket(oneshot::Receiver<Result<(), NotDurable>>);
+
+impl Ticket {
+    /// Returns once the note is fsynced.
+    pub(crate) async fn wait(self) -> Result<(), NotDurable> {
+        self.0.await.map_err(|_| NotDurable)?
+    }
+}
+
+struct Request {
+    note: Note,
+    done: oneshot::Sender<Result<(), NotDurable>>,
+}
+
+/// An open journal directory; the lock is held until it is dropped.
+pub(crate) struct Journal {
+    sender: Mutex<Option<mpsc::Sender<Request>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    directory: PathBuf,
+    shared: Arc<Shared>,
+    _lock: File,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Pending notes that no Drained note covers; their segments are kept.
+    pending: AtomicU64,
+    /// Set once a store has got back what it lost; until then every segment may be needed.
+    settled: AtomicBool,
+    bytes: AtomicU64,
+}
+
+impl Journal {
+    /// Locks the directory and starts the writer. Errors when another process holds the lock.
+    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("LOCK"))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another process owns this journal"),
+            TryLockError::Error(error) => error,
+        })?;
+        let shared = Arc::new(Shared::default());
+        let (sender, receiver) = mpsc::channel();
+        let next = segments(directory)?.last().map_or(1, |(number, _)| number.saturating_add(1));
+        let mut writer = Writer::new(directory.to_owned(), next, Arc::clone(&shared));
+        // Opened now so that a directory that cannot be written stops the start, not the first call.
+        writer.rotate()?;
+        let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run(&receiver))?;
+        Ok(Self {
+            sender: Mutex::new(Some(sender)),
+            writer: Mutex::new(Some(thread)),
+            directory: directory.to_owned(),
+            shared,
+            _lock: lock,
+        })
+    }
+
+    /// Appends the note; the answer comes once it is fsynced.
+    pub(crate) async fn append(&self, note: Note) -> Result<(), NotDurable> {
+        self.enqueue(note)?.wait().await
+    }
+
+    /// Puts the note in line without waiting: notes stand in the journal in the order of these calls.
+    pub(crate) fn enqueue(&self, note: Note) -> Result<Ticket, NotDurable> {
+        let (done, durable) = oneshot::channel();
+        self.sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .ok_or(NotDurable)?
+            .send(Request { note, done })
+            .map_err(|_| NotDurable)?;
+        Ok(Ticket(durable))
+    }
+
+    /// Every note on disk, oldest first, handed to `visit`.
+    pub(crate) fn scan(&self, mut visit: impl FnMut(Note)) -> io::Result<()> {
+        for (_, path) in segments(&self.directory)? {
+            let bytes = fs::read(&path)?;
+            Frames::new(&bytes).for_each(&mut visit);
+        }
+        Ok(())
+    }
+
+    /// Number of segments that end in a torn or damaged frame.
+    pub(crate) fn torn_segments(&self) -> io::Result<usize> {
+        let mut count = 0_usize;
+        for (_, path) in segments(&self.directory)? {
+            let bytes = fs::read(&path)?;
+            let mut frames = Frames::new(&bytes);
+            frames.by_ref().for_each(drop);
+            count = count.saturating_add(usize::from(frames.is_torn()));
+        }
+        Ok(count)
+    }
+
+    /// How many pending notes keep old segments alive.
+    pub(crate) fn set_pending(&self, count: u64) {
+        self.shared.pending.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether the store has everything that it lost; while it has not, no segment is dropped.
+    pub(crate) fn set_settled(&self, settled: bool) {
+        self.shared.settled.store(settled, Ordering::Relaxed);
+    }
+
+    /// Bytes of segments on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is queued, fsyncs and stops. Later appends fail.
+    pub(crate) fn close(&self) {
+        drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A writer that panicked has failed its callers already.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Segment files with their numbers, oldest first.
+fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(directory)? {
+        let path = file?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if let (Some(number), Some(SUFFIX)) = (number, path.extension().and_then(|end| end.to_str())) {
+            found.push((number, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+struct Writer {
+    directory: PathBuf,
+    next: u64,
+    segment: Option<File>,
+    size: u64,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    const fn new(directory: PathBuf, next: u64, shared: Arc<Shared>) -> Self {
+        Self { directory, next, segment: None, size: 0, shared }
+    }
+
+    fn run(mut self, receiver: &mpsc::Receiver<Request>) {
+        let mut buffer = Vec::new();
+        let mut waiting = Vec::new();
+        while let Ok(first) = receiver.recv() {
+            let mut request = Some(first);
+            while let Some(Request { note, done }) = request {
+                write_frame(&mut buffer, &note);
+                waiting.push(done);
+                request = if buffer.len() < GROUP_SIZE_MAX { receiver.try_recv().ok() } else { None };
+            }
+            let outcome = self.commit(&buffer);
+            if outcome.is_err() {
+                // A second fsync may claim success for pages that the first one dropped.
+                self.segment = None;
+            }
+            for done in waiting.drain(..) {
+                // The caller may have gone away; its record is durable all the same.
+                let _ = done.send(if outcome.is_ok() { Ok(()) } else { Err(NotDurable) });
+            }
+            buffer.clear();
+        }
+    }
+
+    fn commit(&mut self, group: &[u8]) -> io::Result<()> {
+        if self.segment.is_none() || self.size >= SEGMENT_SIZE {
+            self.rotate()?;
+        }
+        let segment = self.segment.as_mut().ok_or_else(|| io::Error::other("no segment"))?;
+        segment.write_all(group)?;
+        segment.sync_data()?;
+        self.size = self.size.saturating_add(u64::try_from(group.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Begins the next segment and drops those that nothing can need any more.
+    fn rotate(&mut self) -> io::Result<()> {
+        let path = self.directory.join(format!("{:016}.{SUFFIX}", self.next));
+        let mut segment = OpenOptions::new().create_new(true).write(true).open(path)?;
+        self.next = self.next.saturating_add(1);
+        // Blocks set aside now need no metadata at each fsync. Not every file system can; then it is only slower.
+        let _ = rustix::fs::fallocate(&segment, rustix::fs::FallocateFlags::empty(), 0, SEGMENT_SIZE);
+        segment.write_all(MAGIC)?;
+        segment.sync_all()?;
+        File::open(&self.directory)?.sync_all()?;
+        self.segment = Some(segment);
+        self.size = 0;
+        self.drop_old()
+    }
+
+    fn drop_old(&self) -> io::Result<()> {
+        let all = segments(&self.directory)?;
+        let mut bytes = 0_u64;
+        for (number, path) in &all {
+            let metadata = fs::metadata(path)?;
+            let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+            let current = number.saturating_add(1) == self.next;
+            let needed = current
+                || age <= RETENTION
+                || !self.shared.settled.load(Ordering::Relaxed)
+                || self.shared.pending.load(Ordering::Relaxed) > 0;
+            if !needed {
+                fs::remove_file(path)?;
+            } else {
+                bytes = bytes.saturating_add(metadata.len());
+            }
+        }
+        self.shared.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}

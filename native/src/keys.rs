@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Names of the keys in the store. Pinned by `tests/native/test_keys.py`; the global documents are named in
+//! `store.py`.
+//!
+//! All keys of a partition carry the hash tag `{tx:P}`, so that a call touches one node of a cluster. A tenant's
+//! partition follows from its first segment: a whole hierarchy lives together.
+
+/// Number of partitions. Fixed when a store is created.
+pub(crate) const PARTITION_COUNT: u16 = 64;
+/// Dedup marks of one day and partition are spread over this many hashes, so that each stays in the compact encoding.
+pub(crate) const DEDUP_HASH_COUNT: u16 = 4096;
+/// Days that one generation of marks holds for ids without a date of their own.
+pub(crate) const GENERATION_DAYS: i64 = 40;
+/// Conflicts found when journaled records were applied: a hash, so that finding one twice lists it once.
+pub(crate) const CONFLICTS: &str = "{tx:cfg}:conflicts";
+
+/// Partition of a tenant, 0 to 63.
+pub(crate) fn partition_of(tenant: &str) -> u16 {
+    let root = tenant.split('/').next().unwrap_or_default();
+    let hash = crc32c::crc32c(root.as_bytes());
+    u16::try_from(hash.checked_rem(u32::from(PARTITION_COUNT)).unwrap_or_default()).unwrap_or_default()
+}
+
+/// The partition's ledger stream.
+pub(crate) fn ledger(partition: u16) -> String {
+    format!("{{tx:{partition}}}:ledger")
+}
+
+/// The partition's list of epochs, see `scripts/meter.lua`.
+pub(crate) fn epochs(partition: u16) -> String {
+    format!("{{tx:{partition}}}:epochs")
+}
+
+/// Day below which the partition's dedup marks have been dropped, and when it last moved.
+pub(crate) fn dedup_watermark(partition: u16) -> String {
+    format!("{{tx:{partition}}}:dedup_watermark")
+}
+
+/// Keys of all levels of a tenant's path, root first.
+pub(crate) fn levels(partition: u16, tenant: &str) -> impl Iterator<Item = String> + '_ {
+    level_names(tenant).map(move |level| format!("{{tx:{partition}}}:t:{level}"))
+}
+
+/// Paths of all levels of a tenant's path, root first: `a/b` gives `a`, `a/b`.
+pub(crate) fn level_names(tenant: &str) -> impl Iterator<Item = &str> {
+    tenant
+        .bytes()
+        .enumerate()
+        .filter_map(|(at, byte)| (byte == b'/').then_some(at))
+        .chain(std::iter::once(tenant.len()))
+        .map(|end| tenant.get(..end).unwrap_or(tenant))
+}
+
+/// Hash of dedup marks for ids dated on `day` (days since 1970).
+pub(crate) fn dedup_day(partition: u16, day: i64, hash: u16) -> String {
+    format!("{{tx:{partition}}}:dedup:d{day}:{hash:03x}")
+}
+
+/// Hash of dedup marks for ids without a date, by generation of 40 days.
+pub(crate) fn dedup_generation(partition: u16, generation: i64, hash: u16) -> String {
+    format!("{{tx:{partition}}}:dedup:g{generation}:{hash:03x}")
+}

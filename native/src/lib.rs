@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The hot path of Taximeter as a Python extension module.
+//!
+//! Follow a call: `front` (port, credentials, dispatch) to `engine` (Record) or `check` (CheckQuota), to
+//! `script_call` and `scripts/meter.lua` in the store, to `journal`; everything else goes to `forward`. `reopen`
+//! gives a restarted store back what it lost. `python` is the border.
+
+mod access;
+mod catalogue;
+mod check;
+mod clock;
+mod engine;
+mod error;
+mod forward;
+mod front;
+mod grpc;
+mod journal;
+mod journal_format;
+mod keys;
+mod ledger_columns;
+mod proto;
+mod python;
+mod quota;
+mod rate_card;
+mod record;
+mod reopen;
+mod script_call;
+mod store;
+mod store_id;
+mod validate;
+
+use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("PARTITION_COUNT", keys::PARTITION_COUNT)?;
+    module.add("StoreUnavailableError", py.get_type::<python::StoreUnavailableError>())?;
+    module.add("StoreCorruptError", py.get_type::<python::StoreCorruptError>())?;
+    module.add("JournalError", py.get_type::<python::JournalError>())?;
+    module.add("RpcError", py.get_type::<python::RpcError>())?;
+    module.add("CardError", py.get_type::<rate_card::CardError>())?;
+    module.add_class::<rate_card::RateCard>()?;
+    module.add_class::<python::PyEngine>()?;
+    module.add_class::<python::PyFront>()?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The border to Python. The contract is `server/taximeter_server/_native.pyi`.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use tokio::runtime::Runtime;
+
+use crate::catalogue::CatalogueError;
+use crate::check::Maxima;
+use crate::engine::{Engine, lock};
+use crate::error::{Failure, malformed};
+use crate::front::{Front, serve_record};
+use crate::journal::Journal;
+use crate::keys;
+use crate::ledger_columns;
+use crate::proto::taximeter::ledger::v1::LedgerEntry;
+use crate::rate_card::CardError;
+use crate::reopen::OpenError;
+use crate::store::StoreError;
+use crate::store_id::StreamId;
+
+const LEDGER_LIMIT: Duration = Duration::from_secs(10);
+const OPEN_RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Threads of the runtime. The store is one process: more would only contend with it.
+const WORKER_COUNT_MAX: usize = 8;
+
+create_exception!(taximeter_server._native, StoreUnavailableError, PyException);
+create_exception!(taximeter_server._native, StoreCorruptError, PyException);
+create_exception!(taximeter_server._native, JournalError, PyException);
+create_exception!(taximeter_server._native, RpcError, PyException);
+
+fn store_error(error: StoreError) -> PyErr {
+    match error {
+        StoreError::Corrupt => StoreCorruptError::new_err("a key in the store is not what it must be"),
+        StoreError::Full => StoreUnavailableError::new_err("the store has no memory left"),
+        StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => {
+            StoreUnavailableError::new_err("the store did not answer")
+        }
+    }
+}
+
+fn rpc_error(failure: &Failure) -> PyErr {
+    let status = failure.to_status();
+    RpcError::new_err((status.code, status.message.clone(), status.encode_to_vec()))
+}
+
+fn stream_id(text: &str) -> PyResult<StreamId> {
+    text.parse().map_err(PyValueError::new_err)
+}
+
+/// The engine with the runtime that serves it.
+#[pyclass(name = "Engine", module = "taximeter_server._native", frozen)]
+pub(crate) struct PyEngine {
+    engine: Arc<Engine>,
+    runtime: Runtime,
+}
+
+#[pymethods]
+impl PyEngine {
+    #[new]
+    #[pyo3(signature = (*, store_url, journal_dir, exclusive_store, volatile_store=false))]
+    fn new(store_url: &str, journal_dir: PathBuf, exclusive_store: bool, volatile_store: bool) -> PyResult<Self> {
+        let client = redis::Client::open(store_url)
+            .map_err(|_| PyValueError::new_err("store_url: unix:///path or redis://host:port"))?;
+        let journal = Journal::open(&journal_dir).map_err(|error| JournalError::new_err(error.to_string()))?;
+        let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, WORKER_COUNT_MAX);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .thread_name("taximeter")
+            .enable_all()
+            .build()?;
+        let engine = Arc::new(Engine::new(client, journal, exclusive_store, volatile_store));
+        Ok(Self { engine, runtime })
+    }
+
+    #[pyo3(signature = (*, archived_ids, timeout_ms))]
+    fn open(&self, py: Python<'_>, archived_ids: Vec<String>, timeout_ms: u64) -> PyResult<()> {
+        if archived_ids.len() != usize::from(keys::PARTITION_COUNT) {
+            return Err(PyValueError::new_err("archived_ids: one per partition"));
+        }
+        *lock(&self.engine.archived) = archived_ids.iter().map(|id| stream_id(id)).collect::<PyResult<_>>()?;
+        let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
+        let opened = py.detach(|| {
+            self.runtime.block_on(async {
+                loop {
+                    match self.engine.open().await {
+                        Err(OpenError::Store(error))
+                            if error != StoreError::Corrupt
+                                && deadline.is_some_and(|deadline| Instant::now() < deadline) =>
+                        {
+                            tokio::time::sleep(OPEN_RETRY_DELAY).await;
+                        }
+                        done => return done,
+                    }
+                }
+            })
+        });
+        opened.map_err(|error| match error {
+            OpenError::Store(error) => store_error(error),
+            OpenError::Journal(text) => JournalError::new_err(text),
+        })?;
+        let engine = Arc::clone(&self.engine);
+        self.runtime.spawn(async move { engine.keep().await });
+        Ok(())
+    }
+
+    fn set_archived(&self, partition: usize, id: &str) -> PyResult<()> {
+        let id = stream_id(id)?;
+        let mut archived = lock(&self.engine.archived);
+        let slot = archived.get_mut(partition).ok_or_else(|| PyValueError::new_err("partition: 0 to 63"))?;
+        *slot = (*slot).max(id);
+        Ok(())
+    }
+
+    fn set_catalogue(&self, py: Python<'_>, catalogue_json: &[u8]) -> PyResult<()> {
+        py.detach(|| self.engine.set_catalogue(catalogue_json)).map_err(|error| match error {
+            CatalogueError::Malformed(text) => PyValueError::new_err(text),
+            CatalogueError::Card(text) => CardError::new_err(text),
+        })
+    }
+
+    fn confirm_catalogue(&self) {
+        self.engine.confirm_catalogue();
+    }
+
+    fn record<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let answer = py.detach(|| {
+            let message = Message::decode(request).map_err(|_| malformed())?;
+            self.runtime.block_on(serve_record(&self.engine, message, None))
+        });
+        reply(py, answer)
+    }
+
+    fn check_quota<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let answer = py.detach(|| {
+            let message = Message::decode(request).map_err(|_| malformed())?;
+            self.runtime.block_on(self.engine.check_quota(&message))
+        });
+        reply(py, answer)
+    }
+
+    fn estimate<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let answer = py.detach(|| {
+            let message = Message::decode(request).map_err(|_| malformed())?;
+            self.engine.estimate(&message)
+        });
+        reply(py, answer)
+    }
+
+    #[pyo3(signature = (tenant, *, requests_per_minute, tokens_per_day, cost_per_day_picos))]
+    fn put_limits(
+        &self,
+        py: Python<'_>,
+        tenant: &str,
+        requests_per_minute: Option<i64>,
+        tokens_per_day: Option<i64>,
+        cost_per_day_picos: Option<i64>,
+    ) -> PyResult<()> {
+        let maxima = Maxima { requests_per_minute, tokens_per_day, cost_per_day_picos };
+        py.detach(|| self.runtime.block_on(self.engine.put_limits(tenant, maxima))).map_err(store_error)
+    }
+
+    fn quota_status<'py>(&self, py: Python<'py>, tenant: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let answer = py.detach(|| self.runtime.block_on(self.engine.quota_status(tenant)));
+        reply(py, answer)
+    }
+
+    fn store_time_ms(&self, py: Python<'_>) -> PyResult<i64> {
+        py.detach(|| {
+            let store = self.engine.open_store()?;
+            self.runtime.block_on(store.time_ms(LEDGER_LIMIT))
+        })
+        .map_err(store_error)
+    }
+
+    #[pyo3(signature = (partition, *, after_id, count_max))]
+    fn read_ledger<'py>(
+        &self,
+        py: Python<'py>,
+        partition: u16,
+        after_id: &str,
+        count_max: usize,
+    ) -> PyResult<(Bound<'py, PyBytes>, String, usize)> {
+        let after = stream_id(after_id)?;
+        let (columns, last, count) = py
+            .detach(|| {
+                let store = self.engine.open_store()?;
+                let entries =
+                    self.runtime.block_on(store.read_ledger(partition, after, count_max, LEDGER_LIMIT))?;
+                let last = entries.last().map_or(after, |(id, _)| *id);
+                let decoded = entries
+                    .iter()
+                    .map(|(id, bytes)| Some(((signed(id.ms)?, signed(id.seq)?), LedgerEntry::decode(bytes.as_slice()).ok()?)))
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or(StoreError::Corrupt)?;
+                let partition = i16::try_from(partition).map_err(|_| StoreError::Corrupt)?;
+                let columns =
+                    ledger_columns::to_ipc(partition, &decoded).map_err(|_| StoreError::Corrupt)?;
+                Ok((columns, last, decoded.len()))
+            })
+            .map_err(store_error)?;
+        Ok((PyBytes::new(py, &columns), last.to_string(), count))
+    }
+
+    fn ledger_length(&self, py: Python<'_>) -> PyResult<i64> {
+        py.detach(|| {
+            let store = self.engine.open_store()?;
+            self.runtime.block_on(store.ledger_length(LEDGER_LIMIT))
+        })
+        .map_err(store_error)
+    }
+
+    #[pyo3(signature = (partition, *, through_id))]
+    fn trim_ledger(&self, py: Python<'_>, partition: u16, through_id: &str) -> PyResult<()> {
+        let through = stream_id(through_id)?;
+        py.detach(|| {
+            let store = self.engine.open_store()?;
+            self.runtime.block_on(store.trim_ledger(partition, through, LEDGER_LIMIT))
+        })
+        .map_err(store_error)
+    }
+
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let status = PyDict::new(py);
+        status.set_item("store_available", self.engine.store.load().is_some())?;
+        status.set_item("store_version", lock(&self.engine.store_version).clone())?;
+        status.set_item("journal_pending_records", self.engine.pending_count())?;
+        status.set_item("journal_bytes", self.engine.journal.bytes())?;
+        Ok(status)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| {
+            self.engine.closed.store(true, Ordering::Release);
+            self.engine.wake.notify_waiters();
+            self.engine.journal.close();
+            self.engine.store.store(None);
+        });
+    }
+}
+
+fn signed(number: u64) -> Option<i64> {
+    i64::try_from(number).ok()
+}
+
+fn reply<'py>(py: Python<'py>, answer: Result<impl Message, Failure>) -> PyResult<Bound<'py, PyBytes>> {
+    match answer {
+        Ok(message) => Ok(PyBytes::new(py, &message.encode_to_vec())),
+        Err(failure) => Err(rpc_error(&failure)),
+    }
+}
+
+/// The public port.
+#[pyclass(name = "Front", module = "taximeter_server._native", frozen)]
+pub(crate) struct PyFront {
+    front: Front,
+}
+
+#[pymethods]
+impl PyFront {
+    #[new]
+    #[pyo3(signature = (engine, *, listen, forward_socket))]
+    fn new(engine: &PyEngine, listen: &str, forward_socket: PathBuf) -> PyResult<Self> {
+        let listener = TcpListener::bind(listen)?;
+        let handle = engine.runtime.handle().clone();
+        let front = Front::start(handle, Arc::clone(&engine.engine), listener, forward_socket)?;
+        Ok(Self { front })
+    }
+
+    #[getter]
+    fn address(&self) -> String {
+        self.front.address().to_string()
+    }
+
+    #[pyo3(signature = (*, timeout_ms))]
+    fn drain(&self, py: Python<'_>, timeout_ms: u64) -> bool {
+        py.detach(|| self.front.drain(Duration::from_millis(timeout_ms)))
+    }
+}

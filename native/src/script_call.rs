@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Calls of the `record` script: entries in, outcomes out.
+
+use std::time::Duration;
+
+use prost::Message;
+use redis::Value;
+
+use crate::keys;
+use crate::proto::taximeter::ledger::v1::LedgerEntry;
+use crate::proto::taximeter::v1::LimitStatus;
+use crate::quota::{Reader, read_statuses};
+use crate::record::{ScriptArguments, script_arguments};
+use crate::store::{Functions, Store, StoreError, array, bytes, text};
+use crate::store_id::StreamId;
+
+const STREAM_ID_SIZE: usize = 16;
+
+/// What the store did with one entry.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Applied now.
+    Applied { id: StreamId, limits: Vec<LimitStatus> },
+    /// The same record had been applied before; its mark and stream id.
+    Same { mark: Vec<u8>, id: StreamId },
+    /// Another record has this id; its mark.
+    Conflict { mark: Vec<u8> },
+    /// A counter would pass its maximum.
+    Overflow,
+}
+
+/// One entry to apply. `archived_id` is set when the ledger files hold it already: then only counters and mark are
+/// written.
+pub(crate) struct Application<'a> {
+    pub(crate) entry: &'a LedgerEntry,
+    pub(crate) archived_id: Option<StreamId>,
+}
+
+/// Applies entries of one partition in one script call. Returns the store's epoch and one outcome per entry.
+pub(crate) async fn apply(
+    store: &Store,
+    functions: &Functions,
+    partition: u16,
+    applications: &[Application<'_>],
+    limit: Duration,
+) -> Result<(u64, Vec<Outcome>), StoreError> {
+    let arguments: Vec<ScriptArguments> = applications
+        .iter()
+        .map(|application| {
+            script_arguments(application.entry, partition, application.archived_id.is_none())
+        })
+        .collect();
+    let key_count = arguments.iter().map(|argument| argument.keys.len()).sum::<usize>().saturating_add(1);
+    let mut command = redis::cmd("FCALL");
+    command.arg(&functions.record).arg(key_count).arg(keys::ledger(partition));
+    for argument in &arguments {
+        command.arg(&argument.keys);
+    }
+    command.arg(partition);
+    for (argument, application) in arguments.iter().zip(applications) {
+        command.arg(argument.identity.as_slice()).arg(argument.mark.as_slice()).arg(&argument.numbers);
+        match application.archived_id {
+            None => command.arg(application.entry.encode_to_vec()),
+            Some(id) => command.arg([id.ms.to_le_bytes(), id.seq.to_le_bytes()].concat()),
+        };
+    }
+    let mut replies = array(store.call(&command, limit).await?)?.into_iter();
+    let epoch = parse_epoch(replies.next())?;
+    let clock = bytes(replies.next().unwrap_or_default())?;
+    let now_ms = Reader(&clock).clock_ms()?;
+    let outcomes = replies
+        .zip(applications)
+        .map(|(reply, application)| outcome(&bytes(reply)?, &application.entry.tenant, now_ms))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    if outcomes.len() == applications.len() { Ok((epoch, outcomes)) } else { Err(StoreError::Corrupt) }
+}
+
+/// An epoch as the scripts write it.
+pub(crate) fn parse_epoch(value: Option<Value>) -> Result<u64, StoreError> {
+    text(value.unwrap_or_default())?.parse().map_err(|_| StoreError::Corrupt)
+}
+
+fn outcome(reply: &[u8], tenant: &str, now_ms: i64) -> Result<Outcome, StoreError> {
+    let (kind, rest) = reply.split_first().ok_or(StoreError::Corrupt)?;
+    match *kind {
+        b'A' => {
+            let (id, statuses) = rest.split_first_chunk::<STREAM_ID_SIZE>().ok_or(StoreError::Corrupt)?;
+            let limits = read_statuses(&mut Reader(statuses), tenant, now_ms, false)?;
+            Ok(Outcome::Applied { id: stream_id(id)?, limits })
+        }
+        b'D' => {
+            let (mark, id) = rest.split_last_chunk::<STREAM_ID_SIZE>().ok_or(StoreError::Corrupt)?;
+            Ok(Outcome::Same { mark: mark.to_vec(), id: stream_id(id)? })
+        }
+        b'C' => Ok(Outcome::Conflict { mark: rest.to_vec() }),
+        b'O' => Ok(Outcome::Overflow),
+        _ => Err(StoreError::Corrupt),
+    }
+}
+
+fn stream_id(packed: &[u8; STREAM_ID_SIZE]) -> Result<StreamId, StoreError> {
+    let (ms, seq) = packed.split_first_chunk::<8>().ok_or(StoreError::Corrupt)?;
+    let seq = seq.first_chunk::<8>().ok_or(StoreError::Corrupt)?;
+    Ok(StreamId { ms: u64::from_le_bytes(*ms), seq: u64::from_le_bytes(*seq) })
+}

@@ -1,0 +1,477 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Everything that changes a partition: open, record, check, put_limits, quota_status.
+--
+-- The first line ("#!lua name=...") is put in front when the library is loaded: name and function prefix carry the
+-- hash of this text, so that two server versions on one store never call each other's functions.
+--
+-- Scripts do not roll back. Each function therefore reads and decides first and only then writes.
+--
+-- Money is a pair (hi, lo): picos = hi * 10^9 + lo with 0 <= lo < 10^9, because a Lua number is exact only to 2^53.
+-- Times come from the store's own clock, one clock for all instances.
+
+local MONEY_BASE = 1e9
+local COUNT_MAX = 2 ^ 53 - 1
+-- 2^63 - 1 picos as a pair.
+local COST_HI_MAX, COST_LO_MAX = 9223372036, 854775807
+local SECOND_COUNT_MAX = 4000000000
+-- A request admitted at any instant of second s may still be inside a 60 s interval until s + 61 begins.
+local WINDOW_SECONDS = 61
+local DAY_SECONDS = 86400
+
+-- One tenant level, packed: version, limit flags, limits (requests, tokens, cost pair), day, its tokens and cost, the
+-- next day's tokens and cost (events up to 5 minutes ahead), last second with requests, its count, window sum. After
+-- that pairs (second, count), oldest first, of the other seconds in the window.
+local LEVEL = '<BB' .. string.rep('I8', 14)
+local LEVEL_SIZE = 2 + 14 * 8
+local LEVEL_VERSION = 1
+local PAIR = '<I4I4'
+local PAIR_SIZE = 8
+local HAS_REQUESTS, HAS_TOKENS, HAS_COST = 1, 2, 4
+
+-- Partitions opened since this process of the store started. Not persisted on purpose: a restarted or promoted
+-- store has none, so that nothing is applied before the journal has been compared with it.
+local opened = {}
+local epoch = nil
+
+local function store_seconds()
+  local now = redis.call('TIME')
+  return tonumber(now[1]), tonumber(now[2])
+end
+
+local function less(hi_a, lo_a, hi_b, lo_b)
+  return hi_a < hi_b or (hi_a == hi_b and lo_a < lo_b)
+end
+
+local function add(hi_a, lo_a, hi_b, lo_b)
+  local hi, lo = hi_a + hi_b, lo_a + lo_b
+  if lo >= MONEY_BASE then
+    return hi + 1, lo - MONEY_BASE
+  end
+  return hi, lo
+end
+
+local function new_level()
+  return {
+    flags = 0, limit_requests = 0, limit_tokens = 0, limit_hi = 0, limit_lo = 0,
+    day = 0, tokens = 0, hi = 0, lo = 0, next_tokens = 0, next_hi = 0, next_lo = 0,
+    second = 0, count = 0, sum = 0, pairs = '',
+  }
+end
+
+local function decode_level(packed)
+  if not packed then
+    return new_level()
+  end
+  local level = {}
+  local version
+  version, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo,
+    level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi, level.next_lo,
+    level.second, level.count, level.sum = struct.unpack(LEVEL, packed)
+  if version ~= LEVEL_VERSION then
+    error('CORRUPT level version ' .. tostring(version))
+  end
+  level.pairs = string.sub(packed, LEVEL_SIZE + 1)
+  return level
+end
+
+local function pack_level(level)
+  return struct.pack(LEVEL, LEVEL_VERSION, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi,
+    level.limit_lo, level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi, level.next_lo,
+    level.second, level.count, level.sum)
+end
+
+local function save_level(key, level)
+  if level.pairs_changed then
+    redis.call('SET', key, pack_level(level) .. level.pairs)
+  else
+    redis.call('SETRANGE', key, 0, pack_level(level))
+  end
+end
+
+-- Moves the day slots to the store's current day.
+local function roll_day(level, today)
+  if level.day == today then
+    return
+  end
+  if level.day == today - 1 then
+    level.tokens, level.hi, level.lo = level.next_tokens, level.next_hi, level.next_lo
+  else
+    level.tokens, level.hi, level.lo = 0, 0, 0
+  end
+  level.next_tokens, level.next_hi, level.next_lo = 0, 0, 0
+  level.day = today
+end
+
+-- Moves the window to the store's current second.
+local function roll_window(level, now)
+  if now == level.second then
+    return
+  end
+  level.pairs_changed = true
+  if now < level.second then
+    -- The clock went back. Everything in the window counts as of now: freed at most a window late, never early.
+    level.pairs = ''
+    level.count, level.second = math.min(level.sum, SECOND_COUNT_MAX), now
+    level.sum = level.count
+    return
+  end
+  if level.count > 0 then
+    level.pairs = level.pairs .. struct.pack(PAIR, level.second, level.count)
+  end
+  level.second, level.count = now, 0
+  local position = 1
+  while position <= #level.pairs do
+    local second, count = struct.unpack(PAIR, level.pairs, position)
+    if second > now - WINDOW_SECONDS then
+      break
+    end
+    level.sum = level.sum - count
+    position = position + PAIR_SIZE
+  end
+  if position > 1 then
+    level.pairs = string.sub(level.pairs, position)
+  end
+end
+
+-- Earliest second at which `need` of the counted requests have left the window.
+local function freed_at(level, need)
+  local freed, position = 0, 1
+  while position <= #level.pairs do
+    local second, count = struct.unpack(PAIR, level.pairs, position)
+    freed = freed + count
+    if freed >= need then
+      return second + WINDOW_SECONDS
+    end
+    position = position + PAIR_SIZE
+  end
+  return level.second + WINDOW_SECONDS
+end
+
+-- LevelStatus, see quota.rs: flags, failed flags, requests maximum/used/freed_at, tokens maximum/used, cost
+-- maximum/used as pairs. A level without limits is one zero byte.
+local function pack_status(level, failed, requests)
+  if level.flags == 0 then
+    return '\0'
+  end
+  local freed = 0
+  if level.flags % 2 == 1 and level.sum + requests > level.limit_requests then
+    freed = freed_at(level, level.sum + requests - level.limit_requests)
+  end
+  return struct.pack('<BBI8I8I8I8I8I8I8I8I8', level.flags, failed, level.limit_requests, level.sum, freed,
+    level.limit_tokens, level.tokens, level.limit_hi, level.limit_lo, level.hi, level.lo)
+end
+
+local function has(flags, bit_value)
+  return math.floor(flags / bit_value) % 2 == 1
+end
+
+local function load_levels(keys, first, last, now)
+  local levels = {}
+  local today = math.floor(now / DAY_SECONDS)
+  for i = first, last do
+    -- GET and not MGET: a key of another type must stop the script before it writes.
+    local packed = redis.call('GET', keys[i])
+    local level = decode_level(packed)
+    level.pairs_changed = not packed
+    roll_day(level, today)
+    roll_window(level, now)
+    levels[i - first + 1] = level
+  end
+  return levels
+end
+
+-- check. KEYS: tenant levels, root first. ARGV: partition; '<BI8I8I8I8' dry_run, requests, tokens, cost pair.
+-- Returns '<BI8I8' allowed, store seconds, microseconds, then one LevelStatus per level.
+local function check(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local dry_run, requests, tokens, hi, lo = struct.unpack('<BI8I8I8I8', args[2])
+  local now, micros = store_seconds()
+  local levels = load_levels(keys, 1, #keys, now)
+  -- A call that estimates nothing still needs room for something.
+  local need_tokens = math.max(tokens, 1)
+  local need_hi, need_lo = hi, lo
+  if hi == 0 and lo == 0 then
+    need_lo = 1
+  end
+  local denied = false
+  local failed = {}
+  for i, level in ipairs(levels) do
+    local bits = 0
+    if has(level.flags, HAS_REQUESTS) and level.sum + requests > level.limit_requests then
+      bits = bits + HAS_REQUESTS
+    end
+    if has(level.flags, HAS_TOKENS) and level.tokens + need_tokens > level.limit_tokens then
+      bits = bits + HAS_TOKENS
+    end
+    if has(level.flags, HAS_COST) then
+      local sum_hi, sum_lo = add(level.hi, level.lo, need_hi, need_lo)
+      if less(level.limit_hi, level.limit_lo, sum_hi, sum_lo) then
+        bits = bits + HAS_COST
+      end
+    end
+    failed[i] = bits
+    denied = denied or bits ~= 0
+  end
+  local reply = {}
+  for i, level in ipairs(levels) do
+    if not denied and dry_run == 0 then
+      local added = math.min(requests, SECOND_COUNT_MAX - level.count)
+      level.count = level.count + added
+      level.sum = level.sum + added
+      save_level(keys[i], level)
+    end
+    -- A denied call asks when it would fit; an allowed one when one more would.
+    reply[i] = pack_status(level, failed[i], denied and requests or 1)
+  end
+  return struct.pack('<BI8I8', denied and 0 or 1, now, micros) .. table.concat(reply)
+end
+
+-- quota_status. KEYS: tenant levels. ARGV: partition. Returns what check returns, allowed always 1.
+local function quota_status(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local now, micros = store_seconds()
+  local reply = {}
+  for i, level in ipairs(load_levels(keys, 1, #keys, now)) do
+    reply[i] = pack_status(level, 0, 1)
+  end
+  return struct.pack('<BI8I8', 1, now, micros) .. table.concat(reply)
+end
+
+-- put_limits. KEYS: one tenant level. ARGV: partition; '<BI8I8I8I8' flags, requests, tokens, cost pair.
+local function put_limits(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local now = store_seconds()
+  local level = load_levels(keys, 1, 1, now)[1]
+  level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo =
+    struct.unpack('<BI8I8I8I8', args[2])
+  save_level(keys[1], level)
+  return redis.status_reply('OK')
+end
+
+-- Adds usage of one event day to a level; false when a counter would pass its maximum.
+local function add_usage(level, day, tokens, hi, lo)
+  local prefix_tokens, prefix_hi, prefix_lo
+  if day == level.day then
+    prefix_tokens, prefix_hi, prefix_lo = 'tokens', 'hi', 'lo'
+  elseif day == level.day + 1 then
+    prefix_tokens, prefix_hi, prefix_lo = 'next_tokens', 'next_hi', 'next_lo'
+  else
+    -- A past day: its quota is over, reports count it from the ledger.
+    return true
+  end
+  local sum_tokens = level[prefix_tokens] + tokens
+  local sum_hi, sum_lo = add(level[prefix_hi], level[prefix_lo], hi, lo)
+  if sum_tokens > COUNT_MAX or less(COST_HI_MAX, COST_LO_MAX, sum_hi, sum_lo) then
+    return false
+  end
+  level[prefix_tokens], level[prefix_hi], level[prefix_lo] = sum_tokens, sum_hi, sum_lo
+  return true
+end
+
+local function fits(levels, day, tokens, hi, lo)
+  for _, level in ipairs(levels) do
+    local probe = {
+      day = level.day, tokens = level.tokens, hi = level.hi, lo = level.lo,
+      next_tokens = level.next_tokens, next_hi = level.next_hi, next_lo = level.next_lo,
+    }
+    if not add_usage(probe, day, tokens, hi, lo) then
+      return false
+    end
+  end
+  return true
+end
+
+-- First dedup mark found for an identity in the store. The last dedup key is the one to write.
+local function find_mark(keys, first, last, identity)
+  for i = first, last do
+    local mark = redis.call('HGET', keys[i], identity)
+    if mark then
+      return mark
+    end
+  end
+  return nil
+end
+
+local function same_payload(mark_a, mark_b)
+  return string.sub(mark_a, 1, 16) == string.sub(mark_b, 1, 16)
+end
+
+local function pack_id(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return struct.pack('<I8I8', tonumber(ms), tonumber(seq))
+end
+
+-- Levels of one record, each loaded once per call however many records share it.
+local function cached_levels(cache, keys, first, last, now)
+  local levels = {}
+  for k = first, last do
+    local level = cache[keys[k]]
+    if not level then
+      level = load_levels(keys, k, k, now)[1]
+      cache[keys[k]] = level
+      cache[#cache + 1] = keys[k]
+    end
+    levels[#levels + 1] = level
+  end
+  return levels
+end
+
+-- Decides one record without writing anything: a finished reply, a write to do, or the earlier record of this call
+-- that it repeats.
+local function stage(keys, first_dedup, first_level, last_level, args, i, numbers, staged, cache, now)
+  local identity, mark = args[i], args[i + 1]
+  local earlier = staged[identity]
+  if earlier then
+    return same_payload(earlier.mark, mark) and { repeats = earlier } or { reply = 'C' .. earlier.mark }
+  end
+  local found = find_mark(keys, first_dedup, first_level - 1, identity)
+  if found then
+    return { reply = (same_payload(found, mark) and 'D' or 'C') .. found }
+  end
+  local levels = cached_levels(cache, keys, first_level, last_level, now)
+  if not fits(levels, numbers.day, numbers.tokens, numbers.hi, numbers.lo) then
+    return { reply = 'O' }
+  end
+  for _, level in ipairs(levels) do
+    add_usage(level, numbers.day, numbers.tokens, numbers.hi, numbers.lo)
+    level.changed = true
+  end
+  local write = {
+    dedup_key = keys[first_level - 1], identity = identity, mark = mark, levels = levels,
+    to_ledger = numbers.to_ledger == 1, entry = args[i + 3],
+  }
+  staged[identity] = write
+  return { write = write }
+end
+
+-- The stream first: it is the only key that was not read before, so the only one that can still refuse.
+local function apply(ledger, write)
+  local packed_id = write.to_ledger and pack_id(redis.call('XADD', ledger, '*', 'e', write.entry)) or write.entry
+  write.mark = write.mark .. packed_id
+  redis.call('HSET', write.dedup_key, write.identity, write.mark)
+  local statuses = {}
+  for i, level in ipairs(write.levels) do
+    statuses[i] = pack_status(level, 0, 1)
+  end
+  return 'A' .. packed_id .. table.concat(statuses)
+end
+
+-- record. KEYS: ledger stream; then per record its dedup keys and its tenant levels, root first.
+-- ARGV: partition; then per record: identity (16 bytes); dedup mark, beginning with the fingerprint (16 bytes);
+-- '<BBBI8I8I8I8' number of dedup keys, number of levels, write to the ledger, day, tokens, cost pair; the ledger
+-- entry, or, when it is not to be written because the ledger files have it, '<I8I8' its stream id.
+-- A stored mark is the mark and '<I8I8' the stream id.
+-- Returns epoch, '<I8I8' store seconds and microseconds, then per record one of: 'A' '<I8I8' stream id
+-- LevelStatus...; 'D' stored mark (same payload before); 'C' mark (other payload before); 'O' (a counter would
+-- overflow).
+local function record(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local now, micros = store_seconds()
+  local outcomes, staged, cache = {}, {}, {}
+  local key = 2
+  for i = 2, #args, 4 do
+    local numbers, dedup_count, level_count = {}, nil, nil
+    dedup_count, level_count, numbers.to_ledger, numbers.day, numbers.tokens, numbers.hi, numbers.lo =
+      struct.unpack('<BBBI8I8I8I8', args[i + 2])
+    local first_level = key + dedup_count
+    local last_level = first_level + level_count - 1
+    outcomes[#outcomes + 1] =
+      stage(keys, key, first_level, last_level, args, i, numbers, staged, cache, now)
+    key = last_level + 1
+  end
+  for _, outcome in ipairs(outcomes) do
+    if outcome.write then
+      outcome.reply = apply(keys[1], outcome.write)
+    end
+  end
+  for _, level_key in ipairs(cache) do
+    if cache[level_key].changed then
+      save_level(level_key, cache[level_key])
+    end
+  end
+  local replies = {}
+  for i, outcome in ipairs(outcomes) do
+    replies[i] = outcome.reply or ('D' .. outcome.repeats.mark)
+  end
+  return { epoch, struct.pack('<I8I8', now, micros), unpack(replies) }
+end
+
+local function last_ledger_id(key)
+  if redis.call('EXISTS', key) == 0 then
+    return '0-0'
+  end
+  local info = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      return info[i + 1]
+    end
+  end
+end
+
+local function id_parts(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+
+-- open. KEYS: epoch list, ledger stream. ARGV: partition; last archived stream id.
+-- Once per process of the store and partition: notes the epoch and the last stream id that the store still has, and
+-- moves the stream's clock past what the ledger files hold already. Returns epoch, then the list of 'epoch last_id',
+-- oldest first.
+local function open(keys, args)
+  if not opened[args[1]] then
+    local now, micros = store_seconds()
+    epoch = epoch or string.format('%d%06d', now, micros)
+    local last = last_ledger_id(keys[2])
+    local last_ms, last_seq = id_parts(last)
+    local archived_ms, archived_seq = id_parts(args[2])
+    if last_ms < archived_ms or (last_ms == archived_ms and last_seq < archived_seq) then
+      if redis.call('EXISTS', keys[2]) == 0 then
+        redis.call('XGROUP', 'CREATE', keys[2], 'setup', '$', 'MKSTREAM')
+        redis.call('XGROUP', 'DESTROY', keys[2], 'setup')
+      end
+      redis.call('XSETID', keys[2], args[2])
+    end
+    redis.call('RPUSH', keys[1], epoch .. ' ' .. last)
+    redis.call('LTRIM', keys[1], -64, -1)
+    opened[args[1]] = true
+  end
+  return { epoch, unpack(redis.call('LRANGE', keys[1], 0, -1)) }
+end
+
+-- sweep. KEYS: dedup watermark. ARGV: days to keep; day whose marks the caller has dropped, or -1.
+-- The watermark 'day moved_seconds' moves at most one day per day of the store's clock and never back, so that no
+-- step of a clock can drop marks that a retry still needs. Returns the day whose marks may be dropped now, or -1.
+local function sweep(keys, args)
+  local now = store_seconds()
+  local today = math.floor(now / DAY_SECONDS)
+  local stored = redis.call('GET', keys[1])
+  if not stored then
+    redis.call('SET', keys[1], string.format('%d %d', today - tonumber(args[1]), now))
+    return -1
+  end
+  local day, moved = string.match(stored, '^(-?%d+) (%d+)$')
+  day, moved = tonumber(day), tonumber(moved)
+  if day >= today - tonumber(args[1]) or now - moved < DAY_SECONDS then
+    return -1
+  end
+  if tonumber(args[2]) ~= day then
+    return day
+  end
+  redis.call('SET', keys[1], string.format('%d %d', day + 1, now))
+  return -1
+end
+
+redis.register_function('@prefix@_open', open)
+redis.register_function('@prefix@_sweep', sweep)
+redis.register_function('@prefix@_record', record)
+redis.register_function('@prefix@_check', check)
+redis.register_function('@prefix@_put_limits', put_limits)
+redis.register_function{function_name = '@prefix@_quota_status', callback = quota_status, flags = {'no-writes'}}

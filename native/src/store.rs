@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The connection to the store: the script library, calls into it, and what its errors mean.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use tokio::time::timeout;
+
+use crate::keys;
+use crate::store_id::StreamId;
+
+const SCRIPTS: &str = include_str!("scripts/meter.lua");
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreError {
+    /// No connection, or one that broke. Whether it was done is unknown.
+    Unavailable,
+    /// No answer in time. Whether it was done is unknown.
+    Timeout,
+    /// It answers, but has been restarted or promoted since it was opened. Nothing was done.
+    NotOpen,
+    /// Out of memory. Nothing was done.
+    Full,
+    /// A key is not what it must be. Nothing was done.
+    Corrupt,
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        let text = error.to_string();
+        let code = error.code().unwrap_or_default();
+        match (error.kind(), code) {
+            (_, "NOTOPEN") => Self::NotOpen,
+            (_, "OOM") => Self::Full,
+            (_, "WRONGTYPE") => Self::Corrupt,
+            // Errors raised inside a function carry the first error's text.
+            (ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension, _) => {
+                if text.contains("NOTOPEN") || text.contains("Function not found") {
+                    Self::NotOpen
+                } else if text.contains("WRONGTYPE") || text.contains("CORRUPT") || text.contains("data string") {
+                    Self::Corrupt
+                } else {
+                    Self::Unavailable
+                }
+            }
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// Function names of the loaded library.
+#[derive(Clone, Debug)]
+pub(crate) struct Functions {
+    pub(crate) open: String,
+    pub(crate) record: String,
+    pub(crate) check: String,
+    pub(crate) put_limits: String,
+    pub(crate) quota_status: String,
+    pub(crate) sweep: String,
+}
+
+impl Functions {
+    /// Names carry the hash of the scripts: versions never call each other's functions.
+    pub(crate) fn new() -> Self {
+        let prefix = prefix();
+        let name = |function: &str| format!("{prefix}_{function}");
+        Self {
+            open: name("open"),
+            record: name("record"),
+            check: name("check"),
+            put_limits: name("put_limits"),
+            quota_status: name("quota_status"),
+            sweep: name("sweep"),
+        }
+    }
+}
+
+fn prefix() -> String {
+    let hash = blake3::hash(SCRIPTS.as_bytes()).to_hex();
+    format!("taximeter_{}", hash.as_str().get(..12).unwrap_or_default())
+}
+
+/// One connection, shared by all calls and pipelined.
+#[derive(Clone)]
+pub(crate) struct Store {
+    connection: MultiplexedConnection,
+}
+
+impl Store {
+    /// Connects and loads the script library where it is missing.
+    pub(crate) async fn connect(client: &Client) -> Result<Self, StoreError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            // Each call has a limit of its own.
+            .set_response_timeout(None);
+        let connection = timeout(CONNECT_TIMEOUT, client.get_multiplexed_async_connection_with_config(&config))
+            .await
+            .map_err(|_| StoreError::Unavailable)??;
+        let store = Self { connection };
+        store.load_scripts().await?;
+        Ok(store)
+    }
+
+    async fn load_scripts(&self) -> Result<(), StoreError> {
+        let prefix = prefix();
+        let source = format!("#!lua name={prefix}\n{}", SCRIPTS.replace("@prefix@", &prefix));
+        let mut load = redis::cmd("FUNCTION");
+        load.arg("LOAD").arg(source);
+        match timeout(CONNECT_TIMEOUT, load.query_async::<Value>(&mut self.connection.clone())).await {
+            Ok(Ok(_)) => Ok(()),
+            // Another instance, or an earlier start, loaded the same text.
+            Ok(Err(error)) if error.to_string().contains("already exists") => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(StoreError::Unavailable),
+        }
+    }
+
+    /// Runs one command within the limit.
+    pub(crate) async fn call(&self, command: &Cmd, limit: Duration) -> Result<Value, StoreError> {
+        let mut connection = self.connection.clone();
+        Ok(timeout(limit, command.query_async(&mut connection)).await.map_err(|_| StoreError::Timeout)??)
+    }
+
+    /// Name and version, such as "valkey 9.1.2".
+    pub(crate) async fn version(&self, limit: Duration) -> Result<String, StoreError> {
+        let info = text(self.call(redis::cmd("INFO").arg("server"), limit).await?)?;
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        Ok(match (field("valkey_version:"), field("redis_version:")) {
+            (Some(version), _) => format!("valkey {version}"),
+            (None, Some(version)) => format!("redis {version}"),
+            (None, None) => "unknown".to_owned(),
+        })
+    }
+
+    /// The store's clock in milliseconds since 1970 UTC.
+    pub(crate) async fn time_ms(&self, limit: Duration) -> Result<i64, StoreError> {
+        let parts = array(self.call(&redis::cmd("TIME"), limit).await?)?;
+        let mut numbers = parts.into_iter().map(|part| text(part).ok()?.parse::<i64>().ok());
+        match (numbers.next().flatten(), numbers.next().flatten()) {
+            (Some(seconds), Some(micros)) => {
+                Ok(seconds.saturating_mul(1_000).saturating_add(micros.div_euclid(1_000)))
+            }
+            _ => Err(StoreError::Corrupt),
+        }
+    }
+
+    /// Entries of a partition's ledger after `after`, oldest first.
+    pub(crate) async fn read_ledger(
+        &self,
+        partition: u16,
+        after: StreamId,
+        count_max: usize,
+        limit: Duration,
+    ) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {
+        let mut command = redis::cmd("XRANGE");
+        command.arg(keys::ledger(partition)).arg(format!("({after}")).arg("+").arg("COUNT").arg(count_max);
+        array(self.call(&command, limit).await?)?.into_iter().map(ledger_entry).collect()
+    }
+}
+
+impl Store {
+    /// Entries in all partitions' ledgers.
+    pub(crate) async fn ledger_length(&self, limit: Duration) -> Result<i64, StoreError> {
+        let mut sum = 0_i64;
+        for partition in 0..keys::PARTITION_COUNT {
+            match self.call(redis::cmd("XLEN").arg(keys::ledger(partition)), limit).await? {
+                Value::Int(length) => sum = sum.saturating_add(length),
+                _ => return Err(StoreError::Corrupt),
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Drops entries of a partition's ledger up to and including `through`.
+    pub(crate) async fn trim_ledger(
+        &self,
+        partition: u16,
+        through: StreamId,
+        limit: Duration,
+    ) -> Result<(), StoreError> {
+        let next = StreamId { seq: through.seq.saturating_add(1), ..through };
+        let mut command = redis::cmd("XTRIM");
+        command.arg(keys::ledger(partition)).arg("MINID").arg(next.to_string());
+        self.call(&command, limit).await.map(drop)
+    }
+}
+
+fn ledger_entry(value: Value) -> Result<(StreamId, Vec<u8>), StoreError> {
+    let mut parts = array(value)?.into_iter();
+    let id = text(parts.next().unwrap_or_default())?.parse().map_err(|_| StoreError::Corrupt)?;
+    let mut fields = array(parts.next().unwrap_or_default())?.into_iter();
+    match (fields.next(), fields.next()) {
+        (Some(_), Some(entry)) => Ok((id, bytes(entry)?)),
+        _ => Err(StoreError::Corrupt),
+    }
+}
+
+/// The elements of an array reply.
+pub(crate) fn array(value: Value) -> Result<Vec<Value>, StoreError> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(StoreError::Corrupt),
+    }
+}
+
+/// The bytes of a string reply.
+pub(crate) fn bytes(value: Value) -> Result<Vec<u8>, StoreError> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::SimpleString(text) => Ok(text.into_bytes()),
+        Value::Okay => Ok(b"OK".to_vec()),
+        _ => Err(StoreError::Corrupt),
+    }
+}
+
+/// The text of a string reply.
+pub(crate) fn text(value: Value) -> Result<String, StoreError> {
+    String::from_utf8(bytes(value)?).map_err(|_| StoreError::Corrupt)
+}

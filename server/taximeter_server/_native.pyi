@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hot path, compiled from native/. This stub is the contract; stubtest checks it against the binary.
+
+Every blocking function releases the GIL. Times are milliseconds since 1970 UTC unless the name says nanos.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+__version__: str
+PARTITION_COUNT: int
+"""Number of partitions of the ledger, 64. A tenant's partition follows from its first segment."""
+
+class StoreUnavailableError(Exception):
+    """The store did not answer in time, or answered that it cannot serve. Transient: try again."""
+
+class StoreCorruptError(Exception):
+    """A key in the store is not what it must be. Not transient."""
+
+class JournalError(Exception):
+    """The journal could not be locked, read or written."""
+
+class CardError(ValueError):
+    """A canonical rate card that does not compile."""
+
+@final
+class RateCard:
+    """A compiled rate card. Source of the canonical form: taximeter_server.rate_card."""
+
+    def __init__(self, canonical_json: bytes) -> None:
+        """Compile. Raises CardError."""
+
+    @property
+    def rate_card_id(self) -> str:
+        """Lower-case hex SHA-256 of canonical_json."""
+
+    def price(
+        self,
+        *,
+        model: str,
+        usage: Mapping[str, int],
+        provider: str = "",
+        occur_time_nanos: int,
+        tier: str = "",
+        region: str = "",
+        speed: str = "",
+        calls: int = 1,
+    ) -> dict[str, object]:
+        """Price one call.
+
+        Returns {"row": str | None, "overlays_applied": list[int], "prompt_tokens": int, "quota_tokens": int,
+        "lines": [{"usage_class", "priced_as", "quantity", "billed_quantity", "unit_price", "amount_picos", "per",
+        "cost_picos", "unpriced"}], "cost_picos": int, "unknown_model": bool}; unit_price is a decimal string.
+        Raises OverflowError when a line or the sum exceeds 2^63 - 1 pico-units.
+        """
+
+@final
+class Engine:
+    """Records, decides and prices against one store. Thread-safe; one per process and journal directory."""
+
+    def __init__(
+        self, *, store_url: str, journal_dir: str, exclusive_store: bool, volatile_store: bool = False
+    ) -> None:
+        """Lock the journal. Raises JournalError when another process owns it, ValueError for a bad URL.
+
+        store_url: unix:///path/to.sock or redis://[user:password@]host:port[/db].
+        exclusive_store: no other instance can change the store's catalogue, so it never goes stale.
+        volatile_store: the operator accepts that the store may lose data; answers say VOLATILE.
+        """
+
+    def open(self, *, archived_ids: Sequence[str], timeout_ms: int) -> None:
+        """Connect, load the script library, open all partitions and replay what the store lost.
+
+        archived_ids: per partition the last stream id in the ledger's manifest, "0-0" when none.
+        Raises StoreUnavailableError after timeout_ms, StoreCorruptError, JournalError. May be called again.
+        """
+
+    def set_archived(self, partition: int, stream_id: str) -> None:
+        """Say that the ledger's manifest now covers the partition through stream_id, before trimming."""
+
+    def set_catalogue(self, catalogue_json: bytes) -> None:
+        """Swap keys, rate cards and their timeline in. Raises CardError or ValueError and changes nothing.
+
+        {"revision": int, "timeline": [{"version", "effective_time_ms", "rate_card_id"}],
+        "rate_cards": {id: canonical object}, "keys": [{"key_id", "secret_sha256", "role", "tenants",
+        "expire_time_ms"}]}; revoked keys are left out; role is "admin", "meter" or "read".
+        """
+
+    def confirm_catalogue(self) -> None:
+        """Say that the store's catalogue is still this one. Without it for 5 s a shared store's prices are stale."""
+
+    def record(self, request: bytes) -> bytes:
+        """Serve taximeter.v1.RecordRequest in this thread; returns RecordResponse. Raises RpcError."""
+
+    def check_quota(self, request: bytes) -> bytes:
+        """Serve taximeter.v1.CheckQuotaRequest in this thread; returns CheckQuotaResponse. Raises RpcError."""
+
+    def estimate(self, request: bytes) -> bytes:
+        """Serve taximeter.v1.EstimateRequest; returns EstimateResponse. Raises RpcError."""
+
+    def put_limits(
+        self,
+        tenant: str,
+        *,
+        requests_per_minute: int | None,
+        tokens_per_day: int | None,
+        cost_per_day_picos: int | None,
+    ) -> None:
+        """Set the limits of one level; None is no limit. In force at once. Raises StoreUnavailableError."""
+
+    def quota_status(self, tenant: str) -> bytes:
+        """taximeter.v1.GetQuotaStatusResponse of the tenant and its parents. Raises StoreUnavailableError."""
+
+    def store_time_ms(self) -> int:
+        """The store's clock. Raises StoreUnavailableError."""
+
+    def read_ledger(self, partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+        """Entries of the partition's stream after after_id, oldest first, at most count_max.
+
+        Returns (Arrow IPC stream of the lines, last stream id read or after_id, number of entries).
+        Raises StoreUnavailableError, StoreCorruptError.
+        """
+
+    def ledger_length(self) -> int:
+        """Entries in all streams. Raises StoreUnavailableError."""
+
+    def trim_ledger(self, partition: int, *, through_id: str) -> None:
+        """Drop entries up to and including through_id. Raises StoreUnavailableError."""
+
+    def status(self) -> dict[str, object]:
+        """{"store_available": bool, "store_version": str, "journal_pending_records": int, "journal_bytes": int}."""
+
+    def close(self) -> None:
+        """Finish what is under way, fsync and unlock the journal. Safe to call twice."""
+
+class RpcError(Exception):
+    """A call failed; args are (grpc code as int, message, serialized google.rpc.Status)."""
+
+@final
+class Front:
+    """The public port: Record, RecordBatch and CheckQuota served here, everything else forwarded."""
+
+    def __init__(self, engine: Engine, *, listen: str, forward_socket: str) -> None:
+        """Bind listen ("host:port", port 0 picks one) and serve from own threads. Raises OSError, ValueError.
+
+        Forwarded calls reach forward_socket with metadata x-taximeter-key-id, x-taximeter-role and
+        x-taximeter-tenants (comma-separated, may be empty); the same names coming in from outside are dropped.
+        """
+
+    @property
+    def address(self) -> str:
+        """"host:port" as bound."""
+
+    def drain(self, *, timeout_ms: int) -> bool:
+        """Stop accepting, let calls in flight finish, close. False when timeout_ms cut some off."""
