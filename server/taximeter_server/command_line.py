@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``taximeter-server``: reads flags, runs serve(), turns signals and errors into an exit status."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from taximeter_server import __version__
+from taximeter_server.clock import wall_clock_ms
+from taximeter_server.config import LISTEN_DEFAULT, LOG_FORMATS, SETTINGS, Config, load_config
+from taximeter_server.errors import StartError
+from taximeter_server.log_output import configure_logging
+from taximeter_server.serve import serve
+
+_EPILOG = """\
+Every option can also be set in the environment (--store-binary is TAXIMETER_STORE_BINARY) or in the TOML file named by
+--config (store_binary = "/usr/bin/redis-server"). An option wins over the environment, that over the file.
+
+At its first start the server makes an admin key and writes it to admin.key in the data directory, where the taximeter
+command of the same user finds it.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 after a clean stop, 1 when it cannot start, 2 for a wrong setting."""
+    options = vars(_parser().parse_args(arguments))
+    try:
+        config = load_config({name: options[name] for name in SETTINGS}, config_file=options["config"])
+        configure_logging(config.log_format)
+        # Whatever is created from here on, by us or by the store, is ours alone.
+        os.umask(0o077)
+        asyncio.run(_serve_until_signalled(config))
+    except StartError as error:
+        sys.stderr.write(f"taximeter-server: error: {error}\n")
+        sys.exit(error.exit_status)
+    _exit()
+
+
+def _exit() -> None:
+    """Exit with 0, also where a report is still being computed that nobody waits for any more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if any(not thread.daemon for thread in others):
+        # All that matters is closed; the interpreter would wait for such threads without limit.
+        os._exit(0)
+    sys.exit(0)
+
+
+async def _serve_until_signalled(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(config, clock=wall_clock_ms, stop=stop)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="taximeter-server",
+        description="Meters what AI workloads use, prices it by a rate card, and decides before each call.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    serve_parser = commands.add_parser(
+        "serve",
+        help="run the server until SIGTERM or SIGINT",
+        description="Runs the server until SIGTERM or SIGINT.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_options(serve_parser)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="directory of the store, journal, ledger and admin key, one server at a time (default:"
+        " ~/.local/share/taximeter)",
+    )
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help=f"public port; port 0 picks one (default: {LISTEN_DEFAULT})"
+    )
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="use this Redis or Valkey, redis://[USER:PASSWORD@]HOST:PORT[/DB] or unix:///PATH (default: an"
+        " embedded one in the data directory); a URL with a password belongs in the environment or config file",
+    )
+    parser.add_argument(
+        "--store-binary",
+        metavar="PATH",
+        help="server to embed, Valkey 8 or Redis 7 or later (default: the one that was installed along)",
+    )
+    parser.add_argument(
+        "--allow-volatile",
+        action="store_const",
+        const="true",
+        help="serve on a store whose settings can lose what it acknowledged; answers then say VOLATILE",
+    )
+    parser.add_argument(
+        "--allow-plaintext",
+        action="store_const",
+        const="true",
+        help="listen beyond this machine although keys then travel unencrypted",
+    )
+    parser.add_argument(
+        "--log-format",
+        metavar="FORMAT",
+        help=f"{', '.join(LOG_FORMATS)}; auto is console on a terminal (default: auto)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="TOML file with any of these settings")

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of ``serve``: a flag wins over the environment, that over the config file, that over the default.
+
+This is the only module that reads the environment. Every setting has one name: ``store_binary`` is the flag
+``--store-binary``, the variable ``TAXIMETER_STORE_BINARY`` and the key ``store_binary`` of the TOML file.
+"""
+
+import ipaddress
+import os
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from taximeter_server.errors import ConfigError
+
+PORT_MAX = 65535
+LISTEN_DEFAULT = "127.0.0.1:7460"
+STORE_SCHEMES = ("unix", "redis")
+LOG_FORMATS = ("auto", "console", "json")
+
+ENVIRONMENT_PREFIX = "TAXIMETER_"
+
+
+class _BadValueError(ValueError):
+    """A text that a setting does not take; the message says what it takes."""
+
+
+def parse_address(text: str) -> str:
+    """Return ``HOST:PORT`` unchanged. An IPv6 host stands in brackets; port 0 picks a free one."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise _BadValueError("must be HOST:PORT, such as 127.0.0.1:7460")
+    if not (
+        port.isascii() and port.isdecimal() and len(port) <= len(str(PORT_MAX)) and int(port) <= PORT_MAX
+    ):
+        raise _BadValueError("the port must be 0 to 65535")
+    return text
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether HOST of ``HOST:PORT`` reaches this machine only."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _parse_store(text: str) -> str:
+    scheme = text.partition("://")[0]
+    if scheme == "redis+cluster":
+        raise _BadValueError("redis+cluster:// is not yet served")
+    if "://" not in text or scheme not in STORE_SCHEMES:
+        raise _BadValueError("must be redis://[USER:PASSWORD@]HOST:PORT[/DB] or unix:///PATH")
+    try:
+        parts = urlsplit(text)
+        missing = not parts.path if scheme == "unix" else not parts.hostname or parts.port == 0
+    except ValueError:
+        missing = True
+    if missing:
+        # The value is not echoed: it may hold a password.
+        raise _BadValueError("names no socket or host")
+    return text
+
+
+def _parse_bool(text: str) -> bool:
+    if text in {"true", "1", "yes"}:
+        return True
+    if text in {"false", "0", "no", ""}:
+        return False
+    raise _BadValueError("must be true or false")
+
+
+def _parse_log_format(text: str) -> str:
+    if text not in LOG_FORMATS:
+        raise _BadValueError(f"must be one of {', '.join(LOG_FORMATS)}")
+    return text
+
+
+def _parse_path(text: str) -> Path:
+    if not text:
+        raise _BadValueError("must not be empty")
+    return Path(text).expanduser().absolute()
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "data": _parse_path,
+    "listen": parse_address,
+    "store": _parse_store,
+    "store_binary": _parse_path,
+    "allow_volatile": _parse_bool,
+    "allow_plaintext": _parse_bool,
+    "log_format": _parse_log_format,
+}
+SETTINGS = tuple(_PARSERS)
+"""Names of all settings, in the order in which help shows them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings, checked. store is None for the embedded one; runtime_parent holds sockets with short paths."""
+
+    data: Path
+    listen: str = LISTEN_DEFAULT
+    store: str | None = None
+    store_binary: Path | None = None
+    allow_volatile: bool = False
+    allow_plaintext: bool = False
+    log_format: str = "auto"
+    runtime_parent: Path = Path(tempfile.gettempdir())
+
+    def __repr__(self) -> str:
+        """Leave the store's URL out: it may hold a password."""
+        store = "embedded" if self.store is None else "external"
+        return f"Config(data={str(self.data)!r}, listen={self.listen!r}, store={store})"
+
+
+def load_config(
+    flags: Mapping[str, str | None], *, config_file: str | None, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Return the settings.
+
+    flags: text by setting name, None where the flag was not given. config_file: path, None for none.
+    environ: os.environ unless given. Raises ConfigError naming the key and the source of the bad value.
+    """
+    environment = os.environ if environ is None else environ
+    file_values = _read_file(config_file or environment.get(f"{ENVIRONMENT_PREFIX}CONFIG"))
+    values: dict[str, Any] = {}
+    for name, parse in _PARSERS.items():
+        found = _find(name, flags, environment, file_values)
+        if found is None:
+            continue
+        text, source = found
+        try:
+            values[name] = parse(text)
+        except _BadValueError as error:
+            raise ConfigError(name, source, str(error)) from None
+    values.setdefault("data", _default_data(environment))
+    values["runtime_parent"] = _runtime_parent(environment)
+    config = Config(**values)
+    _check_together(config)
+    return config
+
+
+def _find(
+    name: str, flags: Mapping[str, str | None], environment: Mapping[str, str], file_values: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """Return the winning text of a setting and where it came from."""
+    flag = flags.get(name)
+    if flag is not None:
+        return flag, f"flag --{name.replace('_', '-')}"
+    variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
+    if variable in environment:
+        return environment[variable], f"environment {variable}"
+    if name in file_values:
+        return file_values[name], "config file"
+    return None
+
+
+def _read_file(path: str | None) -> dict[str, str]:
+    """Return the file's values as text. Raises ConfigError for a file or key that is not known."""
+    if path is None:
+        return {}
+    try:
+        with Path(path).expanduser().open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError("config", path, error.strerror or "cannot be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("config", path, f"not valid TOML: {error}") from None
+    texts: dict[str, str] = {}
+    for name, value in document.items():
+        if name not in _PARSERS:
+            raise ConfigError(name, path, f"no such setting; known are {', '.join(SETTINGS)}")
+        if isinstance(value, bool):
+            texts[name] = "true" if value else "false"
+        elif isinstance(value, str):
+            texts[name] = value
+        else:
+            raise ConfigError(name, path, "must be a string or true or false")
+    return texts
+
+
+def _default_data(environment: Mapping[str, str]) -> Path:
+    """Return where the command line of this machine's user looks for the admin key."""
+    home = environment.get("HOME")
+    return ((Path(home) if home else Path.home()) / ".local" / "share" / "taximeter").absolute()
+
+
+def _runtime_parent(environment: Mapping[str, str]) -> Path:
+    runtime = environment.get("XDG_RUNTIME_DIR") or ""
+    if runtime.startswith("/") and Path(runtime).is_dir():
+        return Path(runtime)
+    return Path(tempfile.gettempdir())
+
+
+def _check_together(config: Config) -> None:
+    if config.store is not None and config.store_binary is not None:
+        raise ConfigError("store_binary", "with store", "is for the embedded store; leave it or store out")
+    if not is_loopback(config.listen) and not config.allow_plaintext:
+        raise ConfigError(
+            "listen",
+            config.listen,
+            "reaches beyond this machine, and keys would travel unencrypted; put a TLS proxy in front and listen on"
+            " loopback, or accept it with --allow-plaintext",
+        )

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""API keys: ``tx_<id>_<secret>_<checksum>``. The store keeps the SHA-256 of the whole text, never the text.
+
+The checksum lets scanners tell a leaked key from a random string; a key is accepted by its hash alone.
+"""
+
+import hashlib
+import json
+import secrets
+import string
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from taximeter_server.data_directory import write_private_file
+from taximeter_server.errors import InvalidFieldsError, KeyUnknownError, StoreCorruptError
+from taximeter_server.store import DocumentStore
+from taximeter_server.tenant_path import check_tenant
+
+ROLES = ("admin", "meter", "read")
+NOTE_LENGTH_MAX = 200
+TENANTS_MAX = 100
+
+ID_LENGTH = 12
+SECRET_LENGTH = 43
+"""Characters of base 62: 256 bits."""
+CHECKSUM_LENGTH = 6
+
+_ID_ALPHABET = string.ascii_lowercase + string.digits
+_SECRET_ALPHABET = string.digits + string.ascii_letters
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key without its secret. Times are milliseconds since 1970 UTC; tenants empty means all."""
+
+    key_id: str
+    secret_sha256: str
+    role: str
+    tenants: tuple[str, ...]
+    note: str
+    create_time_ms: int
+    expire_time_ms: int | None
+    revoke_time_ms: int | None
+
+    def to_json(self) -> str:
+        """Return the key's document."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, document: str) -> Self:
+        """Read a key's document. Raises StoreCorruptError."""
+        try:
+            values = json.loads(document)
+            return cls(**{**values, "tenants": tuple(values["tenants"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreCorruptError(f"key document: {error}") from error
+
+
+def make_secret() -> str:
+    """Return a new key, ``tx_...``."""
+    key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_LENGTH))
+    secret = "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(SECRET_LENGTH))
+    body = f"tx_{key_id}_{secret}"
+    return f"{body}_{checksum_of(body)}"
+
+
+def checksum_of(body: str) -> str:
+    """Return the CRC-32 of ``tx_<id>_<secret>`` in base 62, six digits."""
+    number = zlib.crc32(body.encode())
+    digits = ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, len(_SECRET_ALPHABET))
+        digits = _SECRET_ALPHABET[digit] + digits
+    return digits
+
+
+def key_id_of(secret: str) -> str:
+    """Return the id within a key. Raises ValueError when the text is no key."""
+    parts = secret.split("_")
+    if len(parts) != len(("tx", "id", "secret", "checksum")) or parts[0] != "tx":
+        raise ValueError("not a key")
+    if checksum_of("_".join(parts[:3])) != parts[3]:
+        raise ValueError("not a whole key")
+    return parts[1]
+
+
+class Keys:
+    """All keys of a store."""
+
+    def __init__(self, store: DocumentStore, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+
+    def create(
+        self, *, role: str, tenants: Sequence[str], note: str, expire_time_ms: int | None
+    ) -> tuple[Key, str]:
+        """Make a key. Returns it and its secret, which nothing can show again. Raises InvalidFieldsError."""
+        if role not in ROLES:
+            raise InvalidFieldsError.required("key.role")
+        if len(tenants) > TENANTS_MAX:
+            raise InvalidFieldsError.of("key.tenants", f"at most {TENANTS_MAX}")
+        for number, tenant in enumerate(tenants):
+            check_tenant(tenant, f"key.tenants[{number}]")
+        if len(note) > NOTE_LENGTH_MAX:
+            raise InvalidFieldsError.of("key.note", f"at most {NOTE_LENGTH_MAX} characters")
+        if expire_time_ms is not None and expire_time_ms <= self._clock():
+            raise InvalidFieldsError.of("key.expire_time", "must lie ahead")
+        secret = make_secret()
+        key = replace(
+            self._from_secret(secret, role),
+            tenants=tuple(dict.fromkeys(tenants)),
+            note=note,
+            expire_time_ms=expire_time_ms,
+        )
+        self._store.put_key(key.key_id, key.to_json())
+        return key, secret
+
+    def _from_secret(self, secret: str, role: str) -> Key:
+        return Key(
+            key_id=key_id_of(secret),
+            secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+            role=role,
+            tenants=(),
+            note="",
+            create_time_ms=self._clock(),
+            expire_time_ms=None,
+            revoke_time_ms=None,
+        )
+
+    def list(self) -> list[Key]:
+        """Return all keys, newest first."""
+        keys = [Key.from_json(document) for document in self._store.keys()]  # noqa: SIM118 (as below)
+        return sorted(keys, key=lambda key: (-key.create_time_ms, key.key_id))
+
+    def get(self, key_id: str) -> Key:
+        """Return one key. Raises KeyUnknownError."""
+        document = self._store.key(key_id)
+        if document is None:
+            raise KeyUnknownError
+        return Key.from_json(document)
+
+    def revoke(self, key_id: str) -> Key:
+        """Revoke a key; again is fine and keeps the first time. Raises KeyUnknownError."""
+        key = self.get(key_id)
+        if key.revoke_time_ms is None:
+            key = replace(key, revoke_time_ms=self._clock())
+            self._store.put_key(key_id, key.to_json())
+        return key
+
+    def ensure_admin_key(self, file: Path) -> None:
+        """Make an admin key, kept in file, when the store has no key at all.
+
+        The file is written first: a key in the store whose secret is nowhere would lock everybody out. A file that
+        is already there, from a start that was cut off or a store that was lost, is taken up again.
+        """
+        if self._store.keys():
+            return
+        secret = _read_secret(file) or make_secret()
+        write_private_file(file, f"{secret}\n".encode())
+        key = replace(self._from_secret(secret, "admin"), note="made at first start")
+        self._store.put_key(key.key_id, key.to_json())
+        _log.info("made an admin key", key_id=key.key_id, file=str(file))
+
+
+def _read_secret(file: Path) -> str | None:
+    try:
+        secret = file.read_text(encoding="ascii").strip()
+        key_id_of(secret)
+    except (OSError, ValueError):
+        return None
+    return secret

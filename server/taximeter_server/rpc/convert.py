@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to values and back. Instants are integers inside: milliseconds or microseconds since 1970 UTC."""
+
+from typing import NoReturn
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from taximeter.v1 import (
+    access_service_pb2,
+    metering_service_pb2,
+    money_pb2,
+    quota_pb2,
+    rate_card_service_pb2,
+    tenant_service_pb2,
+)
+from taximeter_server.errors import InvalidFieldsError, SumOutOfRangeError
+from taximeter_server.keys import Key
+from taximeter_server.rate_card_timeline import TimelineEntry
+from taximeter_server.report_query import ReportFilter, ReportMeasures, ReportQuery, ReportRow
+from taximeter_server.tenants import Limits, Tenant
+
+PICOS_PER_UNIT = 10**12
+INT64_MAX = 2**63 - 1
+
+_TIMESTAMP_SECONDS_MIN = -62_135_596_800
+"""0001-01-01T00:00:00Z, the first instant that a Timestamp may name."""
+_TIMESTAMP_SECONDS_MAX = 253_402_300_799
+"""9999-12-31T23:59:59Z, the last second that a Timestamp may name."""
+_NANOS_PER_SECOND = 1_000_000_000
+
+_ROLE_NAMES = {
+    access_service_pb2.ROLE_ADMIN: "admin",
+    access_service_pb2.ROLE_METER: "meter",
+    access_service_pb2.ROLE_READ: "read",
+}
+_ROLES = {name: role for role, name in _ROLE_NAMES.items()}
+
+
+def timestamp_nanos(timestamp: Timestamp, field: str) -> int:
+    """Return nanoseconds since 1970 UTC. Raises InvalidFieldsError naming field."""
+    if not _TIMESTAMP_SECONDS_MIN <= timestamp.seconds <= _TIMESTAMP_SECONDS_MAX:
+        _refuse_timestamp(field)
+    if not 0 <= timestamp.nanos < _NANOS_PER_SECOND:
+        _refuse_timestamp(field)
+    return timestamp.seconds * _NANOS_PER_SECOND + timestamp.nanos
+
+
+def _refuse_timestamp(field: str) -> NoReturn:
+    raise InvalidFieldsError.of(field, "not a valid timestamp")
+
+
+def timestamp_ms(timestamp: Timestamp, field: str) -> int:
+    """Return milliseconds since 1970 UTC, rounded up: never before the instant that was asked for."""
+    return -(-timestamp_nanos(timestamp, field) // 1_000_000)
+
+
+def timestamp_us(timestamp: Timestamp, field: str) -> int:
+    """Return microseconds since 1970 UTC, rounded down as the ledger's are, so that intervals still join."""
+    return timestamp_nanos(timestamp, field) // 1_000
+
+
+def to_timestamp(time_ms: int) -> Timestamp:
+    """Return the instant as a message."""
+    seconds, rest_ms = divmod(time_ms, 1_000)
+    return Timestamp(seconds=seconds, nanos=rest_ms * 1_000_000)
+
+
+def to_money(cost_picos: int, currency_code: str) -> money_pb2.Money:
+    """Return an amount as a message. Raises SumOutOfRangeError when its units do not fit."""
+    units, picos = divmod(abs(cost_picos), PICOS_PER_UNIT)
+    sign = -1 if cost_picos < 0 else 1
+    return money_pb2.Money(currency_code=currency_code, units=_int64(sign * units), picos=sign * picos)
+
+
+def _int64(value: int) -> int:
+    if not -INT64_MAX <= value <= INT64_MAX:
+        raise SumOutOfRangeError
+    return value
+
+
+def role_name(role: access_service_pb2.Role.ValueType) -> str:
+    """Return the name of a role inside. Raises InvalidFieldsError for one that is none."""
+    name = _ROLE_NAMES.get(role)
+    if name is None:
+        raise InvalidFieldsError.required("key.role")
+    return name
+
+
+def to_role(name: str) -> access_service_pb2.Role.ValueType:
+    """Return a role as a message; one from a newer version is unspecified."""
+    return _ROLES.get(name, access_service_pb2.ROLE_UNSPECIFIED)
+
+
+def to_key(key: Key) -> access_service_pb2.Key:
+    """Return a key as a message, without what could authenticate."""
+    message = access_service_pb2.Key(
+        key_id=key.key_id,
+        role=to_role(key.role),
+        tenants=key.tenants,
+        note=key.note,
+        create_time=to_timestamp(key.create_time_ms),
+    )
+    if key.expire_time_ms is not None:
+        message.expire_time.CopyFrom(to_timestamp(key.expire_time_ms))
+    if key.revoke_time_ms is not None:
+        message.revoke_time.CopyFrom(to_timestamp(key.revoke_time_ms))
+    return message
+
+
+def limits_of(message: quota_pb2.Limits) -> Limits:
+    """Return limits; what is absent is no limit."""
+    return Limits(
+        requests_per_minute=message.requests_per_minute if message.HasField("requests_per_minute") else None,
+        tokens_per_day=message.tokens_per_day if message.HasField("tokens_per_day") else None,
+        cost_per_day_picos=message.cost_per_day_picos if message.HasField("cost_per_day_picos") else None,
+    )
+
+
+def to_tenant(tenant: Tenant) -> tenant_service_pb2.Tenant:
+    """Return a tenant's settings as a message."""
+    return tenant_service_pb2.Tenant(
+        name=tenant.name,
+        display_name=tenant.display_name,
+        limits=quota_pb2.Limits(
+            requests_per_minute=tenant.limits.requests_per_minute,
+            tokens_per_day=tenant.limits.tokens_per_day,
+            cost_per_day_picos=tenant.limits.cost_per_day_picos,
+        ),
+        update_time=to_timestamp(tenant.update_time_ms),
+    )
+
+
+def to_entry(entry: TimelineEntry) -> rate_card_service_pb2.RateCardEntry:
+    """Return an entry of the timeline as a message."""
+    return rate_card_service_pb2.RateCardEntry(
+        version=entry.version,
+        rate_card_id=entry.rate_card_id,
+        effective_time=to_timestamp(entry.effective_time_ms),
+        publish_time=to_timestamp(entry.publish_time_ms),
+        author=entry.author,
+        note=entry.note,
+        chain_hash=entry.chain_hash,
+    )
+
+
+def report_query_of(message: metering_service_pb2.ReportQuery, readable: tuple[str, ...]) -> ReportQuery:
+    """Return a query. readable: tenants that the caller is bound to, empty for all. Raises InvalidFieldsError."""
+    for field in ("start_time", "end_time"):
+        if not message.HasField(field):
+            raise InvalidFieldsError.required(f"query.{field}")
+    return ReportQuery(
+        start_time_us=timestamp_us(message.start_time, "query.start_time"),
+        end_time_us=timestamp_us(message.end_time, "query.end_time"),
+        tenant=message.tenant,
+        group_by=tuple(message.group_by),
+        filters=tuple(ReportFilter(each.dimension, tuple(each.values)) for each in message.filters),
+        time_zone=message.time_zone or "UTC",
+        readable_tenants=readable or None,
+    )
+
+
+def to_measures(measures: ReportMeasures, currency_code: str) -> metering_service_pb2.ReportMeasures:
+    """Return sums as a message. Raises SumOutOfRangeError when one does not fit."""
+    return metering_service_pb2.ReportMeasures(
+        calls=_int64(measures.calls),
+        quantities={name: _int64(quantity) for name, quantity in measures.quantities.items()},
+        cost=to_money(measures.cost_picos, currency_code),
+        unpriced_lines=_int64(measures.unpriced_lines),
+    )
+
+
+def to_report_row(
+    row: ReportRow, dimensions: tuple[str, ...], currency_code: str
+) -> metering_service_pb2.ReportRow:
+    """Return a group as a message."""
+    return metering_service_pb2.ReportRow(
+        group=[
+            metering_service_pb2.ReportGroupValue(dimension=dimension, value=value)
+            for dimension, value in zip(dimensions, row.group, strict=True)
+        ],
+        measures=to_measures(row.measures, currency_code),
+    )

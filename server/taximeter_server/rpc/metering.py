@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MeteringService, the part behind the front: reports and estimates. The front serves what is on the request path."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import ClassVar
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from taximeter.v1 import metering_service_pb2 as pb
+from taximeter_server.errors import InvalidFieldsError
+from taximeter_server.report import Reporter
+from taximeter_server.report_csv import csv_chunks
+from taximeter_server.report_json import json_chunks
+from taximeter_server.report_query import ReportPage, ReportQuery
+from taximeter_server.rpc.convert import report_query_of, to_measures, to_report_row, to_timestamp
+from taximeter_server.rpc.principal import Principal
+from taximeter_server.rpc.server import Handler
+from taximeter_server.tenant_path import check_tenant
+
+FRONT_METHODS = frozenset({"Record", "RecordBatch", "CheckQuota", "ExtendHold", "ReleaseHold"})
+"""Methods of the service that never arrive here."""
+
+RESPONSE_BYTES_MAX = 3 << 20
+"""gRPC clients refuse answers of more than 4 MiB unless told otherwise; a page beyond this is cut shorter."""
+
+
+class MeteringService:
+    """Serves Report, ExportReport and Estimate of taximeter.v1.MeteringService."""
+
+    descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["MeteringService"]
+    serves_without_store: ClassVar[bool] = True
+
+    def __init__(
+        self, reporter: Reporter, *, estimate: Callable[[bytes], bytes], currency_code: Callable[[], str]
+    ) -> None:
+        """estimate: the engine's, EstimateRequest to EstimateResponse. currency_code: of the newest card."""
+        self._reporter = reporter
+        self._estimate = estimate
+        self._currency_code = currency_code
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handler of every method that the front does not serve."""
+        return {"Report": self.report, "ExportReport": self.export_report, "Estimate": self.estimate}
+
+    def slow_methods(self) -> frozenset[str]:
+        """Return the methods that read the ledger."""
+        return frozenset({"Report", "ExportReport"})
+
+    def report(self, request: pb.ReportRequest, principal: Principal) -> pb.ReportResponse:
+        """Answer one page."""
+        query = _query_of(request.query, principal)
+        page_size = request.page_size
+        while True:
+            page = self._reporter.report(query, page_size=page_size, page_token=request.page_token)
+            response = self._to_response(page, query)
+            size_bytes = response.ByteSize()
+            if size_bytes <= RESPONSE_BYTES_MAX or len(page.rows) <= 1:
+                return response
+            # Rows differ in size, so aim well below.
+            page_size = max(1, len(page.rows) * RESPONSE_BYTES_MAX // size_bytes * 3 // 4)
+
+    def _to_response(self, page: ReportPage, query: ReportQuery) -> pb.ReportResponse:
+        currency_code = self._currency_code()
+        return pb.ReportResponse(
+            rows=[to_report_row(row, query.group_by, currency_code) for row in page.rows],
+            next_page_token=page.next_page_token,
+            total=to_measures(page.total, currency_code),
+            as_of_time=to_timestamp(page.as_of_time_ms),
+        )
+
+    def export_report(
+        self, request: pb.ExportReportRequest, principal: Principal
+    ) -> Generator[pb.ExportReportResponse, None, None]:
+        """Stream a report as a file. Errors of the query come before the first piece."""
+        query = _query_of(request.query, principal)
+        if request.format == pb.EXPORT_FORMAT_CSV:
+            chunks = csv_chunks(self._reporter.csv_rows(query))
+        elif request.format == pb.EXPORT_FORMAT_JSON_LINES:
+            chunks = json_chunks(
+                self._reporter.rows(query), group_by=query.group_by, currency_code=self._currency_code()
+            )
+        else:
+            raise InvalidFieldsError.required("format")
+        return _to_responses(chunks)
+
+    def estimate(self, request: pb.EstimateRequest, _principal: Principal) -> pb.EstimateResponse:
+        """Price usage that has not happened."""
+        return pb.EstimateResponse.FromString(self._estimate(request.SerializeToString()))
+
+
+def _query_of(message: pb.ReportQuery, principal: Principal) -> ReportQuery:
+    if message.tenant:
+        principal.require_reach(check_tenant(message.tenant, "query.tenant"))
+    return report_query_of(message, principal.tenants)
+
+
+def _to_responses(chunks: Iterator[bytes]) -> Generator[pb.ExportReportResponse, None, None]:
+    for chunk in chunks:
+        yield pb.ExportReportResponse(chunk=chunk)

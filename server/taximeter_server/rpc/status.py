@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one table from domain errors to gRPC statuses.
+
+Every status carries google.rpc.ErrorInfo with a reason of taximeter.v1.ErrorReason; errors of fields also carry
+google.rpc.BadRequest. Whatever is not in the table is a defect: it is logged once with an id, and the caller is told
+the id alone.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import structlog
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from taximeter_server import _native, errors
+from taximeter_server.rate_card_problems import RateCardInvalidError
+
+DOMAIN = "taximeter.dev"
+
+CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
+    {
+        errors.CredentialsRequiredError: StatusCode.UNAUTHENTICATED,
+        errors.MalformedMessageError: StatusCode.INVALID_ARGUMENT,
+        errors.InvalidFieldsError: StatusCode.INVALID_ARGUMENT,
+        errors.PageTokenError: StatusCode.INVALID_ARGUMENT,
+        errors.RangeInvalidError: StatusCode.INVALID_ARGUMENT,
+        RateCardInvalidError: StatusCode.INVALID_ARGUMENT,
+        errors.TenantForbiddenError: StatusCode.PERMISSION_DENIED,
+        errors.TenantUnknownError: StatusCode.NOT_FOUND,
+        errors.KeyUnknownError: StatusCode.NOT_FOUND,
+        errors.RateCardUnknownError: StatusCode.NOT_FOUND,
+        errors.RateCardVersionConflictError: StatusCode.ABORTED,
+        errors.EffectiveTooSoonError: StatusCode.FAILED_PRECONDITION,
+        errors.SumOutOfRangeError: StatusCode.OUT_OF_RANGE,
+        errors.StoreUnavailableError: StatusCode.UNAVAILABLE,
+        errors.StoreFullError: StatusCode.UNAVAILABLE,
+        errors.StoreCorruptError: StatusCode.INTERNAL,
+    }
+)
+"""Total over the leaves of RequestError, which a test proves."""
+
+_MESSAGE_SHOWN_MAX = 2_000
+_log = structlog.get_logger(__name__)
+
+
+def status_of(error: BaseException) -> status_pb2.Status:
+    """Return the status that a call ends with. Logs what the caller must not see."""
+    known = _domain_error(error)
+    if isinstance(known, status_pb2.Status):
+        return known
+    if known is None:
+        return _defect(error)
+    if isinstance(known, errors.StoreCorruptError):
+        _log.error("store is corrupt", problem=known.problem)
+    details: list[Message] = [_error_info(known.reason, known.metadata)]
+    if isinstance(known, errors.InvalidFieldsError):
+        details.append(_bad_request(known.violations))
+    return _status(CODES[type(known)], known.message, details)
+
+
+def _domain_error(error: BaseException) -> errors.RequestError | status_pb2.Status | None:
+    """Return the error in terms of the table, the status where it brings its own, None for a defect."""
+    if isinstance(error, errors.RequestError) and type(error) in CODES:
+        return error
+    if isinstance(error, _native.RpcError):
+        return status_pb2.Status.FromString(error.args[2])
+    if isinstance(error, _native.StoreUnavailableError):
+        return errors.StoreUnavailableError()
+    if isinstance(error, _native.StoreCorruptError):
+        return errors.StoreCorruptError(str(error))
+    return None
+
+
+def _defect(error: BaseException) -> status_pb2.Status:
+    error_id = secrets.token_hex(4)
+    _log.error("call failed", error_id=error_id, exc_info=error)
+    message = f"internal error {error_id}"
+    return _status(StatusCode.INTERNAL, message, [_error_info("INTERNAL", {"error_id": error_id})])
+
+
+def _error_info(reason: str, metadata: Mapping[str, str]) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+
+
+def _bad_request(violations: Sequence[errors.FieldViolation]) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(
+                field=violation.field, description=violation.description, reason=violation.reason
+            )
+            for violation in violations
+        ]
+    )
+
+
+def _status(code: StatusCode, message: str, details: Sequence[Message]) -> status_pb2.Status:
+    # Both travel in metadata, whose size is limited.
+    status = status_pb2.Status(code=code.value[0], message=message[:_MESSAGE_SHOWN_MAX])
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TenantService: settings of tenants and the state of their limits."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from taximeter.v1 import tenant_service_pb2 as pb
+from taximeter_server.pages import PageTokens
+from taximeter_server.rpc.convert import limits_of, to_tenant
+from taximeter_server.rpc.principal import Principal
+from taximeter_server.rpc.server import Handler
+from taximeter_server.tenant_path import check_tenant, is_reached, is_within
+from taximeter_server.tenants import Tenants
+
+
+class TenantService:
+    """Serves taximeter.v1.TenantService. A bound key sees and changes only what it reaches."""
+
+    descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["TenantService"]
+    serves_without_store: ClassVar[bool] = False
+
+    def __init__(
+        self, tenants: Tenants, *, quota_status: Callable[[str], bytes], page_tokens: PageTokens
+    ) -> None:
+        """quota_status: the engine's, a serialized GetQuotaStatusResponse by tenant."""
+        self._tenants = tenants
+        self._quota_status = quota_status
+        self._page_tokens = page_tokens
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handler of every method."""
+        return {
+            "PutTenant": self.put_tenant,
+            "GetTenant": self.get_tenant,
+            "ListTenants": self.list_tenants,
+            "GetQuotaStatus": self.get_quota_status,
+        }
+
+    def slow_methods(self) -> frozenset[str]:
+        """Return no methods."""
+        return frozenset()
+
+    def put_tenant(self, request: pb.PutTenantRequest, principal: Principal) -> pb.PutTenantResponse:
+        """Create or replace the settings of one level."""
+        name = check_tenant(request.tenant.name, "tenant.name")
+        principal.require_reach(name)
+        tenant = self._tenants.put(
+            name=name, display_name=request.tenant.display_name, limits=limits_of(request.tenant.limits)
+        )
+        return pb.PutTenantResponse(tenant=to_tenant(tenant))
+
+    def get_tenant(self, request: pb.GetTenantRequest, principal: Principal) -> pb.GetTenantResponse:
+        """Show the settings of one level."""
+        name = check_tenant(request.tenant, "tenant")
+        principal.require_reach(name)
+        return pb.GetTenantResponse(tenant=to_tenant(self._tenants.get(name)))
+
+    def list_tenants(self, request: pb.ListTenantsRequest, principal: Principal) -> pb.ListTenantsResponse:
+        """List the tenants that have settings and that the caller reaches."""
+        parent = request.parent
+        if parent:
+            principal.require_reach(check_tenant(parent, "parent"))
+        tenants = [
+            tenant
+            for tenant in self._tenants.list()
+            if (not parent or is_within(tenant.name, parent)) and is_reached(tenant.name, principal.tenants)
+        ]
+        page, next_page_token = self._page_tokens.page(
+            tenants,
+            cursor_of=lambda tenant: tenant.name,
+            binding=f"ListTenants:{parent}:{','.join(principal.tenants)}",
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListTenantsResponse(
+            tenants=[to_tenant(tenant) for tenant in page], next_page_token=next_page_token
+        )
+
+    def get_quota_status(
+        self, request: pb.GetQuotaStatusRequest, principal: Principal
+    ) -> pb.GetQuotaStatusResponse:
+        """Show the limits of a tenant and its parents.
+
+        A key bound to a tenant is told the limits of that tenant's parents too, as CheckQuota tells it: they decide.
+        """
+        name = check_tenant(request.tenant, "tenant")
+        principal.require_reach(name)
+        return pb.GetQuotaStatusResponse.FromString(self._quota_status(name))

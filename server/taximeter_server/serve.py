@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: the one place that makes the parts, wires them, and takes them down in reverse order.
+
+The embedded store is started before grpc is imported and before the native runtime exists: a process that is about to
+fork has neither. Hence the imports within functions.
+"""
+
+import asyncio
+import contextlib
+import importlib.resources
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from taximeter_server.config import Config
+from taximeter_server.data_directory import DataDirectory, write_private_file
+from taximeter_server.embedded_store import EmbeddedStore
+from taximeter_server.errors import ListenError, StartError, StoreRefusedError, StoreUnavailableError
+from taximeter_server.store import DocumentStore
+
+if TYPE_CHECKING:
+    from taximeter_server import _native
+    from taximeter_server.catalogue import CatalogueFollower
+    from taximeter_server.ledger_directory import LedgerDirectory
+    from taximeter_server.rpc.server import RpcServer, Service
+    from taximeter_server.server_status import ServerStatus
+    from taximeter_server.tenants import Tenants
+
+OPEN_TIMEOUT_MS = 30_000
+DRAIN_TIMEOUT_MS = 10_000
+"""With what follows, a stop takes at most 15 s."""
+RPC_GRACE_SECONDS = 0.5
+THREAD_TIMEOUT_SECONDS = 1.5
+STORE_STOP_TIMEOUT_MS = 2_500
+HEALTH_INTERVAL_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the services are made of."""
+
+    config: Config
+    clock: Callable[[], int]
+    directory: DataDirectory
+    documents: DocumentStore
+    engine: "_native.Engine"
+    store_version: str
+    start_time_ms: int
+
+
+def _ignore(_address: str) -> None:
+    return
+
+
+async def serve(
+    config: Config,
+    *,
+    clock: Callable[[], int],
+    stop: asyncio.Event,
+    on_serving: Callable[[str], None] = _ignore,
+) -> None:
+    """Run until stop is set, then stop in order. on_serving: called once with "HOST:PORT" as bound.
+
+    clock: milliseconds since 1970 UTC. Raises StartError when it cannot start.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        directory = stack.enter_context(DataDirectory(config.data, runtime_parent=config.runtime_parent))
+        store_url = await _start_store(config, directory, stack, stop)
+        documents = DocumentStore(store_url)
+        stack.callback(documents.close)
+        store_version, is_volatile = await asyncio.to_thread(_check_store, documents, config)
+        engine = await _open_engine(config, directory, store_url, stack, is_volatile=is_volatile)
+        parts = Parts(config, clock, directory, documents, engine, store_version, start_time_ms=clock())
+        rpc_server = await _start_services(parts, stack)
+        if stop.is_set():
+            return
+        address = await _start_front(parts, rpc_server, stack)
+        write_private_file(directory.address_file, f"{address}\n".encode())
+        stack.callback(directory.address_file.unlink, missing_ok=True)
+        _log.info(f"serving on {address}", data=str(directory.path), store=store_version)
+        on_serving(address)
+        await _watch_health(rpc_server, engine, stop)
+        _log.info("stopping")
+    _log.info("stopped")
+
+
+async def _start_store(
+    config: Config, directory: DataDirectory, stack: contextlib.AsyncExitStack, stop: asyncio.Event
+) -> str:
+    """Start the embedded store unless another is named. Returns its URL."""
+    if config.store is not None:
+        return config.store
+    store = EmbeddedStore(
+        directory=directory.store,
+        socket_path=directory.socket_path("store.sock"),
+        binary=config.store_binary,
+    )
+    stack.push_async_callback(asyncio.to_thread, store.stop, timeout_ms=STORE_STOP_TIMEOUT_MS)
+    await asyncio.to_thread(store.start, is_cancelled=stop.is_set)
+    return store.url
+
+
+def _check_store(documents: DocumentStore, config: Config) -> tuple[str, bool]:
+    """Return the store's name and version, and whether it may lose what it acknowledged.
+
+    Raises StoreRefusedError unless the operator accepts that.
+    """
+    from taximeter_server._native import PARTITION_COUNT  # noqa: PLC0415 (see above)
+
+    try:
+        probe = documents.probe()
+        if probe.volatile and not config.allow_volatile:
+            raise StoreRefusedError([*probe.volatile, "--allow-volatile serves on it all the same"])
+        documents.prepare(PARTITION_COUNT)
+    except StoreUnavailableError as error:
+        raise StartError(f"the store does not answer: {error.__cause__}") from error
+    for problem in probe.volatile:
+        _log.warning("the store may lose what was recorded", problem=problem)
+    return f"{probe.name} {probe.version}", bool(probe.volatile)
+
+
+async def _open_engine(
+    config: Config,
+    directory: DataDirectory,
+    store_url: str,
+    stack: contextlib.AsyncExitStack,
+    *,
+    is_volatile: bool,
+) -> "_native.Engine":
+    from taximeter_server import _native  # noqa: PLC0415 (see above)
+    from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
+
+    def open_engine() -> _native.Engine:
+        watermarks = LedgerDirectory(directory.ledger).read_manifest().watermarks
+        engine = _native.Engine(
+            store_url=store_url,
+            journal_dir=str(directory.journal),
+            exclusive_store=config.store is None,
+            volatile_store=is_volatile,
+        )
+        stack.push_async_callback(asyncio.to_thread, engine.close)
+        engine.open(archived_ids=[str(watermark) for watermark in watermarks], timeout_ms=OPEN_TIMEOUT_MS)
+        return engine
+
+    try:
+        return await asyncio.to_thread(open_engine)
+    except _native.JournalError as error:
+        raise StartError(f"journal in {directory.journal}: {error}") from error
+    except _native.StoreUnavailableError as error:
+        raise StartError(f"the store does not answer: {error}") from error
+    except _native.StoreCorruptError as error:
+        raise StartError(f"a key in the store is not what it must be: {error}") from error
+
+
+async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "RpcServer":
+    """Make first documents, hand the engine its catalogue, start background threads and the private server."""
+    from taximeter_server.catalogue import CatalogueFollower  # noqa: PLC0415 (see above)
+    from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
+    from taximeter_server.rpc.server import RpcServer  # noqa: PLC0415
+
+    follower = CatalogueFollower(parts.documents, parts.engine)
+    ledger = LedgerDirectory(parts.directory.ledger)
+    services = await asyncio.to_thread(_make_services, parts, follower, ledger)
+    _start_thread("catalogue", follower.run, stack)
+    _start_thread("archiver", _archive(parts, ledger), stack)
+    socket_path = parts.directory.socket_path("rpc.sock")
+    rpc_server = RpcServer(services)
+    stack.callback(socket_path.unlink, missing_ok=True)
+    stack.push_async_callback(rpc_server.stop, grace_seconds=RPC_GRACE_SECONDS)
+    await rpc_server.start(socket_path)
+    return rpc_server
+
+
+def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerDirectory") -> "list[Service]":
+    from taximeter_server.conflicts import RecordConflicts  # noqa: PLC0415 (see above)
+    from taximeter_server.keys import Keys  # noqa: PLC0415
+    from taximeter_server.pages import PageTokens  # noqa: PLC0415
+    from taximeter_server.rate_card_timeline import RateCardTimeline  # noqa: PLC0415
+    from taximeter_server.report import Reporter  # noqa: PLC0415
+    from taximeter_server.rpc.access import AccessService  # noqa: PLC0415
+    from taximeter_server.rpc.metering import MeteringService  # noqa: PLC0415
+    from taximeter_server.rpc.operations import OperationsService  # noqa: PLC0415
+    from taximeter_server.rpc.rate_cards import RateCardService  # noqa: PLC0415
+    from taximeter_server.rpc.tenants import TenantService  # noqa: PLC0415
+    from taximeter_server.tenants import Tenants  # noqa: PLC0415
+
+    documents, engine, directory = parts.documents, parts.engine, parts.directory
+    keys = Keys(documents, parts.clock)
+    tenants = Tenants(documents, engine, parts.clock)
+    timeline = RateCardTimeline(documents, parts.clock, snapshots=directory.ledger / "rate-cards")
+    _make_first_documents(parts, keys.ensure_admin_key, timeline.ensure_first, tenants)
+    follower.refresh()
+    token_key = documents.page_token_key()
+    page_tokens = PageTokens(token_key)
+    reporter = Reporter(engine, ledger, token_secret=token_key, temporary_directory=directory.overflow)
+    return [
+        MeteringService(reporter, estimate=engine.estimate, currency_code=lambda: follower.currency_code),
+        RateCardService(timeline, apply=follower.refresh, page_tokens=page_tokens, clock=parts.clock),
+        TenantService(tenants, quota_status=engine.quota_status, page_tokens=page_tokens),
+        AccessService(keys, apply=follower.refresh, page_tokens=page_tokens),
+        OperationsService(
+            status=lambda: _take_status(parts, follower),
+            conflicts=RecordConflicts(documents),
+            page_tokens=page_tokens,
+        ),
+    ]
+
+
+def _make_first_documents(
+    parts: Parts,
+    ensure_admin_key: Callable[[Path], None],
+    ensure_first_card: Callable[[str], None],
+    tenants: "Tenants",
+) -> None:
+    card = importlib.resources.files("taximeter_server") / "default_rate_card.yaml"
+    ensure_first_card(card.read_text(encoding="utf-8"))
+    ensure_admin_key(parts.directory.admin_key_file)
+    if parts.config.store is None:
+        tenants.enforce_all()
+
+
+def _take_status(parts: Parts, follower: "CatalogueFollower") -> "ServerStatus":
+    """Take the state now. The store being away is part of it, not an error."""
+    from taximeter_server import _native  # noqa: PLC0415 (see above)
+    from taximeter_server.server_status import ServerStatus  # noqa: PLC0415
+
+    status = parts.engine.status()
+    unarchived_entries = 0
+    if status["store_available"]:
+        with contextlib.suppress(_native.StoreUnavailableError):
+            unarchived_entries = parts.engine.ledger_length()
+    return ServerStatus(
+        store_available=bool(status["store_available"]),
+        store_version=str(status["store_version"] or parts.store_version),
+        journal_pending_records=int(str(status["journal_pending_records"])),
+        journal_bytes=int(str(status["journal_bytes"])),
+        unarchived_entries=unarchived_entries,
+        rate_card_version=follower.timeline_version,
+        start_time_ms=parts.start_time_ms,
+    )
+
+
+def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Event], None]:
+    from taximeter_server.archiver import Archiver  # noqa: PLC0415 (see above)
+    from taximeter_server.ledger_merge import FileMerger  # noqa: PLC0415
+
+    archiver = Archiver(
+        parts.engine,
+        ledger,
+        merger=FileMerger(temporary_directory=parts.directory.overflow),
+        clock=parts.clock,
+    )
+
+    def report_failure(error: Exception) -> None:
+        _log.error("archiving failed and will be tried again", exc_info=error)
+
+    def run(stop: threading.Event) -> None:
+        archiver.run(stop, report_failure)
+
+    return run
+
+
+def _start_thread(
+    name: str, target: Callable[[threading.Event], None], stack: contextlib.AsyncExitStack
+) -> None:
+    """Run target in a thread; on the way out set its event and wait for it, but not for long."""
+    stop = threading.Event()
+    thread = threading.Thread(target=target, args=(stop,), name=name, daemon=True)
+
+    def join() -> None:
+        stop.set()
+        thread.join(THREAD_TIMEOUT_SECONDS)
+        if thread.is_alive():
+            _log.warning("thread is still busy", thread=name)
+
+    stack.push_async_callback(asyncio.to_thread, join)
+    thread.start()
+
+
+async def _start_front(parts: Parts, rpc_server: "RpcServer", stack: contextlib.AsyncExitStack) -> str:
+    """Open the public port. Returns "HOST:PORT"."""
+    from taximeter_server import _native  # noqa: PLC0415 (see above)
+
+    listen = parts.config.listen
+    socket_path = parts.directory.socket_path("rpc.sock")
+
+    def bind() -> _native.Front:
+        return _native.Front(parts.engine, listen=listen, forward_socket=str(socket_path))
+
+    try:
+        front = await asyncio.to_thread(bind)
+    except OSError as error:
+        raise ListenError(listen, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise ListenError(listen, str(error)) from error
+
+    async def drain() -> None:
+        await rpc_server.set_not_serving()
+        if not await asyncio.to_thread(front.drain, timeout_ms=DRAIN_TIMEOUT_MS):
+            _log.warning("calls were cut off", after_ms=DRAIN_TIMEOUT_MS)
+
+    stack.push_async_callback(drain)
+    return front.address
+
+
+async def _watch_health(rpc_server: "RpcServer", engine: "_native.Engine", stop: asyncio.Event) -> None:
+    """Keep health as the store is, until stop is set."""
+    was_available: bool | None = None
+    while not stop.is_set():
+        is_available = bool((await asyncio.to_thread(engine.status))["store_available"])
+        if is_available != was_available:
+            await rpc_server.set_serving(store_available=is_available)
+            if was_available is not None:
+                _log.warning("the store is back" if is_available else "the store is away")
+            was_available = is_available
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), HEALTH_INTERVAL_SECONDS)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The global documents: keys, tenants, rate cards and their timeline. All names are here, all in one slot.
+
+Every change increments the revision in the same transaction, so whoever sees the new revision sees the change.
+Documents are JSON; what they mean is the business of keys, tenants and rate_card_timeline.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from taximeter_server.errors import (
+    StoreCorruptError,
+    StoreFullError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+
+# One hash tag: the documents live together on one node of a cluster, so that one transaction can change several.
+META = "{tx:cfg}:meta"
+REVISION = "{tx:cfg}:revision"
+KEYS = "{tx:cfg}:keys"
+TENANTS = "{tx:cfg}:tenants"
+RATE_CARDS = "{tx:cfg}:rate_cards"
+TIMELINE = "{tx:cfg}:timeline"
+CONFLICTS = "{tx:cfg}:conflicts"
+
+FORMAT = "1"
+REDIS_VERSION_MIN = (7, 0)
+VALKEY_VERSION_MIN = (8, 0)
+
+SOCKET_TIMEOUT_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProbe:
+    """What a store says about itself. volatile lists, in sentences, how it could lose what it acknowledged."""
+
+    name: str
+    version: str
+    volatile: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Documents as of one revision: JSON by key id, and the timeline's entries, oldest first."""
+
+    revision: int
+    keys: dict[str, str]
+    timeline: tuple[str, ...]
+
+
+class DocumentStore:
+    """Reads and writes the documents. Thread-safe. Every method raises StoreUnavailableError or StoreCorruptError."""
+
+    def __init__(self, url: str) -> None:
+        """url: unix:///path or redis://[user:password@]host:port[/db]. Connects on first use."""
+        # One retry, at once: a pooled connection may stem from before the store was restarted. Every write here may
+        # be sent twice: it puts the same content, or is compared first.
+        self._client: Any = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def probe(self) -> StoreProbe:
+        """Ask the store what it is. Raises StoreRefusedError for one that cannot serve at all."""
+        with _translated():
+            info = self._client.info()
+            name = "valkey" if "valkey_version" in info else "redis"
+            version = str(info[f"{name}_version"])
+            floor = VALKEY_VERSION_MIN if name == "valkey" else REDIS_VERSION_MIN
+            if _version_of(version) < floor:
+                least = ".".join(str(part) for part in floor)
+                raise StoreRefusedError([f"{name} {version} is too old: {name} {least} or later is needed"])
+            if info.get("cluster_enabled"):
+                raise StoreRefusedError(["it is a node of a cluster, which is not yet served"])
+            if info.get("role", "master") != "master":
+                raise StoreRefusedError(["it is a replica, and replicas take no writes"])
+            return StoreProbe(name, version, self._find_volatile())
+
+    def _find_volatile(self) -> tuple[str, ...]:
+        wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+        risks = {
+            "appendonly": "a restart loses everything since the last snapshot",
+            "maxmemory-policy": "a full store silently drops what was recorded",
+        }
+        try:
+            found = {name: self._client.config_get(name).get(name) for name in wanted}
+        except redis.ResponseError:
+            return ("its settings cannot be read, so it may lose what was recorded",)
+        return tuple(
+            f"{name} is {found[name]} and not {value}: {risks[name]}"
+            for name, value in wanted.items()
+            if found[name] != value
+        )
+
+    def prepare(self, partition_count: int) -> None:
+        """Claim an empty store for this format, or check that it has it. Raises StoreRefusedError."""
+        with _translated():
+            self._client.hsetnx(META, "format", FORMAT)
+            self._client.hsetnx(META, "partition_count", str(partition_count))
+            found_format, found_count = self._client.hmget(META, "format", "partition_count")
+        problems = []
+        if found_format != FORMAT:
+            problems.append(f"its format is {found_format}, and this server knows format {FORMAT}")
+        if found_count != str(partition_count):
+            problems.append(f"it has {found_count} partitions, and this server has {partition_count}")
+        if problems:
+            raise StoreRefusedError(problems)
+
+    def page_token_key(self) -> bytes:
+        """Return the key that seals page tokens on all instances, made on first use."""
+        with _translated():
+            self._client.hsetnx(META, "page_token_key", secrets.token_hex(32))
+            return bytes.fromhex(self._client.hget(META, "page_token_key"))
+
+    def revision(self) -> int:
+        """Return the number of changes so far."""
+        with _translated():
+            return int(self._client.get(REVISION) or 0)
+
+    def snapshot(self) -> Snapshot:
+        """Read keys and timeline as of one revision."""
+        with _translated(), self._client.pipeline(transaction=True) as transaction:
+            transaction.get(REVISION).hgetall(KEYS).lrange(TIMELINE, 0, -1)
+            revision, keys, timeline = transaction.execute()
+            return Snapshot(int(revision or 0), keys, tuple(timeline))
+
+    def keys(self) -> list[str]:
+        """Return all key documents, in no order."""
+        with _translated():
+            return list(self._client.hvals(KEYS))
+
+    def key(self, key_id: str) -> str | None:
+        """Return one key document."""
+        with _translated():
+            return _text(self._client.hget(KEYS, key_id))
+
+    def put_key(self, key_id: str, document: str) -> None:
+        """Create or replace a key document."""
+        self._put(KEYS, key_id, document)
+
+    def tenants(self) -> list[str]:
+        """Return all tenant documents, in no order."""
+        with _translated():
+            return list(self._client.hvals(TENANTS))
+
+    def tenant(self, name: str) -> str | None:
+        """Return one tenant document."""
+        with _translated():
+            return _text(self._client.hget(TENANTS, name))
+
+    def put_tenant(self, name: str, document: str) -> None:
+        """Create or replace a tenant document."""
+        self._put(TENANTS, name, document)
+
+    def _put(self, hash_name: str, field: str, document: str) -> None:
+        with _translated(), self._client.pipeline(transaction=True) as transaction:
+            transaction.hset(hash_name, field, document).incr(REVISION)
+            transaction.execute()
+
+    def timeline(self) -> tuple[str, ...]:
+        """Return the timeline's entries, oldest first."""
+        with _translated():
+            return tuple(self._client.lrange(TIMELINE, 0, -1))
+
+    def append_timeline(self, length: int, entry: str, *, rate_card_id: str, rate_card: str) -> bool:
+        """Append entry and keep its card, if the timeline still has length entries. Says whether it had."""
+        with _translated(), self._client.pipeline(transaction=True) as transaction:
+            try:
+                transaction.watch(TIMELINE)
+                if transaction.llen(TIMELINE) != length:
+                    return False
+                transaction.multi()
+                transaction.hsetnx(RATE_CARDS, rate_card_id, rate_card).rpush(TIMELINE, entry).incr(REVISION)
+                transaction.execute()
+            except redis.WatchError:
+                return False
+            return True
+
+    def rate_cards(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the documents of the cards with these ids. Raises StoreCorruptError when one is missing."""
+        if not ids:
+            return {}
+        with _translated():
+            documents = dict(zip(ids, self._client.hmget(RATE_CARDS, list(ids)), strict=True))
+        missing = [rate_card_id for rate_card_id, document in documents.items() if document is None]
+        if missing:
+            raise StoreCorruptError(f"{RATE_CARDS} lacks {missing[0]}")
+        return documents
+
+    def conflicts(self) -> dict[str, str]:
+        """Return the documents of journaled records that could not be applied, by a name that is theirs alone."""
+        with _translated():
+            return dict(self._client.hgetall(CONFLICTS))
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _version_of(text: str) -> tuple[int, int]:
+    major, minor = [*text.split("."), "0", "0"][:2]
+    return int(major), int(minor) if minor.isdecimal() else 0
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the client's errors into ours; their text stays in the cause, for the log."""
+    try:
+        yield
+    except redis.OutOfMemoryError as error:
+        raise StoreFullError from error
+    except redis.ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            raise StoreCorruptError(str(error)) from error
+        raise StoreUnavailableError from error
+    except redis.RedisError as error:
+        raise StoreUnavailableError from error
