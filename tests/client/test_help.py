@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command explains itself."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from taximeter.cli.main import cli
+
+
+def commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Walks all commands."""
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+COMMANDS = dict(commands(cli))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help(path: tuple[str, ...]) -> None:
+    """--help works without a server, and every command and option says what it does."""
+    command = COMMANDS[path]
+    result = CliRunner().invoke(cli, [*path, "--help"])
+
+    assert result.exit_code == 0
+    assert command.help
+    assert all(parameter.help for parameter in command.params if isinstance(parameter, click.Option))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, found in COMMANDS.items() if not isinstance(found, click.Group)], ids=" ".join
+)
+def test_every_command_has_an_output_option(path: tuple[str, ...]) -> None:
+    """Each command that answers takes --output with json; completion prints a script instead."""
+    options = {name for parameter in COMMANDS[path].params for name in parameter.opts}
+
+    assert ("--output" in options) is (path != ("completion",))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_the_program(shell: str) -> None:
+    """The script of each shell completes `taximeter`."""
+    result = CliRunner().invoke(cli, ["completion", shell])
+
+    assert result.exit_code == 0
+    assert "_TAXIMETER_COMPLETE" in result.output
+
+
+def test_commands_are_those_that_exist() -> None:
+    """The set of commands changes on purpose only."""
+    assert {" ".join(path) for path, found in COMMANDS.items() if not isinstance(found, click.Group)} == {
+        "whoami",
+        "completion",
+        "billing summary",
+        "billing report",
+        "billing rollup",
+        "billing estimate",
+        "rate-card validate",
+        "rate-card publish",
+        "rate-card list",
+        "rate-card show",
+        "tenant put",
+        "tenant get",
+        "tenant list",
+        "quota status",
+        "key create",
+        "key list",
+        "key revoke",
+        "server status",
+        "server conflicts",
+    }
