@@ -71,7 +71,8 @@ class _CardReader(Reader):
         """Return the canonical card and its row names."""
         fields = self.fields(root, "", (ROOT_KEY,)) if root is not None else {}
         if ROOT_KEY not in fields:
-            self.problems.add(WHOLE_FILE, ROOT_KEY, "FIELD_REQUIRED", f"required: {ROOT_KEY}")
+            if root is None or isinstance(root, MappingNode):
+                self.problems.add(WHOLE_FILE, ROOT_KEY, "FIELD_REQUIRED", f"required: {ROOT_KEY}")
             return {}, ()
         body = fields[ROOT_KEY][1]
         fields = self.fields(body, "", CARD_FIELDS)
@@ -100,10 +101,9 @@ class _CardReader(Reader):
         return card, tuple(rows)
 
     def _currency(self, node: Node) -> str:
-        message = "currency: ISO 4217 capitals"
-        found = self.text(node, "currency", message)
+        found = self.text(node, "currency", "ISO 4217 capitals")
         if found is not None and found.text not in CURRENCIES:
-            self.problems.add(found.mark, "currency", "CURRENCY_INVALID", message)
+            self.problems.add(found.mark, "currency", "CURRENCY_INVALID", "currency: ISO 4217 capitals")
         return found.text if found is not None else DEFAULT_CURRENCY
 
     def _unknown_model(self, node: Node, rows: dict[str, Row]) -> str:

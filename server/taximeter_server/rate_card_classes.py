@@ -30,6 +30,8 @@ def read_classes(reader: Reader, node: Node) -> dict[str, UsageClass]:
         path = join_path("classes", name)
         fields = reader.fields(value, path, ("per", "parent"))
         parents[name] = _read_parent(reader, fields, path, node)
+        if "parent" in fields and parents[name] is None:
+            pers[name] = 1  # A wrong parent is noted; that per is missing too would only follow from it.
         if "per" in fields:
             pers[name] = reader.integer(fields["per"][1], join_path(path, "per"), minimum=1) or 1
     for key, _ in node.entries.values():

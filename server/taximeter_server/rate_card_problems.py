@@ -89,6 +89,8 @@ class ProblemList:
 
 def path_part(key: str) -> str:
     """Return a key of the file as part of a path, as far as it can be repeated safely."""
+    if len(key) <= SHOWN_LENGTH_MAX and key.isascii() and key.isprintable():
+        return key
     start = key[:SHOWN_LENGTH_MAX]
     printable = "".join(character if " " <= character <= "~" else "?" for character in start)
     return printable if len(key) <= SHOWN_LENGTH_MAX else f"{printable}..."

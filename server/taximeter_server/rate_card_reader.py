@@ -7,8 +7,7 @@ from typing import TypeAlias, TypeVar
 
 from taximeter_server.rate_card_problems import ProblemList, shown, suggestion
 from taximeter_server.rate_card_values import (
-    DECIMAL_DIGITS_MAX,
-    DECIMALS_MAX,
+    DECIMAL_RULE,
     INTEGER_MAX,
     PICOS_PER_UNIT,
     decimal_text,
@@ -21,7 +20,6 @@ from taximeter_server.usage_class import UsageClass
 Parsed = TypeVar("Parsed")
 Json: TypeAlias = "str | int | Sequence[Json] | Mapping[str, Json]"
 
-DECIMAL_RULE = f"decimal of at most {DECIMAL_DIGITS_MAX} digits and {DECIMALS_MAX} decimals"
 PRICE_FIELDS = ("price", "per", "min")
 
 
@@ -90,39 +88,35 @@ class Reader:
         return [(found, f"{path}[{place}]") for found, place in pairs if found is not None]
 
     def parsed(
-        self,
-        found: Scalar | None,
-        path: str,
-        parse: Callable[[str], Parsed | None],
-        reason: str,
-        message: str,
+        self, found: Scalar | None, path: str, parse: Callable[[str], Parsed | None], reason: str, wanted: str
     ) -> Parsed | None:
         """Return what parse makes of a text."""
         value = None if found is None else parse(found.text)
         if found is not None and value is None:
-            self.problems.add(found.mark, path, reason, message)
+            self.problems.add(found.mark, path, reason, f"must be {wanted}")
         return value
 
     def parsed_list(
-        self, node: Node, path: str, parse: Callable[[str], Parsed | None], reason: str, message: str
+        self, node: Node, path: str, parse: Callable[[str], Parsed | None], reason: str, wanted: str
     ) -> list[Parsed]:
         """Return what parse makes of one text or a list of texts."""
-        texts = self.texts(node, path, message)
-        values = [self.parsed(found, item_path, parse, reason, message) for found, item_path in texts]
+        texts = self.texts(node, path, wanted)
+        values = [self.parsed(found, item_path, parse, reason, wanted) for found, item_path in texts]
         return [value for value in values if value is not None]
 
     def integer(self, node: Node, path: str, *, minimum: int) -> int | None:
         """Return a whole number of at least minimum."""
-        message = f"must be a whole number from {minimum} to {INTEGER_MAX}"
-        value = self.parsed(self.text(node, path, message), path, parse_integer, "INTEGER_INVALID", message)
-        if value is not None and value < minimum:
-            self.problems.add(node.mark, path, "INTEGER_INVALID", message)
-            return None
-        return value
+        wanted = f"a whole number from {minimum} to {INTEGER_MAX}"
+
+        def parse(text: str) -> int | None:
+            value = parse_integer(text)
+            return None if value is None or value < minimum else value
+
+        return self.parsed(self.text(node, path, wanted), path, parse, "INTEGER_INVALID", wanted)
 
     def decimal_picos(self, node: Node, path: str, noun: str) -> int | None:
         """Return a decimal times 10^12."""
-        found = self.text(node, path, f"{noun}: {DECIMAL_RULE}")
+        found = self.text(node, path, f"a {DECIMAL_RULE}")
         if found is None:
             return None
         picos = parse_decimal_picos(found.text)
@@ -136,7 +130,7 @@ class Reader:
         """Return known names of a list or a single text, each once."""
         words = list(known)
         found: dict[str, None] = {}
-        for text, item_path in self.texts(node, path, f"{noun} or a list of them"):
+        for text, item_path in self.texts(node, path, f"a {noun} or a list of them"):
             if text.text in words:
                 found[text.text] = None
             else:

@@ -197,15 +197,13 @@ def _read_conditions(reader: Reader, fields: Fields, path: str) -> dict[str, Jso
     for name in CHOICES:
         if name in fields:
             below = join_path(path, name)
-            message = f"must be a {name} of 1 to 64 ASCII characters without spaces, or a list of them"
-            values = reader.parsed_list(
-                fields[name][1], below, _condition_value, "CONDITION_INVALID", message
-            )
+            wanted = f"a {name} of 1 to 64 ASCII characters without spaces, or a list of them"
+            values = reader.parsed_list(fields[name][1], below, _condition_value, "CONDITION_INVALID", wanted)
             conditions[name] = sorted(set(values))
     if "utc" in fields:
-        message = 'must be "HH:MM-HH:MM" with an end other than the start, or a list of them'
+        wanted = '"HH:MM-HH:MM" with an end other than the start, or a list of them'
         windows = reader.parsed_list(
-            fields["utc"][1], join_path(path, "utc"), parse_window, "WINDOW_INVALID", message
+            fields["utc"][1], join_path(path, "utc"), parse_window, "WINDOW_INVALID", wanted
         )
         conditions["utc"] = window_texts(windows)
     if "days" in fields:
@@ -221,12 +219,12 @@ def _condition_value(text: str) -> str | None:
 
 def _read_dates(reader: Reader, fields: Fields, path: str) -> dict[str, str]:
     dates: dict[str, str] = {}
-    message = "must be a date such as 2026-03-13 or a time such as 2026-03-13T12:00:00Z"
+    wanted = "a date such as 2026-03-13 or a time such as 2026-03-13T12:00:00Z"
     for name in ("from", "until"):
         if name in fields:
             below = join_path(path, name)
-            found = reader.text(fields[name][1], below, message)
-            instant = reader.parsed(found, below, parse_instant, "DATE_INVALID", message)
+            found = reader.text(fields[name][1], below, wanted)
+            instant = reader.parsed(found, below, parse_instant, "DATE_INVALID", wanted)
             if instant is not None:
                 dates[name] = instant
     if len(dates) > 1 and dates["from"] >= dates["until"]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 DECIMAL_DIGITS_MAX = 20
 DECIMALS_MAX = 12
+DECIMAL_RULE = f"decimal of at most {DECIMAL_DIGITS_MAX} digits and {DECIMALS_MAX} decimals"
 PICOS_PER_UNIT = 10**DECIMALS_MAX
 INTEGER_MAX = 2**63 - 1
 MINUTES_PER_DAY = 1_440

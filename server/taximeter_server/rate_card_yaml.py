@@ -14,6 +14,7 @@ from typing import TypeAlias
 import yaml
 
 from taximeter_server.rate_card_problems import WHOLE_FILE, Mark, ProblemList, path_part, shown
+from taximeter_server.rate_card_values import DECIMAL_RULE
 
 BYTES_MAX = 1_048_576
 DEPTH_MAX = 32
@@ -29,6 +30,9 @@ _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _REFUSED_CHARACTER = re.compile(
     "[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+# So many digits in a row are no price, quantity, date or name.
+_LONG_NUMBER = re.compile(r"[0-9]{65}")
+_LONG_NUMBER_BYTES = re.compile(rb"[0-9]{65}")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -96,6 +100,7 @@ def parse_yaml(source: str | bytes, problems: ProblemList) -> Node | None:
 
 
 def _decode(source: str | bytes, problems: ProblemList) -> str:
+    _refuse_long_number(source, problems)
     is_larger = len(source) > BYTES_MAX
     if not is_larger and isinstance(source, str):
         is_larger = len(source.encode("utf-8", "replace")) > BYTES_MAX
@@ -120,6 +125,18 @@ def _decode(source: str | bytes, problems: ProblemList) -> str:
         message = f"the character U+{ord(refused[0]):04X} is not accepted"
         raise problems.stop(mark, "", "YAML_CHARACTER", message)
     return text
+
+
+def _refuse_long_number(source: str | bytes, problems: ProblemList) -> None:
+    """Refuse before all else what only a mistake or an attack can be; reading it would cost by its length."""
+    start = source[:BYTES_MAX]
+    run = _LONG_NUMBER_BYTES.search(start) if isinstance(start, bytes) else _LONG_NUMBER.search(start)
+    if run is None:
+        return
+    before = start[: run.start()]
+    text = before.decode("utf-8", "replace") if isinstance(before, bytes) else before
+    message = f"must be a {DECIMAL_RULE}"
+    raise problems.stop(_mark_at(text, len(text)), "", "DECIMAL_INVALID", message)
 
 
 def _mark_at(text: str, offset: int) -> Mark:

@@ -8,10 +8,11 @@
 //! - `money`: arithmetic and rounding
 //! - `usage_class`: classes, what they fall back to, which sums they are part of
 //! - `card_format`: the canonical JSON
-//! - `card`, `price`, `overlay`, `variant`: compiling it
+//! - `card`, `price`, `overlay`, `axes`, `variant`: compiling it
 //! - `model_lookup`, `model_name`: from a model's name to a row
 //! - `pricing`: pricing a call
 
+mod axes;
 mod calendar;
 mod card;
 mod card_format;

@@ -297,5 +297,8 @@ pub fn unpriced_lines(usage: &[(&str, i64)]) -> Vec<Line> {
 #[must_use]
 pub fn is_token_class(class: &str) -> bool {
     let table = ClassTable::built_in();
-    table.find(class).and_then(|position| table.get(position)).is_some_and(|class| class.role.is_token)
+    table
+        .find(class)
+        .and_then(|position| table.get(position))
+        .is_some_and(|class| class.role.is_token)
 }
