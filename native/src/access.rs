@@ -68,13 +68,19 @@ impl Principal {
     /// Fails unless the key reaches the tenant; the answer is the same whether the tenant exists or not.
     pub(crate) fn reach(&self, tenant: &str) -> Result<(), Failure> {
         let below = |bound: &String| {
-            tenant.strip_prefix(bound.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            tenant
+                .strip_prefix(bound.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         if self.tenants.is_empty() || self.tenants.iter().any(below) {
             return Ok(());
         }
         let message = "not allowed for this tenant";
-        Err(Failure::new(Code::PermissionDenied, ErrorReason::TenantForbidden, message))
+        Err(Failure::new(
+            Code::PermissionDenied,
+            ErrorReason::TenantForbidden,
+            message,
+        ))
     }
 }
 
@@ -121,7 +127,10 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/grpc.health.v1.Health/Check", Rule::Open),
     ("/grpc.health.v1.Health/Watch", Rule::Open),
     ("/grpc.health.v1.Health/List", Rule::Open),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Rule::AnyKey),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        Rule::AnyKey,
+    ),
 ];
 
 /// Finds out who calls. One text for every kind of bad credential.
@@ -135,40 +144,59 @@ pub(crate) fn authenticate(
         Failure::new(Code::Unauthenticated, ErrorReason::CredentialsRequired, message)
     };
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return Err(refused()) };
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(refused());
+    };
     let secret = value.as_bytes().strip_prefix(b"Bearer ").ok_or_else(refused)?;
     if secret.len() > CREDENTIAL_SIZE_MAX {
         return Err(refused());
     }
     let text = std::str::from_utf8(secret).map_err(|_| refused())?;
-    let key_id = text.strip_prefix("tx_").and_then(|rest| rest.split('_').next()).ok_or_else(refused)?;
+    let key_id = text
+        .strip_prefix("tx_")
+        .and_then(|rest| rest.split('_').next())
+        .ok_or_else(refused)?;
     let key = catalogue.key(key_id).ok_or_else(refused)?;
     let hash: [u8; SECRET_HASH_SIZE] = Sha256::digest(secret).into();
-    let expired = key.expire_time_ms.is_some_and(|expire_time_ms| expire_time_ms <= now_ms);
+    let expired = key
+        .expire_time_ms
+        .is_some_and(|expire_time_ms| expire_time_ms <= now_ms);
     if !equal_in_constant_time(&hash, &key.secret_hash) || expired {
         return Err(refused());
     }
-    Ok(Principal { key_id: key_id.into(), role: key.role, tenants: key.tenants.as_slice().into() })
+    Ok(Principal {
+        key_id: key_id.into(),
+        role: key.role,
+        tenants: key.tenants.as_slice().into(),
+    })
 }
 
 /// Fails unless the role may call the method.
-pub(crate) fn authorize(rule: Rule, role: Role, method: &str) -> Result<(), Failure> {
+pub(crate) fn authorize(rule: Rule, caller: Role, method: &str) -> Result<(), Failure> {
     match rule {
-        Rule::Roles(roles) if !roles.contains(&role) => {
+        Rule::Roles(roles) if !roles.contains(&caller) => {
             let message = "the key's role does not reach this method";
-            Err(Failure::new(Code::PermissionDenied, ErrorReason::RoleMissing, message).with("method", method))
+            Err(
+                Failure::new(Code::PermissionDenied, ErrorReason::RoleMissing, message)
+                    .with("method", method),
+            )
         }
         _ => Ok(()),
     }
 }
 
 fn equal_in_constant_time(a: &[u8; SECRET_HASH_SIZE], b: &[u8; SECRET_HASH_SIZE]) -> bool {
-    a.iter().zip(b).fold(0_u8, |difference, (x, y)| difference | (x ^ y)) == 0
+    a.iter()
+        .zip(b)
+        .fold(0_u8, |difference, (x, y)| difference | (x ^ y))
+        == 0
 }
 
 /// Bytes of a lower- or upper-case hex text of exactly `N` bytes.
 pub(crate) fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
     let mut bytes = [0; N];
     if pairs.len() != N {
         return None;

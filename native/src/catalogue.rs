@@ -85,7 +85,10 @@ impl Catalogue {
         let mut timeline = Vec::new();
         for entry in document.timeline {
             let card = cards.get(&entry.rate_card_id).ok_or_else(|| {
-                CatalogueError::Malformed(format!("timeline version {} names an unknown card", entry.version))
+                CatalogueError::Malformed(format!(
+                    "timeline version {} names an unknown card",
+                    entry.version
+                ))
             })?;
             timeline.push(Entry {
                 version: entry.version,
@@ -94,12 +97,20 @@ impl Catalogue {
             });
         }
         let keys = document.keys.into_iter().map(key).collect::<Result<_, _>>()?;
-        Ok(Self { timeline, cards, keys })
+        Ok(Self {
+            timeline,
+            cards,
+            keys,
+        })
     }
 
     /// The entry in force at an instant. The first one is in force for all earlier times too.
     pub(crate) fn at(&self, time_ms: i64) -> Option<&Entry> {
-        self.timeline.iter().rev().find(|entry| entry.effective_time_ms <= time_ms).or(self.timeline.first())
+        self.timeline
+            .iter()
+            .rev()
+            .find(|entry| entry.effective_time_ms <= time_ms)
+            .or(self.timeline.first())
     }
 
     /// The entry of a version.
@@ -123,13 +134,22 @@ fn compile(id: &str, canonical_json: &str) -> Result<Card, CatalogueError> {
         .map_err(|error| CatalogueError::Card(format!("rate card {id}: {error}")))?;
     let id_bytes = decode_hex::<SECRET_HASH_SIZE>(id)
         .ok_or_else(|| CatalogueError::Malformed(format!("rate card {id}: not a SHA-256")))?;
-    Ok(Card { id: id.to_owned(), id_bytes: id_bytes.to_vec(), prices })
+    Ok(Card {
+        id: id.to_owned(),
+        id_bytes: id_bytes.to_vec(),
+        prices,
+    })
 }
 
 fn key(document: KeyDocument) -> Result<(String, Key), CatalogueError> {
     let malformed = |what: &str| CatalogueError::Malformed(format!("key {}: {what}", document.key_id));
     let secret_hash = decode_hex(&document.secret_sha256).ok_or_else(|| malformed("secret_sha256"))?;
     let role = Role::from_name(&document.role).ok_or_else(|| malformed("role"))?;
-    let key = Key { secret_hash, role, tenants: document.tenants, expire_time_ms: document.expire_time_ms };
+    let key = Key {
+        secret_hash,
+        role,
+        tenants: document.tenants,
+        expire_time_ms: document.expire_time_ms,
+    };
     Ok((document.key_id, key))
 }

@@ -14,8 +14,8 @@ use crate::engine::{Engine, store_failure};
 use crate::error::{Code, Failure, Violation, not_served};
 use crate::keys;
 use crate::proto::taximeter::v1::{
-    CheckQuotaRequest, CheckQuotaResponse, CostLine, Decision, ErrorReason, EstimateRequest, EstimateResponse,
-    GetQuotaStatusResponse, LimitStatus, PricingState,
+    CheckQuotaRequest, CheckQuotaResponse, CostLine, Decision, ErrorReason, EstimateRequest,
+    EstimateResponse, GetQuotaStatusResponse, LimitStatus, PricingState,
 };
 use crate::quota::{self, Reader, duration_of_ms, money_pair, read_statuses};
 use crate::record::{money, pricing_state};
@@ -47,19 +47,29 @@ struct Estimated {
 
 impl Engine {
     /// Decides; a denial is an answer, not being able to decide is a failure.
-    pub(crate) async fn check_quota(&self, request: &CheckQuotaRequest) -> Result<CheckQuotaResponse, Failure> {
+    pub(crate) async fn check_quota(
+        &self,
+        request: &CheckQuotaRequest,
+    ) -> Result<CheckQuotaResponse, Failure> {
         let requests = validated(request)?;
         let estimated = self.price_estimate(request)?;
         let partition = keys::partition_of(&request.tenant);
         let (hi, lo) = money_pair(estimated.cost_picos);
         let mut arguments = [0_u8; 33];
         let numbers = [unsigned(requests), unsigned(estimated.tokens), hi, lo];
-        let parts = std::iter::once(u8::from(request.dry_run)).chain(numbers.into_iter().flat_map(u64::to_le_bytes));
-        arguments.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
-        let mut command = self.level_command(&self.functions.check, partition, &request.tenant);
+        let parts =
+            std::iter::once(u8::from(request.dry_run)).chain(numbers.into_iter().flat_map(u64::to_le_bytes));
+        arguments
+            .iter_mut()
+            .zip(parts)
+            .for_each(|(byte, part)| *byte = part);
+        let mut command = Self::level_command(&self.functions.check, partition, &request.tenant);
         command.arg(arguments.as_slice());
         let store = self.open_store().map_err(undecided)?;
-        let reply = self.quota_call(&store, &command, CHECK_LIMIT).await.map_err(undecided)?;
+        let reply = self
+            .quota_call(&store, &command, CHECK_LIMIT)
+            .await
+            .map_err(undecided)?;
         let mut reader = Reader(&reply);
         let (allowed, limits) = read_decision(&mut reader, &request.tenant).map_err(undecided)?;
         let wait_ms = limits.iter().filter(|limit| limit.exceeded).map(wait_ms).max();
@@ -68,9 +78,16 @@ impl Engine {
             hold_id: String::new(),
             retry_after: wait_ms.map(duration_of_ms),
             limits,
-            rate_card_id: estimated.card.as_ref().map(|card| card.id.clone()).unwrap_or_default(),
+            rate_card_id: estimated
+                .card
+                .as_ref()
+                .map(|card| card.id.clone())
+                .unwrap_or_default(),
             estimated_cost: request.estimate.is_some().then(|| {
-                let currency = estimated.card.as_ref().map_or("USD", |card| card.prices.currency());
+                let currency = estimated
+                    .card
+                    .as_ref()
+                    .map_or("USD", |card| card.prices.currency());
                 money(i128::from(estimated.cost_picos), Cow::Borrowed(currency))
             }),
             pricing_state: estimated.state.into(),
@@ -78,7 +95,9 @@ impl Engine {
     }
 
     fn price_estimate(&self, request: &CheckQuotaRequest) -> Result<Estimated, Failure> {
-        let Some(usage) = &request.estimate else { return Ok(Estimated::default()) };
+        let Some(usage) = &request.estimate else {
+            return Ok(Estimated::default());
+        };
         let catalogue = self.fresh_catalogue()?;
         let mut problems = Problems::default();
         let classes = validate::usage_classes(usage, "estimate", &mut problems);
@@ -86,7 +105,11 @@ impl Engine {
         let now_nanos = clock::now_nanos();
         let Some(entry) = catalogue.at(now_nanos.div_euclid(clock::NANOS_PER_MS)) else {
             let tokens = taximeter_pricing::quota_tokens(&classes);
-            return Ok(Estimated { tokens, state: PricingState::Unpriced, ..Estimated::default() });
+            return Ok(Estimated {
+                tokens,
+                state: PricingState::Unpriced,
+                ..Estimated::default()
+            });
         };
         let call = Call {
             model: &request.model,
@@ -98,7 +121,11 @@ impl Engine {
             calls: usage.calls.max(1),
             usage: &classes,
         };
-        let priced = entry.card.prices.price(&call).map_err(|error| cost_out_of_range(&error, "estimate"))?;
+        let priced = entry
+            .card
+            .prices
+            .price(&call)
+            .map_err(|error| cost_out_of_range(&error, "estimate"))?;
         Ok(Estimated {
             tokens: priced.quota_tokens,
             cost_picos: priced.cost_picos,
@@ -113,9 +140,12 @@ impl Engine {
         validate::tenant(tenant, "tenant".to_owned(), &mut problems);
         problems.into_result()?;
         let partition = keys::partition_of(tenant);
-        let command = self.level_command(&self.functions.quota_status, partition, tenant);
+        let command = Self::level_command(&self.functions.quota_status, partition, tenant);
         let store = self.open_store().map_err(store_failure)?;
-        let reply = self.quota_call(&store, &command, ADMIN_LIMIT).await.map_err(store_failure)?;
+        let reply = self
+            .quota_call(&store, &command, ADMIN_LIMIT)
+            .await
+            .map_err(store_failure)?;
         let mut reader = Reader(&reply);
         reader.byte().map_err(store_failure)?;
         let now_ms = reader.clock_ms().map_err(store_failure)?;
@@ -147,13 +177,16 @@ impl Engine {
             packed.extend_from_slice(&number.to_le_bytes());
         }
         let mut command = redis::cmd("FCALL");
-        command.arg(&self.functions.put_limits).arg(1).arg(format!("{{tx:{partition}}}:t:{tenant}"));
+        command
+            .arg(&self.functions.put_limits)
+            .arg(1)
+            .arg(format!("{{tx:{partition}}}:t:{tenant}"));
         command.arg(partition).arg(packed);
         let store = self.open_store()?;
         self.quota_call(&store, &command, ADMIN_LIMIT).await.map(drop)
     }
 
-    fn level_command(&self, function: &str, partition: u16, tenant: &str) -> Cmd {
+    fn level_command(function: &str, partition: u16, tenant: &str) -> Cmd {
         let mut command = redis::cmd("FCALL");
         command.arg(function).arg(keys::level_names(tenant).count());
         for key in keys::levels(partition, tenant) {
@@ -163,7 +196,12 @@ impl Engine {
         command
     }
 
-    async fn quota_call(&self, store: &Arc<Store>, command: &Cmd, limit: Duration) -> Result<Vec<u8>, StoreError> {
+    async fn quota_call(
+        &self,
+        store: &Arc<Store>,
+        command: &Cmd,
+        limit: Duration,
+    ) -> Result<Vec<u8>, StoreError> {
         let reply = store.call(command, limit).await;
         // A slow answer is no reason to reconnect; Record gives up on a store that stays silent.
         if matches!(reply, Err(StoreError::Unavailable | StoreError::NotOpen)) {
@@ -175,18 +213,27 @@ impl Engine {
     /// Prices usage that has not happened.
     pub(crate) fn estimate(&self, request: &EstimateRequest) -> Result<EstimateResponse, Failure> {
         let catalogue = self.fresh_catalogue()?;
-        let usage = request.usage.as_ref().ok_or_else(|| field_failure("usage", ErrorReason::FieldRequired, "required"))?;
+        let usage = request
+            .usage
+            .as_ref()
+            .ok_or_else(|| field_failure("usage", ErrorReason::FieldRequired, "required"))?;
         let mut problems = Problems::default();
         let classes = validate::usage_classes(usage, "usage", &mut problems);
         problems.into_result()?;
         if !(0..=CALL_COUNT_MAX).contains(&request.call_count) {
-            return Err(field_failure("call_count", ErrorReason::FieldInvalid, "0 to 1,000,000,000"));
+            return Err(field_failure(
+                "call_count",
+                ErrorReason::FieldInvalid,
+                "0 to 1,000,000,000",
+            ));
         }
         let occur_time_nanos = match &request.occur_time {
             None => clock::now_nanos(),
-            Some(time) => validate::timestamp_nanos(time).and_then(|nanos| i64::try_from(nanos).ok()).ok_or_else(
-                || field_failure("occur_time", ErrorReason::FieldInvalid, "not a valid timestamp"),
-            )?,
+            Some(time) => validate::timestamp_nanos(time)
+                .and_then(|nanos| i64::try_from(nanos).ok())
+                .ok_or_else(|| {
+                    field_failure("occur_time", ErrorReason::FieldInvalid, "not a valid timestamp")
+                })?,
         };
         let card = estimate_card(&catalogue, &request.rate_card_id, occur_time_nanos)?;
         let call = Call {
@@ -199,7 +246,10 @@ impl Engine {
             calls: usage.calls.max(1),
             usage: &classes,
         };
-        let priced = card.prices.price(&call).map_err(|error| cost_out_of_range(&error, "usage"))?;
+        let priced = card
+            .prices
+            .price(&call)
+            .map_err(|error| cost_out_of_range(&error, "usage"))?;
         if priced.unknown_model {
             let message = "the rate card has no row for this model";
             return Err(Failure::new(Code::NotFound, ErrorReason::ModelUnknown, message));
@@ -210,7 +260,9 @@ impl Engine {
 
 fn estimate_card(catalogue: &Catalogue, id: &str, occur_time_nanos: i64) -> Result<Arc<Card>, Failure> {
     let card = if id.is_empty() {
-        catalogue.at(occur_time_nanos.div_euclid(clock::NANOS_PER_MS)).map(|entry| Arc::clone(&entry.card))
+        catalogue
+            .at(occur_time_nanos.div_euclid(clock::NANOS_PER_MS))
+            .map(|entry| Arc::clone(&entry.card))
     } else {
         catalogue.card(id).cloned()
     };
@@ -236,7 +288,11 @@ fn estimate_line(line: &taximeter_pricing::Line) -> CostLine {
 }
 
 fn field_failure(field: &'static str, reason: ErrorReason, description: &'static str) -> Failure {
-    let violation = Violation { field: field.to_owned(), reason, description: description.into() };
+    let violation = Violation {
+        field: field.to_owned(),
+        reason,
+        description: description.into(),
+    };
     Failure::invalid(Code::InvalidArgument, vec![violation])
 }
 
@@ -254,7 +310,12 @@ fn validated(request: &CheckQuotaRequest) -> Result<i64, Failure> {
     }
     let texts = [
         ("model", &request.model, 128, "1 to 128 printable characters"),
-        ("provider", &request.provider, 64, "at most 64 printable characters"),
+        (
+            "provider",
+            &request.provider,
+            64,
+            "at most 64 printable characters",
+        ),
         ("tier", &request.tier, 64, "at most 64 printable characters"),
         ("region", &request.region, 64, "at most 64 printable characters"),
         ("speed", &request.speed, 64, "at most 64 printable characters"),
@@ -264,7 +325,11 @@ fn validated(request: &CheckQuotaRequest) -> Result<i64, Failure> {
     }
     problems.into_result()?;
     if !(0..=REQUESTS_MAX).contains(&request.requests) {
-        return Err(field_failure("requests", ErrorReason::FieldInvalid, "0 to 1,000,000"));
+        return Err(field_failure(
+            "requests",
+            ErrorReason::FieldInvalid,
+            "0 to 1,000,000",
+        ));
     }
     if request.hold_ttl.is_some() {
         return Err(not_served("hold_ttl"));
@@ -280,7 +345,9 @@ fn read_decision(reader: &mut Reader<'_>, tenant: &str) -> Result<(bool, Vec<Lim
 
 fn wait_ms(limit: &LimitStatus) -> i64 {
     limit.retry_after.as_ref().map_or(0, |wait| {
-        wait.seconds.saturating_mul(1_000).saturating_add(i64::from(wait.nanos).div_euclid(clock::NANOS_PER_MS))
+        wait.seconds
+            .saturating_mul(1_000)
+            .saturating_add(i64::from(wait.nanos).div_euclid(clock::NANOS_PER_MS))
     })
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The engine: what Record and CheckQuota do, whoever calls.
+//! The engine: what Record and `CheckQuota` do, whoever calls.
 //!
 //! Invariants: OK to Record means applied in the store and fsynced in the journal, or, as JOURNALED, fsynced in the
 //! journal. Nothing is applied to a store before everything it lost has been given back (`reopen.rs`).
@@ -28,7 +28,7 @@ use crate::store::{Functions, Store, StoreError};
 use crate::store_id::StreamId;
 
 /// A Record waits this long for the store, then relies on the journal.
-const RECORD_LIMIT: Duration = Duration::from_millis(1_000);
+const RECORD_LIMIT: Duration = Duration::from_secs(1);
 /// An instance that has not heard of the catalogue for this long does not price.
 const CATALOGUE_AGE_MAX: Duration = Duration::from_secs(5);
 /// Records waiting for the store to return; beyond it Record is UNAVAILABLE.
@@ -116,7 +116,11 @@ impl Engine {
         let confirmed = Duration::from_millis(self.confirmed_ms.load(Ordering::Relaxed));
         if !self.exclusive_store && self.started.elapsed().saturating_sub(confirmed) > CATALOGUE_AGE_MAX {
             let message = "this instance has lost touch with the rate-card timeline";
-            return Err(Failure::new(Code::Unavailable, ErrorReason::CatalogueStale, message));
+            return Err(Failure::new(
+                Code::Unavailable,
+                ErrorReason::CatalogueStale,
+                message,
+            ));
         }
         Ok(self.catalogue.load())
     }
@@ -156,9 +160,13 @@ impl Engine {
             async move {
                 let (places, entries): (Vec<usize>, Vec<LedgerEntry>) =
                     group.into_iter().map(|(at, priced)| (at, priced.entry)).unzip();
-                let group_paths: Vec<&str> =
-                    places.iter().map(|at| paths.get(*at).map_or("", String::as_str)).collect();
-                let outcomes = self.record_group(partition, entries, &group_paths, catalogue).await;
+                let group_paths: Vec<&str> = places
+                    .iter()
+                    .map(|at| paths.get(*at).map_or("", String::as_str))
+                    .collect();
+                let outcomes = self
+                    .record_group(partition, entries, &group_paths, catalogue)
+                    .await;
                 places.into_iter().zip(outcomes).collect::<Vec<_>>()
             }
         }))
@@ -169,7 +177,10 @@ impl Engine {
             }
         }
         let missing = || Err(crate::error::internal("unanswered"));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(missing))
+            .collect()
     }
 
     /// Applies entries of one partition and makes them durable.
@@ -181,20 +192,39 @@ impl Engine {
         catalogue: &Catalogue,
     ) -> Vec<Result<RecordResponse, Failure>> {
         let Some(store) = self.store.load_full() else {
-            return join_all(entries.into_iter().map(|entry| self.accept_pending(entry, catalogue))).await;
+            return join_all(
+                entries
+                    .into_iter()
+                    .map(|entry| self.accept_pending(entry, catalogue)),
+            )
+            .await;
         };
-        let applications: Vec<Application<'_>> =
-            entries.iter().map(|entry| Application { entry, archived_id: None }).collect();
+        let applications: Vec<Application<'_>> = entries
+            .iter()
+            .map(|entry| Application {
+                entry,
+                archived_id: None,
+            })
+            .collect();
         let applied = apply(&store, &self.functions, partition, &applications, RECORD_LIMIT).await;
         let (epoch, outcomes) = match applied {
             Ok(applied) => applied,
             Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
                 self.store_lost(&store);
-                return join_all(entries.into_iter().map(|entry| self.accept_pending(entry, catalogue))).await;
+                return join_all(
+                    entries
+                        .into_iter()
+                        .map(|entry| self.accept_pending(entry, catalogue)),
+                )
+                .await;
             }
             Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
         };
-        let place = |outcome| Place { partition, epoch, outcome };
+        let place = |outcome| Place {
+            partition,
+            epoch,
+            outcome,
+        };
         join_all(
             entries
                 .iter()
@@ -213,24 +243,33 @@ impl Engine {
         place: Place,
         catalogue: &Catalogue,
     ) -> Result<RecordResponse, Failure> {
-        let durability =
-            if self.volatile_store { Durability::Volatile } else { Durability::Committed };
+        let durability = if self.volatile_store {
+            Durability::Volatile
+        } else {
+            Durability::Committed
+        };
         match place.outcome {
             Outcome::Applied { id, limits } => {
-                self.journal_applied(place.partition, place.epoch, id, entry).await?;
+                self.journal_applied(place.partition, place.epoch, id, entry)
+                    .await?;
                 Ok(answer(entry, catalogue, limits, durability, false))
             }
             Outcome::Same { mark, id } => {
                 let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;
                 let again = price_again(entry, &first, catalogue, path)?;
                 // The first attempt may have been cut off between the store and its journal.
-                self.journal_applied(place.partition, place.epoch, id, &again).await?;
+                self.journal_applied(place.partition, place.epoch, id, &again)
+                    .await?;
                 Ok(answer(&again, catalogue, Vec::new(), durability, true))
             }
             Outcome::Conflict { mark } => Err(conflict(&mark, path)),
             Outcome::Overflow => {
                 let message = format!("{path}.usage: a counter would pass its maximum");
-                Err(Failure::new(Code::OutOfRange, ErrorReason::CounterOverflow, message))
+                Err(Failure::new(
+                    Code::OutOfRange,
+                    ErrorReason::CounterOverflow,
+                    message,
+                ))
             }
         }
     }
@@ -242,7 +281,12 @@ impl Engine {
         id: StreamId,
         entry: &LedgerEntry,
     ) -> Result<(), Failure> {
-        let note = Note::Applied { partition, epoch, id, entry: entry.encode_to_vec() };
+        let note = Note::Applied {
+            partition,
+            epoch,
+            id,
+            entry: entry.encode_to_vec(),
+        };
         self.journal.append(note).await.map_err(|_| journal_failure())
     }
 
@@ -252,7 +296,9 @@ impl Engine {
         entry: LedgerEntry,
         catalogue: &Catalogue,
     ) -> Result<RecordResponse, Failure> {
-        let note = Note::Pending { entry: entry.encode_to_vec() };
+        let note = Note::Pending {
+            entry: entry.encode_to_vec(),
+        };
         let ticket = {
             // Queue and journal in one step: a `Drained` note stands behind exactly the entries it covers.
             let mut pending = lock(&self.pending);
@@ -261,12 +307,19 @@ impl Engine {
             }
             let ticket = self.journal.enqueue(note).map_err(|_| journal_failure())?;
             pending.push_back(entry.clone());
-            self.journal.set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
+            self.journal
+                .set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
             ticket
         };
         ticket.wait().await.map_err(|_| journal_failure())?;
         self.wake.notify_one();
-        Ok(answer(&entry, catalogue, Vec::new(), Durability::Journaled, false))
+        Ok(answer(
+            &entry,
+            catalogue,
+            Vec::new(),
+            Durability::Journaled,
+            false,
+        ))
     }
 
     /// Records accepted and not yet applied.
@@ -293,7 +346,9 @@ fn answer(
     durability: Durability,
     duplicate: bool,
 ) -> RecordResponse {
-    let card = catalogue.version(entry.rate_card_version).map(|card| &card.card.prices);
+    let card = catalogue
+        .version(entry.rate_card_version)
+        .map(|card| &card.card.prices);
     response(entry, card, limits, durability, duplicate)
 }
 
@@ -312,19 +367,27 @@ fn conflict(mark: &[u8], path: &str) -> Failure {
 /// What a store error means to a caller of Record.
 pub(crate) fn store_failure(error: StoreError) -> Failure {
     match error {
-        StoreError::Full => {
-            Failure::new(Code::Unavailable, ErrorReason::StoreFull, "the store has no memory left")
-        }
+        StoreError::Full => Failure::new(
+            Code::Unavailable,
+            ErrorReason::StoreFull,
+            "the store has no memory left",
+        ),
         StoreError::Corrupt => {
             let message = "a key in the store is not what it must be";
             Failure::new(Code::Internal, ErrorReason::StoreCorrupt, message)
         }
-        StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => {
-            Failure::new(Code::Unavailable, ErrorReason::StoreUnavailable, "the store did not answer")
-        }
+        StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => Failure::new(
+            Code::Unavailable,
+            ErrorReason::StoreUnavailable,
+            "the store did not answer",
+        ),
     }
 }
 
 fn journal_failure() -> Failure {
-    Failure::new(Code::Unavailable, ErrorReason::JournalUnavailable, "the journal could not be written")
+    Failure::new(
+        Code::Unavailable,
+        ErrorReason::JournalUnavailable,
+        "the journal could not be written",
+    )
 }

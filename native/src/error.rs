@@ -72,7 +72,13 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure without fields.
     pub(crate) fn new(code: Code, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason, message: message.into(), metadata: Vec::new(), violations: Vec::new() }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            metadata: Vec::new(),
+            violations: Vec::new(),
+        }
     }
 
     /// Adds a fact of the message under its name.
@@ -84,7 +90,9 @@ impl Failure {
     /// A failure of one or more fields; `violations` must not be empty.
     pub(crate) fn invalid(code: Code, mut violations: Vec<Violation>) -> Self {
         violations.truncate(VIOLATION_COUNT_MAX);
-        let reason = violations.first().map_or(ErrorReason::FieldInvalid, |first| first.reason);
+        let reason = violations
+            .first()
+            .map_or(ErrorReason::FieldInvalid, |first| first.reason);
         let mut message = String::new();
         for violation in &violations {
             if !message.is_empty() {
@@ -94,14 +102,18 @@ impl Failure {
             message.push_str(": ");
             message.push_str(&violation.description);
         }
-        let metadata = violations.first().map(|first| ("field", first.field.clone())).into_iter().collect();
-        Self { code, reason, message: message.into(), metadata, violations }
-    }
-
-    /// The reason.
-    #[cfg(test)]
-    pub(crate) fn reason(&self) -> ErrorReason {
-        self.reason
+        let metadata = violations
+            .first()
+            .map(|first| ("field", first.field.clone()))
+            .into_iter()
+            .collect();
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            metadata,
+            violations,
+        }
     }
 
     pub(crate) fn message(&self) -> &str {
@@ -118,13 +130,21 @@ impl Failure {
         let info = rpc::ErrorInfo {
             reason: self.reason_name().to_owned(),
             domain: DOMAIN.to_owned(),
-            metadata: self.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+            metadata: self
+                .metadata
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                .collect(),
         };
         let mut details = vec![any("google.rpc.ErrorInfo", &info)];
         if !self.violations.is_empty() {
             details.push(any("google.rpc.BadRequest", &self.bad_request()));
         }
-        rpc::Status { code: self.code.number(), message: self.message.to_string(), details }
+        rpc::Status {
+            code: self.code.number(),
+            message: self.message.to_string(),
+            details,
+        }
     }
 
     fn bad_request(&self) -> rpc::BadRequest {
@@ -134,7 +154,11 @@ impl Failure {
             .map(|violation| rpc::bad_request::FieldViolation {
                 field: violation.field.clone(),
                 description: violation.description.to_string(),
-                reason: violation.reason.as_str_name().trim_start_matches("ERROR_REASON_").to_owned(),
+                reason: violation
+                    .reason
+                    .as_str_name()
+                    .trim_start_matches("ERROR_REASON_")
+                    .to_owned(),
                 ..Default::default()
             })
             .collect();
@@ -143,17 +167,28 @@ impl Failure {
 }
 
 fn any(name: &str, message: &impl Message) -> prost_types::Any {
-    prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
+    prost_types::Any {
+        type_url: format!("type.googleapis.com/{name}"),
+        value: message.encode_to_vec(),
+    }
 }
 
 /// Bytes that are no message of the expected type.
 pub(crate) fn malformed() -> Failure {
-    Failure::new(Code::InvalidArgument, ErrorReason::MalformedMessage, "request is not a valid message")
+    Failure::new(
+        Code::InvalidArgument,
+        ErrorReason::MalformedMessage,
+        "request is not a valid message",
+    )
 }
 
 /// The call's deadline has passed.
 pub(crate) fn deadline_exceeded() -> Failure {
-    Failure::new(Code::DeadlineExceeded, ErrorReason::Overloaded, "deadline exceeded")
+    Failure::new(
+        Code::DeadlineExceeded,
+        ErrorReason::Overloaded,
+        "deadline exceeded",
+    )
 }
 
 /// Something that only a defect can cause.
@@ -163,5 +198,10 @@ pub(crate) fn internal(error_id: &str) -> Failure {
 
 /// A method or field that is not served yet.
 pub(crate) fn not_served(field: &'static str) -> Failure {
-    Failure::new(Code::Unimplemented, ErrorReason::NotServed, format!("{field}: not yet served")).with("field", field)
+    Failure::new(
+        Code::Unimplemented,
+        ErrorReason::NotServed,
+        format!("{field}: not yet served"),
+    )
+    .with("field", field)
 }

@@ -35,7 +35,10 @@ pub(crate) struct Forwarder {
 impl Forwarder {
     /// A forwarder that connects with the first call.
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket, connection: Mutex::new(None) }
+        Self {
+            socket,
+            connection: Mutex::new(None),
+        }
     }
 
     /// Forwards one call of any shape.
@@ -49,11 +52,14 @@ impl Forwarder {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(Authority::from_static("localhost"));
-        uri.path_and_query = Some(PathAndQuery::try_from(parts.uri.path()).map_err(|_| unreachable_server())?);
+        uri.path_and_query =
+            Some(PathAndQuery::try_from(parts.uri.path()).map_err(|_| unreachable_server())?);
         parts.uri = Uri::from_parts(uri).map_err(|_| unreachable_server())?;
         let mut sender = self.sender().await?;
-        let response =
-            sender.send_request(Request::from_parts(parts, body)).await.map_err(|_| unreachable_server())?;
+        let response = sender
+            .send_request(Request::from_parts(parts, body))
+            .await
+            .map_err(|_| unreachable_server())?;
         Ok(response.map(AnswerBody::Forwarded))
     }
 
@@ -62,7 +68,9 @@ impl Forwarder {
         if let Some(sender) = connection.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let stream = UnixStream::connect(&self.socket).await.map_err(|_| unreachable_server())?;
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|_| unreachable_server())?;
         let (sender, driver) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW_SIZE)
@@ -80,8 +88,11 @@ impl Forwarder {
 }
 
 fn identify(headers: &mut HeaderMap, principal: Option<&Principal>) -> Result<(), Failure> {
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(IDENTITY_PREFIX)).cloned().collect();
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(IDENTITY_PREFIX))
+        .cloned()
+        .collect();
     for name in forged {
         headers.remove(name);
     }
@@ -97,5 +108,9 @@ fn identify(headers: &mut HeaderMap, principal: Option<&Principal>) -> Result<()
 }
 
 fn unreachable_server() -> Failure {
-    Failure::new(Code::Unavailable, ErrorReason::StoreUnavailable, "the server is starting or stopping")
+    Failure::new(
+        Code::Unavailable,
+        ErrorReason::StoreUnavailable,
+        "the server is starting or stopping",
+    )
 }

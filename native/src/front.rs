@@ -57,7 +57,7 @@ struct Shared {
 impl Front {
     /// Serves the listener on the runtime.
     pub(crate) fn start(
-        runtime: Handle,
+        runtime: &Handle,
         engine: Arc<Engine>,
         listener: StdListener,
         forward_socket: PathBuf,
@@ -68,9 +68,17 @@ impl Front {
         let listener = TcpListener::from_std(listener)?;
         let (stop, stopped) = watch::channel(false);
         let (done, drained) = oneshot::channel();
-        let shared = Arc::new(Shared { engine, forwarder: Forwarder::new(forward_socket) });
+        let shared = Arc::new(Shared {
+            engine,
+            forwarder: Forwarder::new(forward_socket),
+        });
         runtime.spawn(accept(listener, shared, stopped, done));
-        Ok(Self { address, runtime: runtime.clone(), stop, drained: std::sync::Mutex::new(Some(drained)) })
+        Ok(Self {
+            address,
+            runtime: runtime.clone(),
+            stop,
+            drained: std::sync::Mutex::new(Some(drained)),
+        })
     }
 
     /// Address as bound.
@@ -82,8 +90,11 @@ impl Front {
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         // Without a receiver the front has stopped already.
         let _ = self.stop.send(true);
-        let Some(drained) = crate::engine::lock(&self.drained).take() else { return true };
-        self.runtime.block_on(async { tokio::time::timeout(limit, drained).await.is_ok() })
+        let Some(drained) = crate::engine::lock(&self.drained).take() else {
+            return true;
+        };
+        self.runtime
+            .block_on(async { tokio::time::timeout(limit, drained).await.is_ok() })
     }
 }
 
@@ -149,7 +160,11 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
     let started = Instant::now();
     let path = request.uri().path();
     let Some((method, rule)) = METHODS.iter().find(|(method, _)| *method == path) else {
-        return Err(Failure::new(Code::Unimplemented, ErrorReason::NotServed, "no such method"));
+        return Err(Failure::new(
+            Code::Unimplemented,
+            ErrorReason::NotServed,
+            "no such method",
+        ));
     };
     let principal = match rule {
         Rule::Open => None,
@@ -160,15 +175,26 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
             Some(principal)
         }
     };
-    let (Some(name), Some(principal)) = (method.strip_prefix("/taximeter.v1.MeteringService/"), &principal) else {
+    let (Some(name), Some(principal)) = (method.strip_prefix("/taximeter.v1.MeteringService/"), &principal)
+    else {
         return shared.forwarder.forward(request, principal.as_ref()).await;
     };
-    let budget = grpc::budget(request.headers()).unwrap_or(BUDGET_MAX).min(BUDGET_MAX);
+    let budget = grpc::budget(request.headers())
+        .unwrap_or(BUDGET_MAX)
+        .min(BUDGET_MAX);
     let deadline = Deadline { started, budget };
     match name {
         "Record" => deadline.keep(record(shared, request, principal, &deadline)).await,
-        "RecordBatch" => deadline.keep(record_batch(shared, request, principal, &deadline)).await,
-        "CheckQuota" => deadline.keep(check_quota(shared, request, principal, &deadline)).await,
+        "RecordBatch" => {
+            deadline
+                .keep(record_batch(shared, request, principal, &deadline))
+                .await
+        }
+        "CheckQuota" => {
+            deadline
+                .keep(check_quota(shared, request, principal, &deadline))
+                .await
+        }
         "ExtendHold" | "ReleaseHold" => Err(not_served("hold_id")),
         _ => shared.forwarder.forward(request, Some(principal)).await,
     }
@@ -183,12 +209,18 @@ struct Deadline {
 impl Deadline {
     /// Fails once the budget is spent: checked before anything is written.
     fn check(&self) -> Result<(), Failure> {
-        if self.started.elapsed() >= self.budget { Err(deadline_exceeded()) } else { Ok(()) }
+        if self.started.elapsed() >= self.budget {
+            Err(deadline_exceeded())
+        } else {
+            Ok(())
+        }
     }
 
     /// Cuts the call off at the deadline. Nothing is lost by that: what the store applied, a retry finds.
     async fn keep<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        tokio::time::timeout(self.budget, call).await.unwrap_or_else(|_| Err(deadline_exceeded()))
+        tokio::time::timeout(self.budget, call)
+            .await
+            .unwrap_or_else(|_| Err(deadline_exceeded()))
     }
 }
 
@@ -229,8 +261,16 @@ async fn record_batch(
     let message: RecordBatchRequest = grpc::read_message(&parts.headers, body).await?;
     let count = message.records.len();
     if count == 0 || count > BATCH_COUNT_MAX {
-        let text = if count == 0 { "records: at least 1" } else { "records: at most 500" };
-        let reason = if count == 0 { ErrorReason::FieldRequired } else { ErrorReason::BatchTooLarge };
+        let text = if count == 0 {
+            "records: at least 1"
+        } else {
+            "records: at most 500"
+        };
+        let reason = if count == 0 {
+            ErrorReason::FieldRequired
+        } else {
+            ErrorReason::BatchTooLarge
+        };
         let failure = Failure::new(Code::InvalidArgument, reason, text);
         return Err(failure.with("field", "records").with("count", count.to_string()));
     }
@@ -238,7 +278,11 @@ async fn record_batch(
     let (mut allowed, mut paths) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut results: Vec<Option<RecordResult>> = Vec::with_capacity(count);
     for (at, record) in message.records.into_iter().enumerate() {
-        let reached = if record.tenant.is_empty() { Ok(()) } else { principal.reach(&record.tenant) };
+        let reached = if record.tenant.is_empty() {
+            Ok(())
+        } else {
+            principal.reach(&record.tenant)
+        };
         match reached {
             Ok(()) => {
                 allowed.push(record);
@@ -251,7 +295,9 @@ async fn record_batch(
     let mut answers = shared.engine.record(&allowed, &paths).await.into_iter();
     let results = results
         .into_iter()
-        .map(|done| done.unwrap_or_else(|| result(answers.next().unwrap_or_else(|| Err(internal("unanswered"))))))
+        .map(|done| {
+            done.unwrap_or_else(|| result(answers.next().unwrap_or_else(|| Err(internal("unanswered")))))
+        })
         .collect();
     Ok(grpc::ok(&RecordBatchResponse { results }))
 }
@@ -261,7 +307,9 @@ fn result(answer: Result<crate::proto::taximeter::v1::RecordResponse, Failure>) 
         Ok(response) => Outcome::Response(response),
         Err(failure) => Outcome::Error(failure.to_status()),
     };
-    RecordResult { outcome: Some(outcome) }
+    RecordResult {
+        outcome: Some(outcome),
+    }
 }
 
 async fn check_quota(

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Unary gRPC over HTTP/2, by hand: one frame in, one frame and trailers out.
 //!
-//! Written here and not taken from a framework because malformed bytes must answer INVALID_ARGUMENT, oversized ones
-//! RESOURCE_EXHAUSTED, and because every allocation on this path is paid on each call.
+//! Written here and not taken from a framework because malformed bytes must answer `INVALID_ARGUMENT`, oversized
+//! ones `RESOURCE_EXHAUSTED`, and because every allocation on this path is paid on each call.
 
 use std::io::Read;
 use std::pin::Pin;
@@ -33,7 +33,10 @@ const STATUS_OK: HeaderValue = HeaderValue::from_static("0");
 
 /// Body of an answer: what was made here, or what the Python server streams.
 pub(crate) enum AnswerBody {
-    Unary { message: Option<Bytes>, trailers: Option<HeaderMap> },
+    Unary {
+        message: Option<Bytes>,
+        trailers: Option<HeaderMap>,
+    },
     Forwarded(Incoming),
 }
 
@@ -47,7 +50,10 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Unary { message, trailers } => {
-                let frame = message.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
+                let frame = message
+                    .take()
+                    .map(Frame::data)
+                    .or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
             Self::Forwarded(body) => Pin::new(body).poll_frame(context),
@@ -79,12 +85,18 @@ pub(crate) fn ok(message: &impl Message) -> Response<AnswerBody> {
     let _ = message.encode(&mut frame);
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, STATUS_OK);
-    respond(AnswerBody::Unary { message: Some(frame.freeze()), trailers: Some(trailers) })
+    respond(AnswerBody::Unary {
+        message: Some(frame.freeze()),
+        trailers: Some(trailers),
+    })
 }
 
 /// An answer with a status other than OK, in headers alone.
 pub(crate) fn failed(failure: &Failure) -> Response<AnswerBody> {
-    let mut response = respond(AnswerBody::Unary { message: None, trailers: None });
+    let mut response = respond(AnswerBody::Unary {
+        message: None,
+        trailers: None,
+    });
     let headers = response.headers_mut();
     headers.insert(GRPC_STATUS, HeaderValue::from(failure.code.number()));
     if let Ok(message) = HeaderValue::from_str(&percent_encode(failure.message())) {
@@ -98,7 +110,10 @@ pub(crate) fn failed(failure: &Failure) -> Response<AnswerBody> {
 
 /// An answer to something that is not gRPC.
 pub(crate) fn unsupported_media_type() -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::Unary { message: None, trailers: None });
+    let mut response = Response::new(AnswerBody::Unary {
+        message: None,
+        trailers: None,
+    });
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
 }
@@ -125,7 +140,9 @@ fn percent_encode(message: &str) -> String {
 
 /// True for `application/grpc` with any suffix.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The caller's time budget; None when it set none. A budget that cannot be read counts as none.
@@ -145,7 +162,10 @@ pub(crate) fn budget(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Reads the one message of a unary call.
-pub(crate) async fn read_message<M: Message + Default>(headers: &HeaderMap, body: Incoming) -> Result<M, Failure> {
+pub(crate) async fn read_message<M: Message + Default>(
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<M, Failure> {
     let mut frame = read_body(body).await?;
     if frame.len() < PREFIX_SIZE {
         return Err(malformed());
@@ -167,7 +187,9 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| malformed())?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| malformed())?.into_data() else {
+            continue;
+        };
         let held = rest.as_ref().map_or(first.len(), BytesMut::len);
         if held.saturating_add(data.len()) > MESSAGE_SIZE_MAX.saturating_add(PREFIX_SIZE) {
             return Err(too_large());
@@ -175,7 +197,8 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
         if first.is_empty() && rest.is_none() {
             first = data;
         } else {
-            rest.get_or_insert_with(|| BytesMut::from(first.as_ref())).extend_from_slice(&data);
+            rest.get_or_insert_with(|| BytesMut::from(first.as_ref()))
+                .extend_from_slice(&data);
         }
     }
     Ok(rest.map_or(first, BytesMut::freeze))
@@ -187,9 +210,14 @@ fn gunzip(headers: &HeaderMap, compressed: &[u8]) -> Result<Bytes, Failure> {
         let message = "grpc-encoding: only gzip and identity";
         return Err(Failure::new(Code::Unimplemented, ErrorReason::NotServed, message));
     }
-    let limit = u64::try_from(MESSAGE_SIZE_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let limit = u64::try_from(MESSAGE_SIZE_MAX)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     let mut message = Vec::new();
-    flate2::read::GzDecoder::new(compressed).take(limit).read_to_end(&mut message).map_err(|_| malformed())?;
+    flate2::read::GzDecoder::new(compressed)
+        .take(limit)
+        .read_to_end(&mut message)
+        .map_err(|_| malformed())?;
     if message.len() > MESSAGE_SIZE_MAX {
         return Err(too_large());
     }

@@ -65,18 +65,26 @@ impl Journal {
     /// Locks the directory and starts the writer. Errors when another process holds the lock.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("LOCK"))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("LOCK"))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other("another process owns this journal"),
             TryLockError::Error(error) => error,
         })?;
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = mpsc::channel();
-        let next = segments(directory)?.last().map_or(1, |(number, _)| number.saturating_add(1));
+        let next = segments(directory)?
+            .last()
+            .map_or(1, |(number, _)| number.saturating_add(1));
         let mut writer = Writer::new(directory.to_owned(), next, Arc::clone(&shared));
         // Opened now so that a directory that cannot be written stops the start, not the first call.
         writer.rotate()?;
-        let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run(&receiver))?;
+        let thread = thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(&receiver))?;
         Ok(Self {
             sender: Mutex::new(Some(sender)),
             writer: Mutex::new(Some(thread)),
@@ -113,18 +121,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Number of segments that end in a torn or damaged frame.
-    pub(crate) fn torn_segments(&self) -> io::Result<usize> {
-        let mut count = 0_usize;
-        for (_, path) in segments(&self.directory)? {
-            let bytes = fs::read(&path)?;
-            let mut frames = Frames::new(&bytes);
-            frames.by_ref().for_each(drop);
-            count = count.saturating_add(usize::from(frames.is_torn()));
-        }
-        Ok(count)
-    }
-
     /// How many pending notes keep old segments alive.
     pub(crate) fn set_pending(&self, count: u64) {
         self.shared.pending.store(count, Ordering::Relaxed);
@@ -155,7 +151,10 @@ fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for file in fs::read_dir(directory)? {
         let path = file?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        let number = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .and_then(|stem| stem.parse().ok());
         if let (Some(number), Some(SUFFIX)) = (number, path.extension().and_then(|end| end.to_str())) {
             found.push((number, path));
         }
@@ -174,7 +173,13 @@ struct Writer {
 
 impl Writer {
     const fn new(directory: PathBuf, next: u64, shared: Arc<Shared>) -> Self {
-        Self { directory, next, segment: None, size: 0, shared }
+        Self {
+            directory,
+            next,
+            segment: None,
+            size: 0,
+            shared,
+        }
     }
 
     fn run(mut self, receiver: &mpsc::Receiver<Request>) {
@@ -185,7 +190,11 @@ impl Writer {
             while let Some(Request { note, done }) = request {
                 write_frame(&mut buffer, &note);
                 waiting.push(done);
-                request = if buffer.len() < GROUP_SIZE_MAX { receiver.try_recv().ok() } else { None };
+                request = if buffer.len() < GROUP_SIZE_MAX {
+                    receiver.try_recv().ok()
+                } else {
+                    None
+                };
             }
             let outcome = self.commit(&buffer);
             if outcome.is_err() {
@@ -204,10 +213,15 @@ impl Writer {
         if self.segment.is_none() || self.size >= SEGMENT_SIZE {
             self.rotate()?;
         }
-        let segment = self.segment.as_mut().ok_or_else(|| io::Error::other("no segment"))?;
+        let segment = self
+            .segment
+            .as_mut()
+            .ok_or_else(|| io::Error::other("no segment"))?;
         segment.write_all(group)?;
         segment.sync_data()?;
-        self.size = self.size.saturating_add(u64::try_from(group.len()).unwrap_or(u64::MAX));
+        self.size = self
+            .size
+            .saturating_add(u64::try_from(group.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 
@@ -231,16 +245,18 @@ impl Writer {
         let mut bytes = 0_u64;
         for (number, path) in &all {
             let metadata = fs::metadata(path)?;
-            let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+            let age = SystemTime::now()
+                .duration_since(metadata.modified()?)
+                .unwrap_or_default();
             let current = number.saturating_add(1) == self.next;
             let needed = current
                 || age <= RETENTION
                 || !self.shared.settled.load(Ordering::Relaxed)
                 || self.shared.pending.load(Ordering::Relaxed) > 0;
-            if !needed {
-                fs::remove_file(path)?;
-            } else {
+            if needed {
                 bytes = bytes.saturating_add(metadata.len());
+            } else {
+                fs::remove_file(path)?;
             }
         }
         self.shared.bytes.store(bytes, Ordering::Relaxed);

@@ -20,7 +20,12 @@ const DRAINED: u8 = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
     /// The store had this entry under `id` while it was in `epoch`.
-    Applied { partition: u16, epoch: u64, id: StreamId, entry: Vec<u8> },
+    Applied {
+        partition: u16,
+        epoch: u64,
+        id: StreamId,
+        entry: Vec<u8>,
+    },
     /// Accepted while the store was away.
     Pending { entry: Vec<u8> },
     /// Everything that the store lost before these epochs, (partition, epoch), has been applied again.
@@ -35,7 +40,12 @@ pub(crate) fn write_frame(buffer: &mut Vec<u8>, note: &Note) {
     buffer.extend_from_slice(&[0; FRAME_HEADER_SIZE]);
     let body = buffer.len();
     match note {
-        Note::Applied { partition, epoch, id, entry } => {
+        Note::Applied {
+            partition,
+            epoch,
+            id,
+            entry,
+        } => {
             buffer.push(APPLIED);
             buffer.extend_from_slice(&partition.to_le_bytes());
             buffer.extend_from_slice(&epoch.to_le_bytes());
@@ -74,12 +84,9 @@ pub(crate) struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// Frames of a whole segment file. Empty when it does not begin with the magic.
     pub(crate) fn new(segment: &'a [u8]) -> Self {
-        Self { rest: segment.strip_prefix(MAGIC.as_slice()).unwrap_or_default() }
-    }
-
-    /// True when what follows is not just the untouched rest of the file: a torn or damaged frame.
-    pub(crate) fn is_torn(&self) -> bool {
-        self.rest.iter().take(FRAME_HEADER_SIZE).any(|byte| *byte != 0)
+        Self {
+            rest: segment.strip_prefix(MAGIC.as_slice()).unwrap_or_default(),
+        }
     }
 }
 
@@ -114,7 +121,10 @@ fn read_note(body: &[u8]) -> Option<Note> {
             Some(Note::Applied {
                 partition: u16::from_le_bytes(*partition),
                 epoch: u64::from_le_bytes(*epoch),
-                id: StreamId { ms: u64::from_le_bytes(*ms), seq: u64::from_le_bytes(*seq) },
+                id: StreamId {
+                    ms: u64::from_le_bytes(*ms),
+                    seq: u64::from_le_bytes(*seq),
+                },
                 entry: entry.to_vec(),
             })
         }
@@ -122,9 +132,14 @@ fn read_note(body: &[u8]) -> Option<Note> {
         REPLAYED => {
             let epochs = rest.as_chunks::<10>().0.iter().filter_map(|chunk| {
                 let (partition, epoch) = chunk.split_first_chunk::<2>()?;
-                Some((u16::from_le_bytes(*partition), u64::from_le_bytes(epoch.try_into().ok()?)))
+                Some((
+                    u16::from_le_bytes(*partition),
+                    u64::from_le_bytes(epoch.try_into().ok()?),
+                ))
             });
-            Some(Note::Replayed { epochs: epochs.collect() })
+            Some(Note::Replayed {
+                epochs: epochs.collect(),
+            })
         }
         DRAINED => Some(Note::Drained),
         _ => None,

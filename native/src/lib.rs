@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The hot path of Taximeter as a Python extension module.
 //!
-//! Follow a call: `front` (port, credentials, dispatch) to `engine` (Record) or `check` (CheckQuota), to
+//! Follow a call: `front` (port, credentials, dispatch) to `engine` (Record) or `check` (`CheckQuota`), to
 //! `script_call` and `scripts/meter.lua` in the store, to `journal`; everything else goes to `forward`. `reopen`
-//! gives a restarted store back what it lost. `python` is the border.
+//! gives a restarted store back what it lost, `keeper` calls it. `python` is the border.
 
 mod access;
 mod catalogue;
@@ -16,6 +16,7 @@ mod front;
 mod grpc;
 mod journal;
 mod journal_format;
+mod keeper;
 mod keys;
 mod ledger_columns;
 mod proto;
@@ -39,7 +40,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("PARTITION_COUNT", keys::PARTITION_COUNT)?;
-    module.add("StoreUnavailableError", py.get_type::<python::StoreUnavailableError>())?;
+    module.add(
+        "StoreUnavailableError",
+        py.get_type::<python::StoreUnavailableError>(),
+    )?;
     module.add("StoreCorruptError", py.get_type::<python::StoreCorruptError>())?;
     module.add("JournalError", py.get_type::<python::JournalError>())?;
     module.add("RpcError", py.get_type::<python::RpcError>())?;

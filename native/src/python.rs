@@ -2,7 +2,7 @@
 //! The border to Python. The contract is `server/taximeter_server/_native.pyi`.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use prost::Message;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict};
 use tokio::runtime::Runtime;
 
@@ -68,11 +69,19 @@ pub(crate) struct PyEngine {
 impl PyEngine {
     #[new]
     #[pyo3(signature = (*, store_url, journal_dir, exclusive_store, volatile_store=false))]
-    fn new(store_url: &str, journal_dir: PathBuf, exclusive_store: bool, volatile_store: bool) -> PyResult<Self> {
+    fn new(
+        store_url: &str,
+        journal_dir: &str,
+        exclusive_store: bool,
+        volatile_store: bool,
+    ) -> PyResult<Self> {
         let client = redis::Client::open(store_url)
             .map_err(|_| PyValueError::new_err("store_url: unix:///path or redis://host:port"))?;
-        let journal = Journal::open(&journal_dir).map_err(|error| JournalError::new_err(error.to_string()))?;
-        let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, WORKER_COUNT_MAX);
+        let journal = Journal::open(Path::new(journal_dir))
+            .map_err(|error| JournalError::new_err(error.to_string()))?;
+        let workers = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .clamp(2, WORKER_COUNT_MAX);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers)
             .thread_name("taximeter")
@@ -83,11 +92,14 @@ impl PyEngine {
     }
 
     #[pyo3(signature = (*, archived_ids, timeout_ms))]
-    fn open(&self, py: Python<'_>, archived_ids: Vec<String>, timeout_ms: u64) -> PyResult<()> {
+    fn open(&self, py: Python<'_>, archived_ids: Vec<PyBackedStr>, timeout_ms: u64) -> PyResult<()> {
         if archived_ids.len() != usize::from(keys::PARTITION_COUNT) {
             return Err(PyValueError::new_err("archived_ids: one per partition"));
         }
-        *lock(&self.engine.archived) = archived_ids.iter().map(|id| stream_id(id)).collect::<PyResult<_>>()?;
+        *lock(&self.engine.archived) = archived_ids
+            .iter()
+            .map(|id| stream_id(id))
+            .collect::<PyResult<_>>()?;
         let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
         let opened = py.detach(|| {
             self.runtime.block_on(async {
@@ -116,16 +128,19 @@ impl PyEngine {
     fn set_archived(&self, partition: usize, id: &str) -> PyResult<()> {
         let id = stream_id(id)?;
         let mut archived = lock(&self.engine.archived);
-        let slot = archived.get_mut(partition).ok_or_else(|| PyValueError::new_err("partition: 0 to 63"))?;
+        let slot = archived
+            .get_mut(partition)
+            .ok_or_else(|| PyValueError::new_err("partition: 0 to 63"))?;
         *slot = (*slot).max(id);
         Ok(())
     }
 
     fn set_catalogue(&self, py: Python<'_>, catalogue_json: &[u8]) -> PyResult<()> {
-        py.detach(|| self.engine.set_catalogue(catalogue_json)).map_err(|error| match error {
-            CatalogueError::Malformed(text) => PyValueError::new_err(text),
-            CatalogueError::Card(text) => CardError::new_err(text),
-        })
+        py.detach(|| self.engine.set_catalogue(catalogue_json))
+            .map_err(|error| match error {
+                CatalogueError::Malformed(text) => PyValueError::new_err(text),
+                CatalogueError::Card(text) => CardError::new_err(text),
+            })
     }
 
     fn confirm_catalogue(&self) {
@@ -165,8 +180,13 @@ impl PyEngine {
         tokens_per_day: Option<i64>,
         cost_per_day_picos: Option<i64>,
     ) -> PyResult<()> {
-        let maxima = Maxima { requests_per_minute, tokens_per_day, cost_per_day_picos };
-        py.detach(|| self.runtime.block_on(self.engine.put_limits(tenant, maxima))).map_err(store_error)
+        let maxima = Maxima {
+            requests_per_minute,
+            tokens_per_day,
+            cost_per_day_picos,
+        };
+        py.detach(|| self.runtime.block_on(self.engine.put_limits(tenant, maxima)))
+            .map_err(store_error)
     }
 
     fn quota_status<'py>(&self, py: Python<'py>, tenant: &str) -> PyResult<Bound<'py, PyBytes>> {
@@ -195,16 +215,21 @@ impl PyEngine {
             .detach(|| {
                 let store = self.engine.open_store()?;
                 let entries =
-                    self.runtime.block_on(store.read_ledger(partition, after, count_max, LEDGER_LIMIT))?;
+                    self.runtime
+                        .block_on(store.read_ledger(partition, after, count_max, LEDGER_LIMIT))?;
                 let last = entries.last().map_or(after, |(id, _)| *id);
                 let decoded = entries
                     .iter()
-                    .map(|(id, bytes)| Some(((signed(id.ms)?, signed(id.seq)?), LedgerEntry::decode(bytes.as_slice()).ok()?)))
+                    .map(|(id, bytes)| {
+                        Some((
+                            (signed(id.ms)?, signed(id.seq)?),
+                            LedgerEntry::decode(bytes.as_slice()).ok()?,
+                        ))
+                    })
                     .collect::<Option<Vec<_>>>()
                     .ok_or(StoreError::Corrupt)?;
                 let partition = i16::try_from(partition).map_err(|_| StoreError::Corrupt)?;
-                let columns =
-                    ledger_columns::to_ipc(partition, &decoded).map_err(|_| StoreError::Corrupt)?;
+                let columns = ledger_columns::to_ipc(partition, &decoded).map_err(|_| StoreError::Corrupt)?;
                 Ok((columns, last, decoded.len()))
             })
             .map_err(store_error)?;
@@ -224,7 +249,8 @@ impl PyEngine {
         let through = stream_id(through_id)?;
         py.detach(|| {
             let store = self.engine.open_store()?;
-            self.runtime.block_on(store.trim_ledger(partition, through, LEDGER_LIMIT))
+            self.runtime
+                .block_on(store.trim_ledger(partition, through, LEDGER_LIMIT))
         })
         .map_err(store_error)
     }
@@ -252,7 +278,7 @@ fn signed(number: u64) -> Option<i64> {
     i64::try_from(number).ok()
 }
 
-fn reply<'py>(py: Python<'py>, answer: Result<impl Message, Failure>) -> PyResult<Bound<'py, PyBytes>> {
+fn reply(py: Python<'_>, answer: Result<impl Message, Failure>) -> PyResult<Bound<'_, PyBytes>> {
     match answer {
         Ok(message) => Ok(PyBytes::new(py, &message.encode_to_vec())),
         Err(failure) => Err(rpc_error(&failure)),
@@ -272,7 +298,7 @@ impl PyFront {
     fn new(engine: &PyEngine, listen: &str, forward_socket: PathBuf) -> PyResult<Self> {
         let listener = TcpListener::bind(listen)?;
         let handle = engine.runtime.handle().clone();
-        let front = Front::start(handle, Arc::clone(&engine.engine), listener, forward_socket)?;
+        let front = Front::start(&handle, Arc::clone(&engine.engine), listener, forward_socket)?;
         Ok(Self { front })
     }
 

@@ -44,14 +44,17 @@ impl Reader<'_> {
 
     fn money(&mut self) -> Result<i64, StoreError> {
         let (hi, lo) = (self.count()?, self.count()?);
-        hi.checked_mul(MONEY_BASE).and_then(|picos| picos.checked_add(lo)).ok_or(StoreError::Corrupt)
+        hi.checked_mul(MONEY_BASE)
+            .and_then(|picos| picos.checked_add(lo))
+            .ok_or(StoreError::Corrupt)
     }
 
     /// The store's clock: seconds and microseconds.
     pub(crate) fn clock_ms(&mut self) -> Result<i64, StoreError> {
         let (seconds, micros) = (self.count()?, self.count()?);
         let ms = seconds.checked_mul(MS_PER_SECOND).ok_or(StoreError::Corrupt)?;
-        ms.checked_add(micros.div_euclid(1_000)).ok_or(StoreError::Corrupt)
+        ms.checked_add(micros.div_euclid(1_000))
+            .ok_or(StoreError::Corrupt)
     }
 }
 
@@ -70,14 +73,27 @@ pub(crate) fn read_statuses(
             continue;
         }
         let failed = reader.byte()?;
-        let (requests_max, requests_used, freed_seconds) = (reader.count()?, reader.count()?, reader.count()?);
+        let (requests_max, requests_used, freed_seconds) =
+            (reader.count()?, reader.count()?, reader.count()?);
         let (tokens_max, tokens_used) = (reader.count()?, reader.count()?);
         let (cost_max, cost_used) = (reader.money()?, reader.money()?);
         let window_free_ms = freed_seconds.saturating_mul(MS_PER_SECOND).max(now_ms);
         let midnight_ms = next_midnight_ms(now_ms);
         let limits = [
-            (HAS_REQUESTS, LimitKind::RequestsPerMinute, requests_max, requests_used, window_free_ms),
-            (HAS_TOKENS, LimitKind::TokensPerDay, tokens_max, tokens_used, midnight_ms),
+            (
+                HAS_REQUESTS,
+                LimitKind::RequestsPerMinute,
+                requests_max,
+                requests_used,
+                window_free_ms,
+            ),
+            (
+                HAS_TOKENS,
+                LimitKind::TokensPerDay,
+                tokens_max,
+                tokens_used,
+                midnight_ms,
+            ),
             (HAS_COST, LimitKind::CostPerDay, cost_max, cost_used, midnight_ms),
         ];
         for (flag, kind, maximum, used, reset_ms) in limits {
@@ -85,7 +101,11 @@ pub(crate) fn read_statuses(
                 continue;
             }
             let denied = failed & flag != 0;
-            let wait_ms = if denied { reset_ms.saturating_sub(now_ms) } else { 0 };
+            let wait_ms = if denied {
+                reset_ms.saturating_sub(now_ms)
+            } else {
+                0
+            };
             statuses.push(LimitStatus {
                 tenant: level.to_owned(),
                 kind: kind.into(),
@@ -110,7 +130,10 @@ fn next_midnight_ms(now_ms: i64) -> i64 {
 /// A timestamp of whole milliseconds.
 pub(crate) fn timestamp_of_ms(ms: i64) -> Timestamp {
     let nanos = i32::try_from(ms.rem_euclid(MS_PER_SECOND).saturating_mul(1_000_000)).unwrap_or_default();
-    Timestamp { seconds: ms.div_euclid(MS_PER_SECOND), nanos }
+    Timestamp {
+        seconds: ms.div_euclid(MS_PER_SECOND),
+        nanos,
+    }
 }
 
 /// A duration of whole milliseconds, 0 or more.

@@ -38,12 +38,17 @@ pub(crate) fn price_record(
 ) -> Result<Priced, Failure> {
     let classes = validate::record(record, path, now_ms)?;
     let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
-    let occur_time_nanos = sent_nanos.and_then(|nanos| i64::try_from(nanos).ok()).unwrap_or(now_nanos);
+    let occur_time_nanos = sent_nanos
+        .and_then(|nanos| i64::try_from(nanos).ok())
+        .unwrap_or(now_nanos);
     let card = catalogue.at(occur_time_nanos.div_euclid(NANOS_PER_MS));
     let mut entry = unpriced_entry(record, &classes, occur_time_nanos, now_ms);
     entry.occur_time_assigned = sent_nanos.is_none();
     price_entry(&mut entry, card, &classes, path)?;
-    Ok(Priced { partition: keys::partition_of(&entry.tenant), entry })
+    Ok(Priced {
+        partition: keys::partition_of(&entry.tenant),
+        entry,
+    })
 }
 
 fn unpriced_entry(
@@ -55,7 +60,10 @@ fn unpriced_entry(
     let mut attributes: Vec<Attribute> = record
         .attributes
         .iter()
-        .map(|(key, value)| Attribute { key: key.clone(), value: value.clone() })
+        .map(|(key, value)| Attribute {
+            key: key.clone(),
+            value: value.clone(),
+        })
         .collect();
     attributes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let calls = match &record.payload {
@@ -93,7 +101,14 @@ fn fingerprint(
         hasher.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
         hasher.update(text.as_bytes());
     };
-    for value in [&entry.tenant, &entry.model, &entry.provider, &entry.tier, &entry.region, &entry.speed] {
+    for value in [
+        &entry.tenant,
+        &entry.model,
+        &entry.provider,
+        &entry.tier,
+        &entry.region,
+        &entry.speed,
+    ] {
         text(value);
     }
     for attribute in &entry.attributes {
@@ -115,7 +130,10 @@ fn fingerprint(
 }
 
 fn first_bytes(hash: &blake3::Hash) -> [u8; HASH_SIZE] {
-    hash.as_bytes().first_chunk::<HASH_SIZE>().copied().unwrap_or_default()
+    hash.as_bytes()
+        .first_chunk::<HASH_SIZE>()
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Sets lines, card and sums of an entry. Not refused for a missing price; only for a cost beyond 2^63 - 1.
@@ -145,7 +163,11 @@ fn price_entry(
         usage: classes,
     };
     let priced = card.card.prices.price(&call).map_err(out_of_range)?;
-    entry.rate_card_row = priced.row.as_deref().unwrap_or_default().to_owned();
+    priced
+        .row
+        .as_deref()
+        .unwrap_or_default()
+        .clone_into(&mut entry.rate_card_row);
     entry.quota_tokens = priced.quota_tokens;
     entry.cost_picos = priced.cost_picos;
     entry.lines = priced.lines.into_iter().map(ledger_line).collect();
@@ -182,10 +204,11 @@ pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: b
     hasher.update(&[0]);
     hasher.update(entry.record_id.as_bytes());
     let hash = hasher.finalize();
-    let hash_number = hash
-        .as_bytes()
-        .last_chunk::<2>()
-        .map_or(0, |bytes| u16::from_le_bytes(*bytes).checked_rem(keys::DEDUP_HASH_COUNT).unwrap_or_default());
+    let hash_number = hash.as_bytes().last_chunk::<2>().map_or(0, |bytes| {
+        u16::from_le_bytes(*bytes)
+            .checked_rem(keys::DEDUP_HASH_COUNT)
+            .unwrap_or_default()
+    });
     let mut names = dedup_keys(entry, partition, hash_number);
     let dedup_count = names.len();
     names.extend(keys::levels(partition, &entry.tenant));
@@ -196,13 +219,23 @@ pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: b
     numbers.push(u8::try_from(dedup_count).unwrap_or(u8::MAX));
     numbers.push(u8::try_from(level_count).unwrap_or(u8::MAX));
     numbers.push(u8::from(to_ledger));
-    for number in [u64::try_from(day).unwrap_or_default(), u64::try_from(entry.quota_tokens).unwrap_or_default(), hi, lo] {
+    for number in [
+        u64::try_from(day).unwrap_or_default(),
+        u64::try_from(entry.quota_tokens).unwrap_or_default(),
+        hi,
+        lo,
+    ] {
         numbers.extend_from_slice(&number.to_le_bytes());
     }
-    ScriptArguments { keys: names, identity: first_bytes(&hash), mark: mark(entry), numbers }
+    ScriptArguments {
+        keys: names,
+        identity: first_bytes(&hash),
+        mark: mark(entry),
+        numbers,
+    }
 }
 
-/// Where marks of this id can be; the last one is where a new one goes. Never chosen by occur_time, so that a retry
+/// Where marks of this id can be; the last one is where a new one goes. Never chosen by `occur_time`, so that a retry
 /// finds what the first attempt left. Ids without a date live in generations: any clock within a generation of the
 /// writer's finds them.
 fn dedup_keys(entry: &LedgerEntry, partition: u16, hash: u16) -> Vec<String> {
@@ -211,9 +244,13 @@ fn dedup_keys(entry: &LedgerEntry, partition: u16, hash: u16) -> Vec<String> {
     }
     let day = entry.receive_time_ms.div_euclid(MS_PER_DAY);
     let generation = day.div_euclid(keys::GENERATION_DAYS);
-    [generation.saturating_sub(1), generation.saturating_add(1), generation]
-        .map(|generation| keys::dedup_generation(partition, generation, hash))
-        .to_vec()
+    [
+        generation.saturating_sub(1),
+        generation.saturating_add(1),
+        generation,
+    ]
+    .map(|generation| keys::dedup_generation(partition, generation, hash))
+    .to_vec()
 }
 
 fn mark(entry: &LedgerEntry) -> [u8; MARK_SIZE] {
@@ -272,8 +309,10 @@ pub(crate) fn price_again(
     again.rate_card_version = 0;
     again.cost_picos = 0;
     let lines = std::mem::take(&mut again.lines);
-    let classes: Vec<(&str, i64)> =
-        lines.iter().map(|line| (line.usage_class.as_str(), line.quantity)).collect();
+    let classes: Vec<(&str, i64)> = lines
+        .iter()
+        .map(|line| (line.usage_class.as_str(), line.quantity))
+        .collect();
     price_entry(&mut again, card, &classes, path)?;
     Ok(again)
 }
@@ -307,7 +346,11 @@ pub(crate) fn money(picos: i128, currency_code: Cow<'_, str>) -> Money {
     let unit = i128::from(PICOS_PER_UNIT);
     let units = i64::try_from(picos.checked_div(unit).unwrap_or_default()).unwrap_or(i64::MAX);
     let rest = i64::try_from(picos.checked_rem(unit).unwrap_or_default()).unwrap_or_default();
-    Money { currency_code: currency_code.into_owned(), units, picos: rest }
+    Money {
+        currency_code: currency_code.into_owned(),
+        units,
+        picos: rest,
+    }
 }
 
 /// State of a record with these lines.
@@ -333,7 +376,11 @@ pub(crate) fn cost_line(line: &LedgerLine) -> CostLine {
         priced_as: line.priced_as.clone(),
         quantity: line.quantity,
         billed_quantity: line.billed_quantity,
-        unit_price: if line.unpriced { String::new() } else { decimal_string(line.amount_picos) },
+        unit_price: if line.unpriced {
+            String::new()
+        } else {
+            decimal_string(line.amount_picos)
+        },
         per: line.per,
         cost_picos: line.cost_picos,
         unpriced: line.unpriced,
@@ -343,9 +390,12 @@ pub(crate) fn cost_line(line: &LedgerLine) -> CostLine {
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().fold(
+        String::with_capacity(bytes.len().saturating_mul(2)),
+        |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        },
+    )
 }

@@ -8,7 +8,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,18 +19,17 @@ use crate::clock;
 use crate::engine::{Engine, lock};
 use crate::journal_format::Note;
 use crate::keys::{self, PARTITION_COUNT};
-use crate::proto::taximeter::ledger::v1::LedgerEntry;
-use crate::record::hex;
+use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
+use crate::record::{cost_line, hex};
 use crate::script_call::{Application, Outcome, apply, parse_epoch};
 use crate::store::{Store, StoreError, array, text};
 use crate::store_id::StreamId;
 
-const CALL_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(2);
 /// Entries applied again in one script call.
-const REPLAY_COUNT: usize = 100;
+pub(crate) const REPLAY_COUNT: usize = 100;
 /// The scripts keep this many epochs; see `open` there.
 const EPOCH_COUNT_MAX: usize = 64;
-const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Why the store could not be opened.
 #[derive(Debug)]
@@ -55,10 +53,10 @@ struct Opened {
 }
 
 /// An entry that the store may have lost.
-struct Lost {
-    partition: u16,
-    id: Option<StreamId>,
-    entry: LedgerEntry,
+pub(crate) struct Lost {
+    pub(crate) partition: u16,
+    pub(crate) id: Option<StreamId>,
+    pub(crate) entry: LedgerEntry,
 }
 
 impl Engine {
@@ -68,7 +66,10 @@ impl Engine {
         *lock(&self.store_version) = store.version(CALL_LIMIT).await?;
         let archived = lock(&self.archived).clone();
         let opened = try_join_all((0..PARTITION_COUNT).map(|partition| {
-            let id = archived.get(usize::from(partition)).copied().unwrap_or(StreamId::ZERO);
+            let id = archived
+                .get(usize::from(partition))
+                .copied()
+                .unwrap_or(StreamId::ZERO);
             self.open_partition(&store, partition, id)
         }))
         .await?;
@@ -84,7 +85,11 @@ impl Engine {
         archived: StreamId,
     ) -> Result<Opened, StoreError> {
         let mut command = redis::cmd("FCALL");
-        command.arg(&self.functions.open).arg(2).arg(keys::epochs(partition)).arg(keys::ledger(partition));
+        command
+            .arg(&self.functions.open)
+            .arg(2)
+            .arg(keys::epochs(partition))
+            .arg(keys::ledger(partition));
         command.arg(partition).arg(archived.to_string());
         let mut reply = array(store.call(&command, CALL_LIMIT).await?)?.into_iter();
         let epoch = parse_epoch(reply.next())?;
@@ -96,7 +101,11 @@ impl Engine {
                 Ok((epoch, id.parse().map_err(|_| StoreError::Corrupt)?))
             })
             .collect::<Result<_, StoreError>>()?;
-        Ok(Opened { partition, epoch, epochs })
+        Ok(Opened {
+            partition,
+            epoch,
+            epochs,
+        })
     }
 
     async fn give_back(
@@ -121,7 +130,8 @@ impl Engine {
                 self.apply_again(store, &batch, archived).await?;
             }
             if first_time {
-                self.journal.set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
+                self.journal
+                    .set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
                 lock(&self.pending).extend(pending);
             }
         }
@@ -145,7 +155,10 @@ impl Engine {
         }
         if !known_already {
             let failed = |_| OpenError::Journal("the journal could not be written".to_owned());
-            self.journal.append(Note::Replayed { epochs }).await.map_err(failed)?;
+            self.journal
+                .append(Note::Replayed { epochs })
+                .await
+                .map_err(failed)?;
         }
         *lock(&self.replayed) = Some(replayed);
         self.journal.set_settled(true);
@@ -171,12 +184,21 @@ impl Engine {
     ) -> Result<(Vec<Lost>, Vec<LedgerEntry>), OpenError> {
         let (mut lost, mut pending) = (Vec::new(), Vec::new());
         self.scan(|note| match note {
-            Note::Applied { partition, epoch, id, entry } => {
+            Note::Applied {
+                partition,
+                epoch,
+                id,
+                entry,
+            } => {
                 let missing = thresholds
                     .get(&partition)
                     .is_some_and(|(current, last)| epoch != *current && id > *last);
                 if let (true, Ok(entry)) = (missing, LedgerEntry::decode(entry.as_slice())) {
-                    lost.push(Lost { partition, id: Some(id), entry });
+                    lost.push(Lost {
+                        partition,
+                        id: Some(id),
+                        entry,
+                    });
                 }
             }
             Note::Pending { entry } => pending.extend(LedgerEntry::decode(entry.as_slice())),
@@ -187,11 +209,13 @@ impl Engine {
     }
 
     fn scan(&self, visit: impl FnMut(Note)) -> Result<(), OpenError> {
-        self.journal.scan(visit).map_err(|error| OpenError::Journal(error.to_string()))
+        self.journal
+            .scan(visit)
+            .map_err(|error| OpenError::Journal(error.to_string()))
     }
 
     /// Applies entries of one partition and journals where they went.
-    async fn apply_again(
+    pub(crate) async fn apply_again(
         &self,
         store: &Store,
         batch: &[Lost],
@@ -199,25 +223,39 @@ impl Engine {
     ) -> Result<(), OpenError> {
         let Some(first) = batch.first() else { return Ok(()) };
         let partition = first.partition;
-        let through = archived.get(usize::from(partition)).copied().unwrap_or(StreamId::ZERO);
+        let through = archived
+            .get(usize::from(partition))
+            .copied()
+            .unwrap_or(StreamId::ZERO);
         let applications: Vec<Application<'_>> = batch
             .iter()
-            .map(|lost| Application { entry: &lost.entry, archived_id: lost.id.filter(|id| *id <= through) })
+            .map(|lost| Application {
+                entry: &lost.entry,
+                archived_id: lost.id.filter(|id| *id <= through),
+            })
             .collect();
-        let (epoch, outcomes) =
-            apply(store, &self.functions, partition, &applications, CALL_LIMIT).await?;
+        let (epoch, outcomes) = apply(store, &self.functions, partition, &applications, CALL_LIMIT).await?;
         let mut notes = Vec::new();
         for (lost, outcome) in batch.iter().zip(outcomes) {
             match outcome {
                 Outcome::Applied { id, .. } => {
-                    notes.push(Note::Applied { partition, epoch, id, entry: lost.entry.encode_to_vec() });
+                    notes.push(Note::Applied {
+                        partition,
+                        epoch,
+                        id,
+                        entry: lost.entry.encode_to_vec(),
+                    });
                 }
                 Outcome::Same { .. } => {}
-                Outcome::Conflict { .. } | Outcome::Overflow => self.note_conflict(store, &lost.entry).await?,
+                Outcome::Conflict { .. } | Outcome::Overflow => {
+                    self.note_conflict(store, &lost.entry).await?;
+                }
             }
         }
         let failed = |_| OpenError::Journal("the journal could not be written".to_owned());
-        try_join_all(notes.into_iter().map(|note| self.journal.append(note))).await.map_err(failed)?;
+        try_join_all(notes.into_iter().map(|note| self.journal.append(note)))
+            .await
+            .map_err(failed)?;
         Ok(())
     }
 
@@ -229,6 +267,7 @@ impl Engine {
             "receive_time_ms": entry.receive_time_ms,
             "find_time_ms": clock::now_ms(),
             "model": entry.model,
+            "lines": entry.lines.iter().map(line_document).collect::<Vec<_>>(),
             "entry_base64": BASE64.encode(entry.encode_to_vec()),
         });
         let field = format!("{} {} {}", entry.tenant, entry.record_id, hex(&entry.fingerprint));
@@ -236,66 +275,20 @@ impl Engine {
         command.arg(keys::CONFLICTS).arg(field).arg(document.to_string());
         store.call(&command, CALL_LIMIT).await.map(drop)
     }
+}
 
-    /// Opens the store whenever it is lost, applies what was accepted meanwhile, and drops old dedup marks; until the
-    /// engine is closed.
-    pub(crate) async fn keep(&self) {
-        while !self.closed.load(Ordering::Acquire) {
-            if self.store.load().is_none() {
-                // Errors repeat until the store is back; callers are told on every call.
-                let _ = self.open().await;
-            } else if self.pending_count() > 0 {
-                self.drain_pending().await;
-            }
-            tokio::select! {
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(RETRY_DELAY) => {}
-            }
-        }
-    }
-
-    /// Applies the records accepted while the store was away, oldest first.
-    async fn drain_pending(&self) {
-        let Some(store) = self.store.load_full() else { return };
-        let archived = lock(&self.archived).clone();
-        loop {
-            let batch: Vec<Lost> = lock(&self.pending)
-                .iter()
-                .take(REPLAY_COUNT)
-                .map(|entry| Lost {
-                    partition: keys::partition_of(&entry.tenant),
-                    id: None,
-                    entry: entry.clone(),
-                })
-                .collect();
-            let count = batch.len();
-            if count == 0 {
-                return;
-            }
-            for group in batches(batch) {
-                if self.apply_again(&store, &group, &archived).await.is_err() {
-                    self.store_lost(&store);
-                    return;
-                }
-            }
-            self.forget_pending(count).await;
-        }
-    }
-
-    /// Drops applied records; the note that they are done is written only when none is left, because it covers all.
-    async fn forget_pending(&self, count: usize) {
-        let ticket = {
-            let mut pending = lock(&self.pending);
-            let applied = count.min(pending.len());
-            pending.drain(..applied);
-            self.journal.set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
-            if pending.is_empty() { self.journal.enqueue(Note::Drained).ok() } else { None }
-        };
-        if let Some(ticket) = ticket {
-            // Without the note they are offered again after a restart, and found applied.
-            let _ = ticket.wait().await;
-        }
-    }
+fn line_document(line: &LedgerLine) -> serde_json::Value {
+    let line = cost_line(line);
+    serde_json::json!({
+        "usage_class": line.usage_class,
+        "priced_as": line.priced_as,
+        "quantity": line.quantity,
+        "billed_quantity": line.billed_quantity,
+        "unit_price": line.unit_price,
+        "per": line.per,
+        "cost_picos": line.cost_picos,
+        "unpriced": line.unpriced,
+    })
 }
 
 /// The last stream id that the store is known to have kept, with the current epoch; None when nothing was lost.
@@ -305,18 +298,31 @@ fn threshold(opened: &Opened, replayed: &HashMap<u16, HashSet<u64>>) -> Option<(
     if opened.epochs.iter().all(|(epoch, _)| is_done(epoch)) {
         return None;
     }
-    let overrun = opened.epochs.len() >= EPOCH_COUNT_MAX && !opened.epochs.iter().any(|(epoch, _)| is_done(epoch));
-    let lowest = opened.epochs.iter().filter(|(epoch, _)| !is_done(epoch)).map(|(_, last)| *last).min();
-    Some((opened.epoch, if overrun { StreamId::ZERO } else { lowest.unwrap_or(StreamId::ZERO) }))
+    let overrun =
+        opened.epochs.len() >= EPOCH_COUNT_MAX && !opened.epochs.iter().any(|(epoch, _)| is_done(epoch));
+    let lowest = opened
+        .epochs
+        .iter()
+        .filter(|(epoch, _)| !is_done(epoch))
+        .map(|(_, last)| *last)
+        .min();
+    Some((
+        opened.epoch,
+        if overrun {
+            StreamId::ZERO
+        } else {
+            lowest.unwrap_or(StreamId::ZERO)
+        },
+    ))
 }
 
 /// Splits entries into groups of one partition each, keeping the order within a partition.
-fn batches(lost: Vec<Lost>) -> Vec<Vec<Lost>> {
+pub(crate) fn batches(lost: Vec<Lost>) -> Vec<Vec<Lost>> {
     let mut groups: HashMap<u16, Vec<Vec<Lost>>> = HashMap::new();
     for entry in lost {
         let group = groups.entry(entry.partition).or_default();
         match group.last_mut() {
-            Some(last) if last.len() < REPLAY_COUNT => last.push(entry),
+            Some(batch) if batch.len() < REPLAY_COUNT => batch.push(entry),
             _ => group.push(vec![entry]),
         }
     }

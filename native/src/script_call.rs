@@ -46,19 +46,27 @@ pub(crate) async fn apply(
 ) -> Result<(u64, Vec<Outcome>), StoreError> {
     let arguments: Vec<ScriptArguments> = applications
         .iter()
-        .map(|application| {
-            script_arguments(application.entry, partition, application.archived_id.is_none())
-        })
+        .map(|application| script_arguments(application.entry, partition, application.archived_id.is_none()))
         .collect();
-    let key_count = arguments.iter().map(|argument| argument.keys.len()).sum::<usize>().saturating_add(1);
+    let key_count = arguments
+        .iter()
+        .map(|argument| argument.keys.len())
+        .sum::<usize>()
+        .saturating_add(1);
     let mut command = redis::cmd("FCALL");
-    command.arg(&functions.record).arg(key_count).arg(keys::ledger(partition));
+    command
+        .arg(&functions.record)
+        .arg(key_count)
+        .arg(keys::ledger(partition));
     for argument in &arguments {
         command.arg(&argument.keys);
     }
     command.arg(partition);
     for (argument, application) in arguments.iter().zip(applications) {
-        command.arg(argument.identity.as_slice()).arg(argument.mark.as_slice()).arg(&argument.numbers);
+        command
+            .arg(argument.identity.as_slice())
+            .arg(argument.mark.as_slice())
+            .arg(&argument.numbers);
         match application.archived_id {
             None => command.arg(application.entry.encode_to_vec()),
             Some(id) => command.arg([id.ms.to_le_bytes(), id.seq.to_le_bytes()].concat()),
@@ -72,25 +80,41 @@ pub(crate) async fn apply(
         .zip(applications)
         .map(|(reply, application)| outcome(&bytes(reply)?, &application.entry.tenant, now_ms))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    if outcomes.len() == applications.len() { Ok((epoch, outcomes)) } else { Err(StoreError::Corrupt) }
+    if outcomes.len() == applications.len() {
+        Ok((epoch, outcomes))
+    } else {
+        Err(StoreError::Corrupt)
+    }
 }
 
 /// An epoch as the scripts write it.
 pub(crate) fn parse_epoch(value: Option<Value>) -> Result<u64, StoreError> {
-    text(value.unwrap_or_default())?.parse().map_err(|_| StoreError::Corrupt)
+    text(value.unwrap_or_default())?
+        .parse()
+        .map_err(|_| StoreError::Corrupt)
 }
 
 fn outcome(reply: &[u8], tenant: &str, now_ms: i64) -> Result<Outcome, StoreError> {
     let (kind, rest) = reply.split_first().ok_or(StoreError::Corrupt)?;
     match *kind {
         b'A' => {
-            let (id, statuses) = rest.split_first_chunk::<STREAM_ID_SIZE>().ok_or(StoreError::Corrupt)?;
+            let (id, statuses) = rest
+                .split_first_chunk::<STREAM_ID_SIZE>()
+                .ok_or(StoreError::Corrupt)?;
             let limits = read_statuses(&mut Reader(statuses), tenant, now_ms, false)?;
-            Ok(Outcome::Applied { id: stream_id(id)?, limits })
+            Ok(Outcome::Applied {
+                id: stream_id(id)?,
+                limits,
+            })
         }
         b'D' => {
-            let (mark, id) = rest.split_last_chunk::<STREAM_ID_SIZE>().ok_or(StoreError::Corrupt)?;
-            Ok(Outcome::Same { mark: mark.to_vec(), id: stream_id(id)? })
+            let (mark, id) = rest
+                .split_last_chunk::<STREAM_ID_SIZE>()
+                .ok_or(StoreError::Corrupt)?;
+            Ok(Outcome::Same {
+                mark: mark.to_vec(),
+                id: stream_id(id)?,
+            })
         }
         b'C' => Ok(Outcome::Conflict { mark: rest.to_vec() }),
         b'O' => Ok(Outcome::Overflow),
@@ -101,5 +125,8 @@ fn outcome(reply: &[u8], tenant: &str, now_ms: i64) -> Result<Outcome, StoreErro
 fn stream_id(packed: &[u8; STREAM_ID_SIZE]) -> Result<StreamId, StoreError> {
     let (ms, seq) = packed.split_first_chunk::<8>().ok_or(StoreError::Corrupt)?;
     let seq = seq.first_chunk::<8>().ok_or(StoreError::Corrupt)?;
-    Ok(StreamId { ms: u64::from_le_bytes(*ms), seq: u64::from_le_bytes(*seq) })
+    Ok(StreamId {
+        ms: u64::from_le_bytes(*ms),
+        seq: u64::from_le_bytes(*seq),
+    })
 }

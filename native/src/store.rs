@@ -11,7 +11,7 @@ use crate::keys;
 use crate::store_id::StreamId;
 
 const SCRIPTS: &str = include_str!("scripts/meter.lua");
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,10 @@ impl From<RedisError> for StoreError {
             (ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension, _) => {
                 if text.contains("NOTOPEN") || text.contains("Function not found") {
                     Self::NotOpen
-                } else if text.contains("WRONGTYPE") || text.contains("CORRUPT") || text.contains("data string") {
+                } else if text.contains("WRONGTYPE")
+                    || text.contains("CORRUPT")
+                    || text.contains("data string")
+                {
                     Self::Corrupt
                 } else {
                     Self::Unavailable
@@ -96,9 +99,12 @@ impl Store {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             // Each call has a limit of its own.
             .set_response_timeout(None);
-        let connection = timeout(CONNECT_TIMEOUT, client.get_multiplexed_async_connection_with_config(&config))
-            .await
-            .map_err(|_| StoreError::Unavailable)??;
+        let connection = timeout(
+            CONNECT_TIMEOUT,
+            client.get_multiplexed_async_connection_with_config(&config),
+        )
+        .await
+        .map_err(|_| StoreError::Unavailable)??;
         let store = Self { connection };
         store.load_scripts().await?;
         Ok(store)
@@ -109,7 +115,12 @@ impl Store {
         let source = format!("#!lua name={prefix}\n{}", SCRIPTS.replace("@prefix@", &prefix));
         let mut load = redis::cmd("FUNCTION");
         load.arg("LOAD").arg(source);
-        match timeout(CONNECT_TIMEOUT, load.query_async::<Value>(&mut self.connection.clone())).await {
+        match timeout(
+            CONNECT_TIMEOUT,
+            load.query_async::<Value>(&mut self.connection.clone()),
+        )
+        .await
+        {
             Ok(Ok(_)) => Ok(()),
             // Another instance, or an earlier start, loaded the same text.
             Ok(Err(error)) if error.to_string().contains("already exists") => Ok(()),
@@ -121,13 +132,19 @@ impl Store {
     /// Runs one command within the limit.
     pub(crate) async fn call(&self, command: &Cmd, limit: Duration) -> Result<Value, StoreError> {
         let mut connection = self.connection.clone();
-        Ok(timeout(limit, command.query_async(&mut connection)).await.map_err(|_| StoreError::Timeout)??)
+        Ok(timeout(limit, command.query_async(&mut connection))
+            .await
+            .map_err(|_| StoreError::Timeout)??)
     }
 
     /// Name and version, such as "valkey 9.1.2".
     pub(crate) async fn version(&self, limit: Duration) -> Result<String, StoreError> {
         let info = text(self.call(redis::cmd("INFO").arg("server"), limit).await?)?;
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let field = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+        };
         Ok(match (field("valkey_version:"), field("redis_version:")) {
             (Some(version), _) => format!("valkey {version}"),
             (None, Some(version)) => format!("redis {version}"),
@@ -140,9 +157,9 @@ impl Store {
         let parts = array(self.call(&redis::cmd("TIME"), limit).await?)?;
         let mut numbers = parts.into_iter().map(|part| text(part).ok()?.parse::<i64>().ok());
         match (numbers.next().flatten(), numbers.next().flatten()) {
-            (Some(seconds), Some(micros)) => {
-                Ok(seconds.saturating_mul(1_000).saturating_add(micros.div_euclid(1_000)))
-            }
+            (Some(seconds), Some(micros)) => Ok(seconds
+                .saturating_mul(1_000)
+                .saturating_add(micros.div_euclid(1_000))),
             _ => Err(StoreError::Corrupt),
         }
     }
@@ -156,8 +173,16 @@ impl Store {
         limit: Duration,
     ) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {
         let mut command = redis::cmd("XRANGE");
-        command.arg(keys::ledger(partition)).arg(format!("({after}")).arg("+").arg("COUNT").arg(count_max);
-        array(self.call(&command, limit).await?)?.into_iter().map(ledger_entry).collect()
+        command
+            .arg(keys::ledger(partition))
+            .arg(format!("({after}"))
+            .arg("+")
+            .arg("COUNT")
+            .arg(count_max);
+        array(self.call(&command, limit).await?)?
+            .into_iter()
+            .map(ledger_entry)
+            .collect()
     }
 }
 
@@ -166,7 +191,10 @@ impl Store {
     pub(crate) async fn ledger_length(&self, limit: Duration) -> Result<i64, StoreError> {
         let mut sum = 0_i64;
         for partition in 0..keys::PARTITION_COUNT {
-            match self.call(redis::cmd("XLEN").arg(keys::ledger(partition)), limit).await? {
+            match self
+                .call(redis::cmd("XLEN").arg(keys::ledger(partition)), limit)
+                .await?
+            {
                 Value::Int(length) => sum = sum.saturating_add(length),
                 _ => return Err(StoreError::Corrupt),
             }
@@ -181,16 +209,24 @@ impl Store {
         through: StreamId,
         limit: Duration,
     ) -> Result<(), StoreError> {
-        let next = StreamId { seq: through.seq.saturating_add(1), ..through };
+        let next = StreamId {
+            seq: through.seq.saturating_add(1),
+            ..through
+        };
         let mut command = redis::cmd("XTRIM");
-        command.arg(keys::ledger(partition)).arg("MINID").arg(next.to_string());
+        command
+            .arg(keys::ledger(partition))
+            .arg("MINID")
+            .arg(next.to_string());
         self.call(&command, limit).await.map(drop)
     }
 }
 
 fn ledger_entry(value: Value) -> Result<(StreamId, Vec<u8>), StoreError> {
     let mut parts = array(value)?.into_iter();
-    let id = text(parts.next().unwrap_or_default())?.parse().map_err(|_| StoreError::Corrupt)?;
+    let id = text(parts.next().unwrap_or_default())?
+        .parse()
+        .map_err(|_| StoreError::Corrupt)?;
     let mut fields = array(parts.next().unwrap_or_default())?.into_iter();
     match (fields.next(), fields.next()) {
         (Some(_), Some(entry)) => Ok((id, bytes(entry)?)),

@@ -28,6 +28,9 @@ impl FromStr for StreamId {
     fn from_str(text: &str) -> Result<Self, String> {
         let invalid = || format!("not a stream id: {text}");
         let (ms, seq) = text.split_once('-').ok_or_else(invalid)?;
-        Ok(Self { ms: ms.parse().map_err(|_| invalid())?, seq: seq.parse().map_err(|_| invalid())? })
+        Ok(Self {
+            ms: ms.parse().map_err(|_| invalid())?,
+            seq: seq.parse().map_err(|_| invalid())?,
+        })
     }
 }

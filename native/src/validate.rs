@@ -51,7 +51,11 @@ pub(crate) struct Problems {
 
 impl Problems {
     fn add(&mut self, field: String, reason: ErrorReason, description: impl Into<Cow<'static, str>>) {
-        self.violations.push(Violation { field, reason, description: description.into() });
+        self.violations.push(Violation {
+            field,
+            reason,
+            description: description.into(),
+        });
     }
 
     fn invalid(&mut self, field: String, description: &'static str) {
@@ -81,20 +85,36 @@ pub(crate) fn record<'a>(
     let field = |name: &str| format!("{path}.{name}");
     record_id(&record.record_id, field("record_id"), &mut problems);
     tenant(&record.tenant, field("tenant"), &mut problems);
-    printable(&record.model, MODEL_SIZE_MAX, field("model"), "1 to 128 printable characters", &mut problems);
+    printable(
+        &record.model,
+        MODEL_SIZE_MAX,
+        field("model"),
+        "1 to 128 printable characters",
+        &mut problems,
+    );
     for (name, value) in [
         ("provider", &record.provider),
         ("tier", &record.tier),
         ("region", &record.region),
         ("speed", &record.speed),
     ] {
-        printable(value, LABEL_SIZE_MAX, field(name), "at most 64 printable characters", &mut problems);
+        printable(
+            value,
+            LABEL_SIZE_MAX,
+            field(name),
+            "at most 64 printable characters",
+            &mut problems,
+        );
     }
     attributes(record, &field("attributes"), &mut problems);
     if UsageQuality::try_from(record.quality).is_err() {
         problems.invalid(field("quality"), "not a known value");
     }
-    if record.occur_time.as_ref().is_some_and(|time| timestamp_nanos(time).is_none()) {
+    if record
+        .occur_time
+        .as_ref()
+        .is_some_and(|time| timestamp_nanos(time).is_none())
+    {
         problems.invalid(field("occur_time"), "not a valid timestamp");
     }
     let classes = match &record.payload {
@@ -118,23 +138,35 @@ pub(crate) fn record<'a>(
 
 /// A record without a model must not use tokens: they could never be priced.
 fn has_tokens(classes: &[(&str, i64)]) -> bool {
-    classes.iter().any(|(class, _)| taximeter_pricing::is_token_class(class))
+    classes
+        .iter()
+        .any(|(class, _)| taximeter_pricing::is_token_class(class))
 }
 
 fn times(record: &UsageRecord, path: &str, now_ms: i64) -> Result<(), Failure> {
     let out_of_range = |reason, name: &str, description: &'static str| {
-        let violation = Violation { field: format!("{path}.{name}"), reason, description: description.into() };
+        let violation = Violation {
+            field: format!("{path}.{name}"),
+            reason,
+            description: description.into(),
+        };
         Err(Failure::invalid(Code::OutOfRange, vec![violation]))
     };
     if let Some(nanos) = record.occur_time.as_ref().and_then(timestamp_nanos) {
-        let age_nanos = i128::from(now_ms).saturating_mul(i128::from(NANOS_PER_MS)).saturating_sub(nanos);
+        let age_nanos = i128::from(now_ms)
+            .saturating_mul(i128::from(NANOS_PER_MS))
+            .saturating_sub(nanos);
         let oldest = i128::from(EVENT_AGE_DAYS_MAX).saturating_mul(i128::from(NANOS_PER_DAY));
         let ahead = i128::from(EVENT_AHEAD_MS_MAX).saturating_mul(i128::from(NANOS_PER_MS));
         if age_nanos > oldest {
             return out_of_range(ErrorReason::EventTooOld, "occur_time", "more than 34 days ago");
         }
         if age_nanos.saturating_add(ahead) < 0 {
-            return out_of_range(ErrorReason::EventInFuture, "occur_time", "more than 5 minutes ahead");
+            return out_of_range(
+                ErrorReason::EventInFuture,
+                "occur_time",
+                "more than 5 minutes ahead",
+            );
         }
     }
     if let Some(id_ms) = uuid_v7_ms(&record.record_id) {
@@ -149,7 +181,7 @@ fn times(record: &UsageRecord, path: &str, now_ms: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Milliseconds since 1970 in a UUIDv7 of 36 characters; None for every other id.
+/// Milliseconds since 1970 in a `UUIDv7` of 36 characters; None for every other id.
 pub(crate) fn uuid_v7_ms(record_id: &str) -> Option<i64> {
     let bytes = record_id.as_bytes();
     let shape = bytes.len() == 36
@@ -174,7 +206,9 @@ pub(crate) fn timestamp_nanos(time: &Timestamp) -> Option<i128> {
     if !valid {
         return None;
     }
-    i128::from(time.seconds).checked_mul(1_000_000_000)?.checked_add(i128::from(time.nanos))
+    i128::from(time.seconds)
+        .checked_mul(1_000_000_000)?
+        .checked_add(i128::from(time.nanos))
 }
 
 /// Checks an id of 16 to 64 characters of A-Z a-z 0-9 _ -.
@@ -183,7 +217,10 @@ pub(crate) fn record_id(id: &str, field: String, problems: &mut Problems) {
         problems.required(field);
     } else if !(RECORD_ID_SIZE_MIN..=RECORD_ID_SIZE_MAX).contains(&id.len()) {
         problems.invalid(field, "16 to 64 characters");
-    } else if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+    } else if !id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    {
         problems.invalid(field, "only A-Z a-z 0-9 _ -");
     }
 }
@@ -203,7 +240,10 @@ pub(crate) fn tenant(path: &str, field: String, problems: &mut Problems) {
             && segment != ".."
     };
     if path.split('/').count() > TENANT_LEVEL_COUNT_MAX || !path.split('/').all(segment_ok) {
-        problems.invalid(field, "1 to 4 segments joined by /, each 1 to 64 of a-z 0-9 . _ -");
+        problems.invalid(
+            field,
+            "1 to 4 segments joined by /, each 1 to 64 of a-z 0-9 . _ -",
+        );
     }
 }
 
@@ -233,7 +273,10 @@ fn attributes(record: &UsageRecord, field: &str, problems: &mut Problems) {
             problems.invalid(field.to_owned(), "keys: 1 to 64 characters of a-z A-Z 0-9 . _ -");
         }
         if value.chars().count() > ATTRIBUTE_VALUE_LENGTH_MAX || value.chars().any(char::is_control) {
-            problems.invalid(field.to_owned(), "values: at most 256 characters without control characters");
+            problems.invalid(
+                field.to_owned(),
+                "values: at most 256 characters without control characters",
+            );
         }
     }
 }
@@ -257,7 +300,11 @@ pub(crate) fn usage_classes<'a>(
     ];
     let mut classes = Vec::with_capacity(8);
     for ((name, count), class) in counts.into_iter().zip(FIELD_CLASSES) {
-        let maximum = if class == "storage_byte_hours" { i64::MAX } else { QUANTITY_MAX };
+        let maximum = if class == "storage_byte_hours" {
+            i64::MAX
+        } else {
+            QUANTITY_MAX
+        };
         quantity(count, maximum, || format!("{field}.{name}"), problems);
         if count > 0 {
             classes.push((class, count));
@@ -287,8 +334,11 @@ fn quantity(count: i64, maximum: i64, field: impl FnOnce() -> String, problems: 
     if count < 0 {
         problems.invalid(field(), "must be >= 0");
     } else if count > maximum {
-        let description =
-            if maximum == CALLS_MAX { "at most 1,000,000,000" } else { "at most 10,000,000,000" };
+        let description = if maximum == CALLS_MAX {
+            "at most 1,000,000,000"
+        } else {
+            "at most 10,000,000,000"
+        };
         problems.invalid(field(), description);
     }
 }

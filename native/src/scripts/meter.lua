@@ -10,7 +10,7 @@
 -- Times come from the store's own clock, one clock for all instances.
 
 local MONEY_BASE = 1e9
-local COUNT_MAX = 2 ^ 53 - 1
+local COUNT_MAX = 9007199254740991
 -- 2^63 - 1 picos as a pair.
 local COST_HI_MAX, COST_LO_MAX = 9223372036, 854775807
 local SECOND_COUNT_MAX = 4000000000
@@ -21,7 +21,7 @@ local DAY_SECONDS = 86400
 -- One tenant level, packed: version, limit flags, limits (requests, tokens, cost pair), day, its tokens and cost, the
 -- next day's tokens and cost (events up to 5 minutes ahead), last second with requests, its count, window sum. After
 -- that pairs (second, count), oldest first, of the other seconds in the window.
-local LEVEL = '<BB' .. string.rep('I8', 14)
+local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8'
 local LEVEL_SIZE = 2 + 14 * 8
 local LEVEL_VERSION = 1
 local PAIR = '<I4I4'
