@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from workload import PlannedCall, load_profiles, plan_calls, zipf_weights
 
 from taximeter import (
@@ -176,20 +176,23 @@ def replay(meter: Meter, arguments: argparse.Namespace, run: str) -> tuple[Tally
 
 def show(tally: Tally, total: Measures, elapsed_s: float) -> bool:
     """Prints the answers beside the report; returns whether they agree."""
-    rows: list[tuple[str, object, object]] = [("records", tally.recorded, total.calls)]
+    rows: list[tuple[str, int, int]] = [("records", tally.recorded, total.calls)]
     for usage_class in sorted(tally.quantities.keys() | total.quantities.keys()):
         quantities = tally.quantities[usage_class], total.quantities.get(usage_class, 0)
         rows.append((f"{usage_class} tokens", *quantities))
     rows.append(("unpriced lines", tally.unpriced_lines, total.unpriced_lines))
-    rows.append(("cost", tally.cost, total.cost))
-    table = Table("", "answers to Record", "Report", "")
+    rows.append(("cost in pico-units", tally.cost.picos, total.cost.picos))
+    table = Table("", Column("answers to Record", justify="right"), Column("Report", justify="right"), "")
     for name, answered, reported in rows:
-        texts = [f"{value:,}" if isinstance(value, int) else str(value) for value in (answered, reported)]
-        table.add_row(name, *texts, "equal" if texts[0] == texts[1] else "DIFFERENT")
+        table.add_row(
+            name, f"{answered:,}", f"{reported:,}", "equal" if answered == reported else "DIFFERENT"
+        )
     console = Console()
     console.print(table)
     attempted = tally.recorded + tally.denied.total() + tally.failed.total()
-    console.print(f"{attempted:,} calls in {elapsed_s:.1f} s, {tally.denied.total():,} denied")
+    console.print(
+        f"{attempted:,} calls in {elapsed_s:.1f} s, {tally.denied.total():,} denied, {total.cost} charged"
+    )
     for name, count in (*tally.denied.items(), *tally.failed.items()):
         console.print(f"  {name}: {count:,}")
     if tally.not_committed:

@@ -119,11 +119,11 @@ def test_whoami_names_role_and_server(taximeter: CommandLine, server: ServerProc
     assert "admin" in taximeter("whoami").stdout
 
 
-def test_the_admin_key_is_found_in_the_data_directory(server: ServerProcess, tmp_path: Path) -> None:
-    """On the server's machine no key has to be given."""
+def test_the_server_is_found_by_its_data_directory(server: ServerProcess, tmp_path: Path) -> None:
+    """On the server's machine neither address nor key has to be given."""
     environment = clean_environment({"TAXIMETER_DATA": str(server.data_dir), "HOME": str(tmp_path)})
 
-    assert CommandLine(environment).json("--url", f"http://{server.address}", "whoami")["role"] == "admin"
+    assert CommandLine(environment).json("whoami")["role"] == "admin"
 
 
 def test_report_csv_has_the_stable_columns(taximeter: CommandLine, billed: str, yesterday: str) -> None:
@@ -355,7 +355,8 @@ def test_a_published_card_is_listed_and_shown(
     assert (published["rate_card_id"], "cheaper") == (newest["rate_card_id"], newest["note"])
     assert card.read_text() == taximeter("rate-card", "show", published["rate_card_id"][:8]).stdout
     assert not taximeter.json("rate-card", "publish", str(card))["created"]
-    stale = taximeter("rate-card", "publish", str(card), "--expected-version", "99", status=1)
+    card.write_text(card.read_text().replace("1.25", "1.50"))
+    stale = taximeter("rate-card", "publish", str(card), "--expected-version", "1", status=1)
     assert "CARD_VERSION_CONFLICT" in stale.stderr
 
 

@@ -105,6 +105,22 @@ def test_the_admin_key_of_another_data_directory(home: Path, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "url"),
+    [
+        ("127.0.0.1:5000\n", "http://127.0.0.1:5000"),
+        ("0.0.0.0:5000\n", "http://127.0.0.1:5000"),
+        ("[::]:5000\n", "http://[::1]:5000"),
+    ],
+)
+def test_the_running_server_is_found(tmp_path: Path, content: str, url: str) -> None:
+    """Without any setting, the server that left its address in the data directory is asked, with its key."""
+    (tmp_path / "address").write_text(content)
+    (tmp_path / "admin.key").write_text("tx_admin")
+
+    assert (url, "tx_admin") == found(tmp_path, TAXIMETER_DATA=str(tmp_path))
+
+
 def test_without_anything_the_default_server_is_asked(tmp_path: Path) -> None:
     """No setting at all means the default address of a server on this machine, without a key."""
     assert found(tmp_path) == ("http://127.0.0.1:7460", "")

@@ -9,7 +9,8 @@ The environment is read here and nowhere else:
     TAXIMETER_KEY       API key, "tx_..."
     TAXIMETER_CA_FILE   certificates to trust, PEM
     TAXIMETER_PROFILE   name of the profile, "default" if not set
-    TAXIMETER_DATA      data directory of a server on this machine, ~/.local/share/taximeter if not set
+    TAXIMETER_DATA      data directory of a server on this machine, where it leaves its address and admin key;
+                        ~/.local/share/taximeter if not set
     XDG_CONFIG_HOME     parent of taximeter/profiles.toml, ~/.config if not set
 
 A profile is a table of `~/.config/taximeter/profiles.toml`:
@@ -63,7 +64,9 @@ def resolve_connection(
     """
     settings = _read_profile(profile or environment.get("TAXIMETER_PROFILE"), environment)
     data_dir = _data_dir(environment)
-    address = parse_address(url or environment.get("TAXIMETER_URL") or settings.get("url") or DEFAULT_URL)
+    address = parse_address(
+        url or environment.get("TAXIMETER_URL") or settings.get("url") or _local_url(data_dir) or DEFAULT_URL
+    )
     if settings.get("url") and parse_address(settings["url"]) != address:
         settings = {}
     found_key = key or environment.get("TAXIMETER_KEY") or settings.get("key")
@@ -87,6 +90,16 @@ def _data_dir(environment: Mapping[str, str]) -> Path:
 def _home(environment: Mapping[str, str]) -> Path:
     home = environment.get("HOME")
     return Path(home) if home else Path.home()
+
+
+def _local_url(data_dir: Path) -> str | None:
+    """Returns the address that a running server has left in its data directory."""
+    address = (_read_text(data_dir / "address") or "").strip()
+    # A server that listens everywhere is reached from this machine by loopback.
+    for everywhere, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if address.startswith(everywhere):
+            return loopback + address.removeprefix(everywhere)
+    return address or None
 
 
 def _read_profile(name: str | None, environment: Mapping[str, str]) -> dict[str, str]:

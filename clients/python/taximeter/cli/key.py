@@ -56,7 +56,7 @@ def create(
     if output == JSON:
         write_json(fields)
     else:
-        write_fields(fields)
+        write_fields({**fields, "tenants": fields["tenants"] or "all"})
         click.echo("Keep the secret now: it is not shown again.", err=True)
 
 
@@ -66,7 +66,7 @@ def create(
 def list_command(app: App, output: str) -> None:
     """Lists keys without their secrets, newest first."""
     keys = [_key(found) for found in app.meter.list_keys()]
-    rows = [{**found, "tenants": " ".join(found["tenants"])} for found in keys] if output == CSV else keys
+    rows = [{**found, "tenants": " ".join(found["tenants"]) or "all"} for found in keys]
     write(output, {"keys": keys}, _COLUMNS, rows, empty="There are no keys.")
 
 
@@ -80,7 +80,7 @@ def revoke(app: App, key_id: str, output: str) -> None:
     if output == JSON:
         write_json(fields)
     else:
-        write_fields(fields)
+        write_fields({**fields, "tenants": fields["tenants"] or "all"})
 
 
 def _key(found: Key) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from taximeter.cli.tenant import quota, tenant
 
 _EPILOG = """\b
 Environment:
-  TAXIMETER_URL      address of the server, http://127.0.0.1:7460 if not set
+  TAXIMETER_URL      address of the server
   TAXIMETER_KEY      API key
   TAXIMETER_PROFILE  profile of ~/.config/taximeter/profiles.toml
-  TAXIMETER_DATA     data directory of the server on this machine, for its admin key
+  TAXIMETER_DATA     data directory of the server on this machine: its address and admin key
   TAXIMETER_CA_FILE  certificates to trust
 
 Completion: eval "$(taximeter completion bash)"
