@@ -91,15 +91,14 @@ impl PyEngine {
         Ok(Self { engine, runtime })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "Python hands the list over")]
     #[pyo3(signature = (*, archived_ids, timeout_ms))]
     fn open(&self, py: Python<'_>, archived_ids: Vec<PyBackedStr>, timeout_ms: u64) -> PyResult<()> {
         if archived_ids.len() != usize::from(keys::PARTITION_COUNT) {
             return Err(PyValueError::new_err("archived_ids: one per partition"));
         }
-        *lock(&self.engine.archived) = archived_ids
-            .iter()
-            .map(|id| stream_id(id))
-            .collect::<PyResult<_>>()?;
+        let ids = archived_ids.iter().map(|id| stream_id(id));
+        *lock(&self.engine.archived) = ids.collect::<PyResult<_>>()?;
         let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
         let opened = py.detach(|| {
             self.runtime.block_on(async {
