@@ -9,11 +9,10 @@ import click
 from taximeter.cli.app import App, pass_app
 from taximeter.cli.billing import billing
 from taximeter.cli.output import JSON, TABLE, Column, output_option, write
-from taximeter.cli.parameters import InstantType, PairType, SecondsType
+from taximeter.cli.parameters import COUNT, INT64_MAX, InstantType, PairType, SecondsType
 from taximeter.money import decimal_string
 from taximeter.usage import Usage
 
-_COUNT = click.IntRange(min=0)
 _COLUMNS = (
     Column("usage_class", "class"),
     Column("quantity", "quantity", numeric=True),
@@ -38,7 +37,7 @@ _TOKENS = {
 
 def _usage_options(command: Any) -> Any:
     for field, option in reversed(_TOKENS.items()):
-        command = click.option(option, field, type=_COUNT, default=0, help="Quantity of one call.")(command)
+        command = click.option(option, field, type=COUNT, default=0, help="Quantity of one call.")(command)
     return command
 
 
@@ -50,7 +49,7 @@ def _usage_options(command: Any) -> Any:
 )
 @click.option("--other", type=PairType(), multiple=True, help="Further class, such as input_audio=1200.")
 @click.option(
-    "--calls", type=click.IntRange(min=1), default=1, show_default=True, help="Number of such calls."
+    "--calls", type=click.IntRange(1, INT64_MAX), default=1, show_default=True, help="Number of such calls."
 )
 @click.option(
     "--at", "occur_time", type=InstantType(), help="Instant that selects card and prices. Default: now."
@@ -110,8 +109,7 @@ def estimate(
 def _quantities(pairs: tuple[tuple[str, str], ...]) -> dict[str, int]:
     result: dict[str, int] = {}
     for name, text in pairs:
-        if not (text.isascii() and text.isdigit()) or name in result:
-            message = f"{name}={text}: each class once, with a whole number from 0."
-            raise click.BadParameter(message, param_hint="--other")
-        result[name] = int(text)
+        if name in result:
+            raise click.BadParameter(f"{name} is given twice.", param_hint="--other")
+        result[name] = COUNT(text)
     return result

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output: tables for people, JSON and CSV for programs."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ Row = Mapping[str, Any]
 TABLE, JSON, CSV = "table", "json", "csv"
 # A pipe has no width; a table that is cut or wrapped there is of no use.
 _PIPE_WIDTH = 400
+_QUOTED_CHARACTERS = frozenset(',"\r\n')
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,9 @@ def write_json(document: Any) -> None:
 
 def csv_text(columns: Sequence[Column], rows: Iterable[Row]) -> str:
     """Returns text quoted as RFC 4180 says, with a header line; lines end in LF, as in the server's file."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([column.key for column in columns])
-    for row in rows:
-        writer.writerow([csv_cell(row.get(column.key)) for column in columns])
-    return buffer.getvalue()
+    lines = [[column.key for column in columns]]
+    lines += [[csv_cell(row.get(column.key)) for column in columns] for row in rows]
+    return "".join(",".join(_quoted(cell) for cell in line) + "\n" for line in lines)
 
 
 def csv_cell(value: Any) -> str:
@@ -90,6 +86,13 @@ def csv_cell(value: Any) -> str:
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\0")):
         return "'" + value
     return str(value)
+
+
+def _quoted(cell: str) -> str:
+    # Not csv.writer: with LF as its line end it leaves a CR inside a cell unquoted.
+    if _QUOTED_CHARACTERS.isdisjoint(cell):
+        return cell
+    return '"' + cell.replace('"', '""') + '"'
 
 
 def write_table(
@@ -144,7 +147,10 @@ def cell_text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value) or "-"
-    return str(value)
+    # Text of others must not steer the terminal.
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value)
+    )
 
 
 def time_text(moment: datetime | None) -> str | None:

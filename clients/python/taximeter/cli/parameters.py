@@ -13,6 +13,11 @@ from taximeter.cli.app import App
 from taximeter.money import PICOS_MAX, parse_picos
 from taximeter.period import PERIOD_NAMES, Period, parse_day, parse_period
 
+INT64_MAX = 2**63 - 1
+COUNT = click.IntRange(0, INT64_MAX)
+"""A number from 0 that fits a field of the API."""
+_YEAR_MIN, _YEAR_MAX = 1970, 9998
+
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
@@ -62,6 +67,8 @@ class InstantType(click.ParamType[datetime]):
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is no time such as 2026-06-03T14:00:00Z", param, ctx)
+        if not _YEAR_MIN <= moment.year <= _YEAR_MAX:
+            self.fail(f"{value!r} is not between the years {_YEAR_MIN} and {_YEAR_MAX}", param, ctx)
         return moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment
 
 
@@ -94,7 +101,7 @@ class SecondsType(click.ParamType[int]):
         except ValueError:
             self.fail(f"{value!r} is no number of seconds such as 128.4", param, ctx)
         seconds_ms, rest = divmod(picos, 10**9)
-        if rest or seconds_ms < 0:
+        if rest or not 0 <= seconds_ms <= INT64_MAX:
             self.fail(f"{value} is not a whole number of milliseconds from 0", param, ctx)
         return seconds_ms
 

@@ -19,7 +19,7 @@ from taximeter.cli.output import (
     write_fields,
     write_json,
 )
-from taximeter.cli.parameters import InstantType
+from taximeter.cli.parameters import COUNT, InstantType
 from taximeter.errors import InvalidArgumentError
 from taximeter.settings import RateCardEntry
 
@@ -71,7 +71,7 @@ def validate(ctx: click.Context, file: Any, output: str) -> None:
 @click.option(
     "--effective-time", type=InstantType(), help="When it takes force. Default: as early as possible."
 )
-@click.option("--expected-version", type=int, help="Refuse unless this is the newest version.")
+@click.option("--expected-version", type=COUNT, help="Refuse unless this is the newest version.")
 @click.option("--note", default="", help="Why the card changes.")
 @output_option(TABLE, JSON)
 @pass_app

@@ -17,7 +17,7 @@ from taximeter.cli.output import (
     write_fields,
     write_json,
 )
-from taximeter.cli.parameters import AmountType
+from taximeter.cli.parameters import COUNT, AmountType
 from taximeter.money import decimal_string
 from taximeter.results import LimitKind, LimitStatus
 from taximeter.settings import Limits, Tenant
@@ -50,10 +50,8 @@ def tenant() -> None:
 @tenant.command()
 @click.argument("name")
 @click.option("--display-name", default="", help="Name for people.")
-@click.option("--requests-per-minute", type=click.IntRange(min=0), help="Requests in any 60 seconds.")
-@click.option(
-    "--tokens-per-day", type=click.IntRange(min=0), help="Input, output and reasoning tokens per UTC day."
-)
+@click.option("--requests-per-minute", type=COUNT, help="Requests in any 60 seconds.")
+@click.option("--tokens-per-day", type=COUNT, help="Input, output and reasoning tokens per UTC day.")
 @click.option(
     "--cost-per-day",
     "cost_per_day_picos",
