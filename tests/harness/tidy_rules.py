@@ -151,7 +151,7 @@ def unit_last(path: PurePosixPath, text: str) -> Iterator[str]:
         return
     types = {".py": r"(?:int|float)\b", ".pyi": r"(?:int|float)\b", ".rs": r"(?:Option<)?[iu](?:\d+|size)\b"}
     if kind := types.get(path.suffix):
-        declared = re.compile(rf"\b((?:\w+_)?(?:{UNITLESS_WORDS})):\s*{kind}")
+        declared = re.compile(rf"(?<!let )(?<!mut )\b((?:\w+_)?(?:{UNITLESS_WORDS})):\s*{kind}")
         code = _without_comments_and_strings(path, text)
         for number, line in enumerate(code.splitlines(), 1):
             if found := declared.search(line):
