@@ -48,6 +48,26 @@ def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> Non
     assert "x" * 120 + "   " + "y" * 120 in capsys.readouterr().out
 
 
+def test_a_number_is_never_broken_over_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal that is too narrow lines get longer; amounts stay whole."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    write_table([Column("a", "a"), Column("b", "b", numeric=True)], [{"a": "x" * 18, "b": "4.839806000001"}])
+
+    assert "4.839806000001" in capsys.readouterr().out
+
+
+def test_columns_of_zeros_are_left_out_of_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of sums shows the rarer columns only where some row has a value; JSON and CSV have them always."""
+    nothing = {"input": 1}
+    something = {"input": 1, "reasoning": 7}
+    for quantities, shown in ((nothing, False), (something, True)):
+        write_table(measure_columns("USD"), [measure_values(Measures(1, quantities, Money("USD", 0), 0))])
+        assert shown is ("reasoning" in capsys.readouterr().out)
+
+
 def test_cells_are_written_for_people() -> None:
     """Integers have groups of three digits, nothing is a dash, truth is a word."""
     assert [cell_text(value) for value in (1_234_567, None, True, False, ["a", "b"], [])] == [

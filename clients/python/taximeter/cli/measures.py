@@ -25,17 +25,17 @@ _COST_DIGITS_MIN = 2
 
 
 def measure_columns(currency: str) -> list[Column]:
-    """Returns the columns of sums, in the order of the stable CSV."""
+    """Returns the columns of sums, in the order of the stable CSV; a table leaves the rarer ones out when zero."""
     return [
         Column("calls", "calls", numeric=True),
         Column("tokens_in", "tokens in", numeric=True),
         Column("tokens_out", "tokens out", numeric=True),
-        Column("tokens_cached", "cached", numeric=True),
-        Column("reasoning_tokens", "reasoning", numeric=True),
-        Column("tool_calls", "tool calls", numeric=True),
-        Column("sandbox_seconds", "sandbox s", numeric=True),
+        Column("tokens_cached", "cached", numeric=True, optional=True),
+        Column("reasoning_tokens", "reasoning", numeric=True, optional=True),
+        Column("tool_calls", "tool calls", numeric=True, optional=True),
+        Column("sandbox_seconds", "sandbox s", numeric=True, optional=True),
         Column("cost", f"cost {currency}".rstrip(), numeric=True),
-        Column("unpriced_lines", "unpriced", numeric=True),
+        Column("unpriced_lines", "unpriced", numeric=True, optional=True),
     ]
 
 

@@ -32,6 +32,8 @@ class Column:
     """Its heading in a table."""
     numeric: bool = False
     """Whether it is set to the right."""
+    optional: bool = False
+    """Whether a table leaves it out where it has nothing but zeros."""
 
 
 def output_option(*formats: str) -> Callable[[CommandT], CommandT]:
@@ -88,6 +90,10 @@ def csv_cell(value: Any) -> str:
     return str(value)
 
 
+def _has_value(row: Row, column: Column) -> bool:
+    return row.get(column.key) not in {None, 0, "", "0.0"}
+
+
 def _quoted(cell: str) -> str:
     # Not csv.writer: with LF as its line end it leaves a CR inside a cell unquoted.
     if _QUOTED_CHARACTERS.isdisjoint(cell):
@@ -108,6 +114,9 @@ def write_table(
     if not rows:
         console.print(Text(empty))
         return
+    columns = [
+        column for column in columns if not column.optional or any(_has_value(row, column) for row in rows)
+    ]
     table = Table(
         title=title or None,
         title_justify="left",
@@ -124,6 +133,9 @@ def write_table(
         )
     for row in rows:
         table.add_row(*(Text(cell_text(row.get(column.key))) for column in columns))
+    # A number that is cut or broken over lines is worse than a line that the terminal wraps.
+    natural = console.measure(table, options=console.options.update(max_width=_PIPE_WIDTH)).maximum
+    console.width = max(console.width, natural)
     console.print(table)
 
 
