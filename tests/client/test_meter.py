@@ -2,7 +2,9 @@
 """The client against the real server."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -310,3 +312,23 @@ def test_public_names_are_importable_and_sorted() -> None:
     """What the package promises, it has."""
     assert taximeter.__all__ == sorted(taximeter.__all__)
     assert all(hasattr(taximeter, name) for name in taximeter.__all__)
+
+
+def test_recording_goes_on_through_a_restart(
+    fresh_server: Callable[..., ServerProcess], tenant: str, now: datetime
+) -> None:
+    """Records sent while the server restarts arrive when it is back: each once, none lost, no error."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    running = fresh_server(listen=listen)
+    with Meter(f"http://{listen}", key=running.admin_key) as meter, ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(meter.record, tenant, USAGE, model="gpt-5", timeout_s=30) for _ in range(400)]
+        answers[20].result()
+        running.kill()
+        running.start()
+        recorded = [answer.result() for answer in answers]
+        total = meter.report(now - timedelta(days=1), now + timedelta(days=1), tenant=tenant).total
+
+    assert (total.calls, total.cost.picos) == (400, 400 * COST_PICOS)
+    assert all(answer.cost.picos == COST_PICOS for answer in recorded)
