@@ -326,9 +326,11 @@ def test_recording_goes_on_through_a_restart(
         answers = [pool.submit(meter.record, tenant, USAGE, model="gpt-5", timeout_s=30) for _ in range(400)]
         answers[20].result()
         running.kill()
+        unanswered = sum(not answer.done() for answer in answers)
         running.start()
         recorded = [answer.result() for answer in answers]
         total = meter.report(now - timedelta(days=1), now + timedelta(days=1), tenant=tenant).total
 
+    assert unanswered > 0
     assert (total.calls, total.cost.picos) == (400, 400 * COST_PICOS)
     assert all(answer.cost.picos == COST_PICOS for answer in recorded)
