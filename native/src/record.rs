@@ -183,7 +183,8 @@ pub(crate) fn ledger_line(line: Line) -> LedgerLine {
         quantity: line.quantity,
         billed_quantity: line.billed_quantity,
         amount_picos: line.amount_picos,
-        per: line.per,
+        // A unit is only sold where there is a price.
+        per: if line.unpriced { 0 } else { line.per },
         cost_picos: line.cost_picos,
         unpriced: line.unpriced,
     }

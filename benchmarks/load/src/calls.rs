@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One connection and the calls on it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prost::Message;
+use tokio::net::TcpStream;
+
+use crate::Outcome;
+use crate::options::{Options, Role};
+use crate::proto::taximeter::v1::usage_record::Payload;
+use crate::proto::taximeter::v1::{
+    CheckQuotaRequest, CheckQuotaResponse, Decision, RecordBatchRequest, RecordBatchResponse, RecordRequest,
+    Usage, UsageRecord, record_result,
+};
+
+const PREFIX_SIZE: usize = 5;
+
+/// How a call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    Ok,
+    Denied,
+    Failed,
+}
+
+/// A connection.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    sender: SendRequest<Full<Bytes>>,
+    authorization: HeaderValue,
+    run: u64,
+}
+
+impl Caller {
+    /// Connects; HTTP/2 without TLS.
+    pub(crate) async fn connect(options: &Options) -> Outcome<Self> {
+        let stream = TcpStream::connect(&options.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .handshake(TokioIo::new(stream))
+            .await?;
+        tokio::spawn(async move {
+            // Calls in flight see its end as their own failure.
+            let _ = driver.await;
+        });
+        let authorization = HeaderValue::from_str(&format!("Bearer {}", options.key))?;
+        Ok(Self {
+            sender,
+            authorization,
+            run: u64::from(std::process::id()),
+        })
+    }
+
+    /// Makes one call.
+    pub(crate) async fn call(&mut self, options: &Options, number: u64) -> Outcome<Status> {
+        let tenant = format!(
+            "bench-{}",
+            number.checked_rem(options.tenants).unwrap_or_default()
+        );
+        match options.role {
+            Role::Record if options.batch > 1 => self.record_batch(options, number, &tenant).await,
+            Role::Record => {
+                let message = RecordRequest {
+                    record: Some(self.usage(&tenant, number, 0)),
+                };
+                let (status, _) = self.send("Record", &message).await?;
+                Ok(status)
+            }
+            Role::Check | Role::Floor => {
+                let (status, reply) = self
+                    .send(
+                        "CheckQuota",
+                        &CheckQuotaRequest {
+                            tenant,
+                            ..Default::default()
+                        },
+                    )
+                    .await?;
+                let denied = CheckQuotaResponse::decode(reply)?.decision == i32::from(Decision::Deny);
+                Ok(if status == Status::Ok && denied {
+                    Status::Denied
+                } else {
+                    status
+                })
+            }
+        }
+    }
+
+    async fn record_batch(&mut self, options: &Options, number: u64, tenant: &str) -> Outcome<Status> {
+        let records = (0..options.batch)
+            .map(|item| self.usage(tenant, number, item))
+            .collect();
+        let (status, reply) = self.send("RecordBatch", &RecordBatchRequest { records }).await?;
+        let is_error = |outcome| matches!(outcome, Some(record_result::Outcome::Error(_)) | None);
+        let failed = RecordBatchResponse::decode(reply)?
+            .results
+            .into_iter()
+            .any(|result| is_error(result.outcome));
+        Ok(if failed { Status::Failed } else { status })
+    }
+
+    fn usage(&self, tenant: &str, number: u64, item: u64) -> UsageRecord {
+        let usage = Usage {
+            uncached_input_tokens: 1_469,
+            cache_read_tokens: 512,
+            visible_output_tokens: 129,
+            reasoning_tokens: 64,
+            ..Default::default()
+        };
+        UsageRecord {
+            record_id: format!("load-{}-{number:012}-{item:03}", self.run),
+            tenant: tenant.to_owned(),
+            model: "claude-sonnet-4-6".to_owned(),
+            payload: Some(Payload::Usage(usage)),
+            ..Default::default()
+        }
+    }
+
+    async fn send(&mut self, method: &str, message: &impl Message) -> Outcome<(Status, Bytes)> {
+        let length = message.encoded_len();
+        let mut frame = BytesMut::with_capacity(length.saturating_add(PREFIX_SIZE));
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(length)?);
+        message.encode(&mut frame)?;
+        let request = Request::post(format!("http://localhost/taximeter.v1.MeteringService/{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", self.authorization.clone())
+            .body(Full::new(frame.freeze()))?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let (parts, body) = response.into_parts();
+        let collected = body.collect().await?;
+        // gRPC failures come with HTTP status 200: only the trailers, or headers without a body, tell.
+        let is_ok = |headers: &HeaderMap| headers.get("grpc-status").is_some_and(|status| status == "0");
+        let ok = collected.trailers().is_some_and(is_ok) || is_ok(&parts.headers);
+        let body = collected.to_bytes();
+        let message = if body.len() > PREFIX_SIZE {
+            body.slice(PREFIX_SIZE..)
+        } else {
+            Bytes::new()
+        };
+        Ok((if ok { Status::Ok } else { Status::Failed }, message))
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `taximeter-load`: sends CheckQuota or Record calls and prints what happened as one JSON object; or, as `floor`,
+//! answers them with nothing behind, to show what HTTP/2 alone costs.
+//!
+//! Closed loop by default: connections x streams calls are always in flight. With a rate, open loop: call n is due at
+//! n / rate whatever happened before, and its latency counts from then, so a stall is seen by all that it delays.
+
+mod calls;
+mod floor;
+mod options;
+mod proto;
+mod report;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use calls::Caller;
+use options::{Options, Role};
+use report::{Sample, write_report};
+use tokio::task::JoinSet;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => Arc::new(options),
+        Err(problem) => return fail(&problem),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options.threads)
+        .enable_all()
+        .build();
+    let outcome = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| match options.role {
+            Role::Floor => runtime.block_on(floor::serve(&options.address)),
+            Role::Check | Role::Record => runtime.block_on(run(options)),
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(problem: &str) -> ExitCode {
+    report::write_problem(problem);
+    ExitCode::FAILURE
+}
+
+async fn run(options: Arc<Options>) -> Outcome<()> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut streams = JoinSet::new();
+    let mut callers = Vec::new();
+    for _ in 0..options.connections {
+        callers.push(Caller::connect(&options).await?);
+    }
+    let started = Instant::now();
+    for caller in callers {
+        for _ in 0..options.streams {
+            streams.spawn(stream(
+                caller.clone(),
+                Arc::clone(&options),
+                Arc::clone(&next),
+                started,
+            ));
+        }
+    }
+    let mut samples = Vec::new();
+    while let Some(done) = streams.join_next().await {
+        samples.extend(done??);
+    }
+    write_report(&options, started.elapsed(), samples)
+}
+
+/// One stream: a call after the other, until the count or the time is used up.
+async fn stream(
+    mut caller: Caller,
+    options: Arc<Options>,
+    next: Arc<AtomicU64>,
+    started: Instant,
+) -> Outcome<Vec<Sample>> {
+    let mut samples = Vec::new();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= options.count || started.elapsed() >= options.duration {
+            return Ok(samples);
+        }
+        let due = match options.interval(number) {
+            None => Instant::now(),
+            Some(offset) => {
+                if offset >= options.duration {
+                    return Ok(samples);
+                }
+                let due = started.checked_add(offset).unwrap_or(started);
+                tokio::time::sleep_until(due.into()).await;
+                due
+            }
+        };
+        let status = caller.call(&options, number).await?;
+        let latency = Instant::now()
+            .checked_duration_since(due)
+            .unwrap_or(Duration::ZERO);
+        samples.push(Sample { latency, status });
+    }
+}

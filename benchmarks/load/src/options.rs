@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What to send, where, how much.
+
+use std::time::Duration;
+
+/// What this process is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Check,
+    Record,
+    Floor,
+}
+
+/// Parsed command line. Counts and times are bounded, so that a run always ends.
+pub(crate) struct Options {
+    pub(crate) role: Role,
+    pub(crate) address: String,
+    pub(crate) key: String,
+    pub(crate) connections: u64,
+    pub(crate) streams: u64,
+    pub(crate) threads: usize,
+    pub(crate) count: u64,
+    pub(crate) duration: Duration,
+    pub(crate) rate: Option<u64>,
+    pub(crate) tenants: u64,
+    pub(crate) batch: u64,
+}
+
+const USAGE: &str = "taximeter-load check|record|floor --address HOST:PORT [--key-file FILE] [--connections 16] \
+    [--streams 16] [--threads 1] [--count N] [--seconds 10] [--rate PER_SECOND] [--tenants 1] [--batch 1]";
+const COUNT_MAX: u64 = 100_000_000;
+const SECONDS_MAX: u64 = 600;
+
+impl Options {
+    /// Reads the arguments; the error is a text for people.
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let role = match arguments.next().as_deref() {
+            Some("check") => Role::Check,
+            Some("record") => Role::Record,
+            Some("floor") => Role::Floor,
+            _ => return Err(USAGE.to_owned()),
+        };
+        let mut options = Self {
+            role,
+            address: String::new(),
+            key: String::new(),
+            connections: 16,
+            streams: 16,
+            threads: 1,
+            count: COUNT_MAX,
+            duration: Duration::from_secs(10),
+            rate: None,
+            tenants: 1,
+            batch: 1,
+        };
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or(USAGE)?;
+            let number = || value.parse::<u64>().map_err(|_| format!("{name}: not a number"));
+            match name.as_str() {
+                "--address" => options.address.clone_from(&value),
+                "--key-file" => {
+                    let text = std::fs::read_to_string(&value).map_err(|error| format!("{name}: {error}"))?;
+                    text.trim().clone_into(&mut options.key);
+                }
+                "--connections" => options.connections = number()?.clamp(1, 4_096),
+                "--streams" => options.streams = number()?.clamp(1, 1_000),
+                "--threads" => options.threads = usize::try_from(number()?.clamp(1, 64)).unwrap_or(1),
+                "--count" => options.count = number()?.min(COUNT_MAX),
+                "--seconds" => options.duration = Duration::from_secs(number()?.min(SECONDS_MAX)),
+                "--rate" => options.rate = Some(number()?.max(1)),
+                "--tenants" => options.tenants = number()?.max(1),
+                "--batch" => options.batch = number()?.clamp(1, 500),
+                _ => return Err(format!("{name}: unknown; {USAGE}")),
+            }
+        }
+        if options.address.is_empty() {
+            Err(USAGE.to_owned())
+        } else {
+            Ok(options)
+        }
+    }
+
+    /// When call `number` is due after the start, in an open loop.
+    pub(crate) fn interval(&self, number: u64) -> Option<Duration> {
+        let nanos = u128::from(number)
+            .checked_mul(1_000_000_000)?
+            .checked_div(u128::from(self.rate?))?;
+        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is printed.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::calls::Status;
+use crate::options::Options;
+
+/// One call.
+pub(crate) struct Sample {
+    pub(crate) latency: Duration,
+    pub(crate) status: Status,
+}
+
+/// Prints counts and latencies as JSON; latencies in microseconds.
+pub(crate) fn write_report(options: &Options, elapsed: Duration, samples: Vec<Sample>) -> Outcome<()> {
+    let count = |status| samples.iter().filter(|sample| sample.status == status).count();
+    let (ok, denied, failed) = (count(Status::Ok), count(Status::Denied), count(Status::Failed));
+    let mut latencies: Vec<u128> = samples
+        .into_iter()
+        .map(|sample| sample.latency.as_micros())
+        .collect();
+    latencies.sort_unstable();
+    let quantile = |per_mille: usize| {
+        let rank = latencies.len().saturating_mul(per_mille).div_euclid(1_000);
+        latencies
+            .get(rank.min(latencies.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
+    };
+    let calls = u128::try_from(latencies.len())?;
+    let per_second = calls
+        .saturating_mul(1_000_000)
+        .checked_div(elapsed.as_micros().max(1))
+        .unwrap_or_default();
+    let report = serde_json::json!({
+        "calls": latencies.len(),
+        "ok": ok,
+        "denied": denied,
+        "failed": failed,
+        "records_per_call": options.batch,
+        "elapsed_us": u64::try_from(elapsed.as_micros())?,
+        "calls_per_second": u64::try_from(per_second)?,
+        "p50_us": u64::try_from(quantile(500))?,
+        "p90_us": u64::try_from(quantile(900))?,
+        "p99_us": u64::try_from(quantile(990))?,
+        "p999_us": u64::try_from(quantile(999))?,
+        "max_us": u64::try_from(latencies.last().copied().unwrap_or_default())?,
+    });
+    writeln!(std::io::stdout(), "{report}")?;
+    Ok(())
+}
+
+/// Prints a line for people.
+pub(crate) fn write_problem(text: &str) {
+    // Nobody listens when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
