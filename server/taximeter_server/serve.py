@@ -231,12 +231,13 @@ def _take_status(parts: Parts, follower: "CatalogueFollower") -> "ServerStatus":
     from taximeter_server.server_status import ServerStatus  # noqa: PLC0415
 
     status = parts.engine.status()
-    unarchived_entries = 0
-    if status["store_available"]:
-        with contextlib.suppress(_native.StoreUnavailableError):
-            unarchived_entries = parts.engine.ledger_length()
+    try:
+        unarchived_entries = parts.engine.ledger_length()
+        store_available = bool(status["store_available"])
+    except _native.StoreUnavailableError:
+        unarchived_entries, store_available = 0, False
     return ServerStatus(
-        store_available=bool(status["store_available"]),
+        store_available=store_available,
         store_version=str(status["store_version"] or parts.store_version),
         journal_pending_records=int(str(status["journal_pending_records"])),
         journal_bytes=int(str(status["journal_bytes"])),

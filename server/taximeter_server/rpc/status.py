@@ -43,7 +43,10 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
 )
 """Total over the leaves of RequestError, which a test proves."""
 
-_MESSAGE_SHOWN_MAX = 2_000
+# A status travels in metadata, twice and in base 64, and clients take 8 KiB of it.
+_MESSAGE_LENGTH_MAX = 1_000
+_BAD_REQUEST_BYTES_MAX = 3_000
+
 _log = structlog.get_logger(__name__)
 
 
@@ -87,7 +90,7 @@ def _error_info(reason: str, metadata: Mapping[str, str]) -> error_details_pb2.E
 
 
 def _bad_request(violations: Sequence[errors.FieldViolation]) -> error_details_pb2.BadRequest:
-    return error_details_pb2.BadRequest(
+    details = error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(
                 field=violation.field, description=violation.description, reason=violation.reason
@@ -95,11 +98,13 @@ def _bad_request(violations: Sequence[errors.FieldViolation]) -> error_details_p
             for violation in violations
         ]
     )
+    while details.ByteSize() > _BAD_REQUEST_BYTES_MAX:
+        del details.field_violations[-1]
+    return details
 
 
 def _status(code: StatusCode, message: str, details: Sequence[Message]) -> status_pb2.Status:
-    # Both travel in metadata, whose size is limited.
-    status = status_pb2.Status(code=code.value[0], message=message[:_MESSAGE_SHOWN_MAX])
+    status = status_pb2.Status(code=code.value[0], message=message[:_MESSAGE_LENGTH_MAX])
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)

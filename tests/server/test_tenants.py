@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tenants: what a path is, what a key reaches, and that settings are kept."""
+
+import pytest
+from server.stopped_clock import StoppedClock
+
+from taximeter_server.errors import InvalidFieldsError, TenantForbiddenError, TenantUnknownError
+from taximeter_server.store import DocumentStore
+from taximeter_server.tenant_path import check_tenant, require_reach
+from taximeter_server.tenants import Limits, Tenants
+
+
+class LimitLog:
+    """Keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Limits]] = []
+
+    def put_limits(
+        self,
+        tenant: str,
+        *,
+        requests_per_minute: int | None,
+        tokens_per_day: int | None,
+        cost_per_day_picos: int | None,
+    ) -> None:
+        """Note the limits."""
+        limits = Limits(
+            requests_per_minute=requests_per_minute,
+            tokens_per_day=tokens_per_day,
+            cost_per_day_picos=cost_per_day_picos,
+        )
+        self.calls.append((tenant, limits))
+
+
+@pytest.fixture
+def limit_log() -> LimitLog:
+    """What reached the engine's side."""
+    return LimitLog()
+
+
+@pytest.fixture
+def tenants(documents: DocumentStore, limit_log: LimitLog, clock: StoppedClock) -> Tenants:
+    """The tenants of an empty store."""
+    return Tenants(documents, limit_log, clock)
+
+
+@pytest.mark.parametrize("tenant", ["a", "acme", "acme/research", "a/b/c/d", "a.b/-_/0", "...", "x" * 64])
+def test_paths_are_accepted(tenant: str) -> None:
+    """One to four segments of the alphabet are a tenant."""
+    assert check_tenant(tenant, "tenant") == tenant
+
+
+@pytest.mark.parametrize(
+    "tenant",
+    [
+        "",
+        "A",
+        "a b",
+        "/a",
+        "a/",
+        "a//b",
+        "a/b/c/d/e",
+        ".",
+        "..",
+        "a/../b",
+        "x" * 65,
+        "{x}",
+        "a\n",
+        "\u0430cme",
+        "a*",
+    ],
+)
+def test_everything_else_is_refused(tenant: str) -> None:
+    """What is no path is refused by the field's name."""
+    with pytest.raises(InvalidFieldsError) as caught:
+        check_tenant(tenant, "query.tenant")
+
+    assert caught.value.violations[0].field == "query.tenant"
+
+
+@pytest.mark.parametrize(
+    ("tenant", "bounds"),
+    [
+        ("acme", ()),
+        ("acme", ("acme",)),
+        ("acme/x", ("acme",)),
+        ("beta", ("acme", "beta")),
+        ("a/b/c", ("a/b",)),
+    ],
+)
+def test_key_reaches_its_tenants_and_all_below(tenant: str, bounds: tuple[str, ...]) -> None:
+    """A bound reaches itself and everything below; no bound reaches all."""
+    require_reach(tenant, bounds)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "bounds"),
+    [("acme", ("acme/x",)), ("acme2", ("acme",)), ("beta", ("acme",)), ("acme", ("acm",))],
+)
+def test_key_reaches_nothing_else(tenant: str, bounds: tuple[str, ...]) -> None:
+    """Parents, neighbours and names that merely begin alike are out of reach."""
+    with pytest.raises(TenantForbiddenError):
+        require_reach(tenant, bounds)
+
+
+def test_settings_are_kept_and_enforced(tenants: Tenants, limit_log: LimitLog, clock: StoppedClock) -> None:
+    """What was put is what is shown, and its limits reach the engine; 0 and no limit differ."""
+    limits = Limits(requests_per_minute=0, cost_per_day_picos=2**63 - 1)
+    put = tenants.put(name="acme", display_name="Acme Ltd", limits=limits)
+
+    assert tenants.get("acme") == put
+    assert put.update_time_ms == clock.now_ms
+    assert limit_log.calls == [("acme", limits)]
+
+
+def test_settings_are_replaced_as_a_whole(tenants: Tenants) -> None:
+    """Limits that are left out are removed."""
+    tenants.put(name="acme", display_name="Acme", limits=Limits(tokens_per_day=5))
+    tenants.put(name="acme", display_name="", limits=Limits(requests_per_minute=1))
+
+    assert tenants.get("acme").limits == Limits(requests_per_minute=1)
+    assert tenants.get("acme").display_name == ""
+
+
+def test_tenants_are_listed_by_name(tenants: Tenants) -> None:
+    """list() shows every tenant with settings, in order of name."""
+    for name in ("b", "a/x", "a"):
+        tenants.put(name=name, display_name="", limits=Limits())
+
+    assert [tenant.name for tenant in tenants.list()] == ["a", "a/x", "b"]
+
+
+def test_tenant_without_settings_is_unknown(tenants: Tenants) -> None:
+    """A tenant that was never put has no settings to show."""
+    with pytest.raises(TenantUnknownError):
+        tenants.get("acme")
+
+
+@pytest.mark.parametrize(
+    ("limits", "field"),
+    [
+        (Limits(requests_per_minute=-1), "tenant.limits.requests_per_minute"),
+        (Limits(requests_per_minute=10**9 + 1), "tenant.limits.requests_per_minute"),
+        (Limits(tokens_per_day=10**15 + 1), "tenant.limits.tokens_per_day"),
+        (Limits(cost_per_day_picos=-1), "tenant.limits.cost_per_day_picos"),
+    ],
+)
+def test_limits_out_of_range_are_refused(
+    tenants: Tenants, limit_log: LimitLog, limits: Limits, field: str
+) -> None:
+    """A limit out of range is refused by name, and nothing changes."""
+    with pytest.raises(InvalidFieldsError) as caught:
+        tenants.put(name="acme", display_name="", limits=limits)
+
+    assert caught.value.violations[0].field == field
+    assert tenants.list() == []
+    assert limit_log.calls == []
+
+
+def test_limits_are_repaired_from_documents(tenants: Tenants, limit_log: LimitLog) -> None:
+    """After a kill between a document and its limits, the next start enforces the document."""
+    tenants.put(name="acme", display_name="", limits=Limits(tokens_per_day=5))
+    limit_log.calls.clear()
+    tenants.enforce_all()
+
+    assert limit_log.calls == [("acme", Limits(tokens_per_day=5))]
