@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ledger is made of: entries in the partitions' streams, and the same entries as rows.
+
+A row is one (entry, usage class); an entry without lines has one row whose usage_class is null. Amounts are
+pico-units, quantities in the unit of their class, all of them int64.
+"""
+
+from typing import NamedTuple, Protocol, Self
+
+import pyarrow as pa
+
+PARTITION_COUNT = 64
+"""Partitions of the ledger, fixed when a store is created."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("stream_ms", pa.int64(), nullable=False),
+        pa.field("stream_seq", pa.int64(), nullable=False),
+        pa.field("partition", pa.int16(), nullable=False),
+        pa.field("tenant", pa.string(), nullable=False),
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("occur_time_us", pa.int64(), nullable=False),
+        pa.field("receive_time_ms", pa.int64(), nullable=False),
+        # The entry's calls on its first row and 0 on the others: what to sum over all rows of an entry.
+        pa.field("calls", pa.int64(), nullable=False),
+        # The entry's calls on each of its rows: what to sum where only one row of an entry is kept.
+        pa.field("entry_calls", pa.int64(), nullable=False),
+        pa.field("model", pa.string()),
+        pa.field("provider", pa.string()),
+        pa.field("tier", pa.string()),
+        pa.field("region", pa.string()),
+        pa.field("speed", pa.string()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
+        pa.field("quality", pa.int8(), nullable=False),
+        pa.field("rate_card_id", pa.string()),
+        pa.field("rate_card_version", pa.int64(), nullable=False),
+        pa.field("rate_card_row", pa.string()),
+        pa.field("usage_class", pa.string()),
+        pa.field("priced_as", pa.string()),
+        pa.field("quantity", pa.int64(), nullable=False),
+        pa.field("billed_quantity", pa.int64(), nullable=False),
+        pa.field("amount_picos", pa.int64(), nullable=False),
+        pa.field("per", pa.int64(), nullable=False),
+        pa.field("cost_picos", pa.int64(), nullable=False),
+        pa.field("unpriced", pa.bool_(), nullable=False),
+    ]
+)
+
+SORT_COLUMNS = ("partition", "tenant", "stream_ms", "stream_seq")
+"""Order of the rows within a file, so that a report about one tenant skips most of it."""
+
+
+class LedgerSource(Protocol):
+    """The part of taximeter_server._native.Engine that the ledger needs."""
+
+    def store_time_ms(self) -> int:
+        """Return the clock that stream ids are made by."""
+
+    def read_ledger(self, partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+        """Return (Arrow IPC stream of rows, last stream id read or after_id, number of entries)."""
+
+    def set_archived(self, partition: int, stream_id: str) -> None:
+        """Learn that the manifest covers the partition through stream_id."""
+
+    def trim_ledger(self, partition: int, *, through_id: str) -> None:
+        """Drop entries up to and including through_id."""
+
+
+class StreamId(NamedTuple):
+    """Place of an entry in its partition's stream; compares as the store does."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "MS-SEQ". Raises ValueError."""
+        ms, _, seq = text.partition("-")
+        return cls(int(ms), int(seq))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+BEFORE_ALL = StreamId(0, 0)
+"""Smaller than the id of any entry."""
+
+
+def read_rows(ipc: bytes) -> pa.Table:
+    """Return the rows that read_ledger answered. Raises pyarrow.ArrowInvalid when they do not fit SCHEMA."""
+    return pa.ipc.open_stream(ipc).read_all().cast(SCHEMA)
+
+
+def partition_of(tenant: str) -> int:
+    """Return the partition of a tenant path: CRC-32C of its first segment, modulo PARTITION_COUNT."""
+    return _crc32c(tenant.partition("/")[0].encode()) % PARTITION_COUNT
+
+
+def _crc32c_table() -> tuple[int, ...]:
+    reversed_polynomial = 0x82F63B78
+    table = []
+    for byte in range(256):
+        value = byte
+        for _ in range(8):
+            value = (value >> 1) ^ (reversed_polynomial if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+_CRC32C_TABLE = _crc32c_table()
+
+
+def _crc32c(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = (value >> 8) ^ _CRC32C_TABLE[(value ^ byte) & 0xFF]
+    return value ^ 0xFFFFFFFF

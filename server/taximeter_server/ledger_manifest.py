@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: which files make up the ledger, and how far into each stream they reach.
+
+It is the one place that says what has been archived. A file that it does not name does not exist for readers; an
+entry at or before its partition's watermark is in exactly one of the files it names.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from taximeter_server.ledger import BEFORE_ALL, PARTITION_COUNT, StreamId
+
+FORMAT = 1
+"""Version of the manifest. A reader refuses one that it does not know."""
+
+
+class LedgerCorruptError(Exception):
+    """The ledger's folder is not what it must be. Not transient: restore the folder from a backup."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFile:
+    """One Parquet file of the ledger. path is relative to the ledger's folder; bounds are inclusive."""
+
+    path: str
+    row_count: int
+    size_bytes: int
+    stream_ms_min: int
+    stream_ms_max: int
+    occur_time_us_min: int
+    occur_time_us_max: int
+
+    @property
+    def folder(self) -> str:
+        """Folder "date=YYYY-MM-DD", the UTC date on which everything in the file occurred."""
+        return self.path.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ObsoleteFile:
+    """A file whose rows are in another one now. Kept for readers that opened an earlier manifest."""
+
+    path: str
+    obsolete_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version of the ledger. generation grows by 1 with each."""
+
+    generation: int = 0
+    watermarks: tuple[StreamId, ...] = (BEFORE_ALL,) * PARTITION_COUNT
+    files: tuple[LedgerFile, ...] = ()
+    obsolete_files: tuple[ObsoleteFile, ...] = ()
+
+    def with_archived(self, files: Iterable[LedgerFile], watermarks: Mapping[int, StreamId]) -> Self:
+        """Return the next version: files added, watermarks moved on by partition."""
+        moved = tuple(watermarks.get(partition, old) for partition, old in enumerate(self.watermarks))
+        return replace(self, generation=self.generation + 1, watermarks=moved, files=(*self.files, *files))
+
+    def with_merged(self, merged: LedgerFile, sources: Iterable[LedgerFile], *, time_ms: int) -> Self:
+        """Return the next version: sources replaced by merged and obsolete since time_ms."""
+        gone = {file.path for file in sources}
+        kept = tuple(file for file in self.files if file.path not in gone)
+        obsolete = tuple(ObsoleteFile(path, time_ms) for path in sorted(gone))
+        return replace(
+            self,
+            generation=self.generation + 1,
+            files=(*kept, merged),
+            obsolete_files=(*self.obsolete_files, *obsolete),
+        )
+
+    def without_obsolete(self, paths: set[str]) -> Self:
+        """Return the next version: obsolete files with these paths forgotten."""
+        kept = tuple(file for file in self.obsolete_files if file.path not in paths)
+        return replace(self, generation=self.generation + 1, obsolete_files=kept)
+
+    def to_json(self) -> bytes:
+        """Return the form in which the manifest is kept."""
+        document = {
+            "format": FORMAT,
+            "generation": self.generation,
+            "watermarks": [str(watermark) for watermark in self.watermarks],
+            "files": [asdict(file) for file in self.files],
+            "obsolete_files": [asdict(file) for file in self.obsolete_files],
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Self:
+        """Read what to_json wrote. Raises LedgerCorruptError."""
+        try:
+            document: dict[str, Any] = json.loads(content)
+            if document["format"] != FORMAT:
+                raise LedgerCorruptError(
+                    f"manifest has format {document['format']}, this server knows {FORMAT}"
+                )
+            manifest = cls(
+                generation=document["generation"],
+                watermarks=tuple(StreamId.parse(text) for text in document["watermarks"]),
+                files=tuple(LedgerFile(**file) for file in document["files"]),
+                obsolete_files=tuple(ObsoleteFile(**file) for file in document["obsolete_files"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerCorruptError("manifest cannot be read") from error
+        if len(manifest.watermarks) != PARTITION_COUNT:
+            raise LedgerCorruptError(
+                f"manifest has {len(manifest.watermarks)} partitions, not {PARTITION_COUNT}"
+            )
+        return manifest
