@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves entries from the store's streams to the ledger's files.
+
+The order of steps is what makes it safe to kill at any point: write files, fsync them, replace the manifest, tell
+the engine, trim the streams. Before the manifest is replaced nothing has happened but leftovers that nobody reads;
+after it the entries are archived, and only then may the streams lose them.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from taximeter_server.ledger import (
+    BEFORE_ALL,
+    PARTITION_COUNT,
+    SORT_COLUMNS,
+    LedgerSource,
+    StreamId,
+    read_rows,
+)
+from taximeter_server.ledger_directory import LedgerDirectory
+from taximeter_server.ledger_manifest import LedgerFile, Manifest
+from taximeter_server.ledger_merge import FileMerger, choose_files
+
+INTERVAL_MS = 2_000
+IDLE_INTERVAL_MS_MAX = 16_000
+FAILURE_INTERVAL_MS_MAX = 60_000
+
+GRACE_MS = 15 * 60 * 1000
+"""How long a merged file stays for reports that opened the manifest before. Longer than any report may take."""
+
+ROUND_ENTRIES_MAX = 50_000
+"""Entries held in memory at once."""
+
+ROUNDS_MAX = 20
+"""Rounds of one run, so that merging has its turn also while more arrives than can be archived."""
+
+READ_ENTRIES_MAX = 5_000
+"""Entries of one answer of the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveResult:
+    """What one run did. has_more: it ended with entries left, and the next should follow at once."""
+
+    entry_count: int = 0
+    file_count: int = 0
+    merged_file_count: int = 0
+    removed_file_count: int = 0
+    has_more: bool = False
+
+
+class Archiver:
+    """Archives the streams of one engine into one folder. One run at a time, whoever runs it."""
+
+    def __init__(
+        self,
+        source: LedgerSource,
+        directory: LedgerDirectory,
+        *,
+        merger: FileMerger,
+        clock: Callable[[], int],
+        grace_ms: int = GRACE_MS,
+        round_entries_max: int = ROUND_ENTRIES_MAX,
+    ) -> None:
+        """clock: milliseconds since 1970 UTC, for the grace of merged files only."""
+        self._source = source
+        self._directory = directory
+        self._merger = merger
+        self._clock = clock
+        self._grace_ms = grace_ms
+        self._round_entries_max = round_entries_max
+        self._next_partition = 0
+        self._is_clean = False
+
+    def run(
+        self,
+        stop: threading.Event,
+        report_failure: Callable[[Exception], None],
+        *,
+        interval_ms: int = INTERVAL_MS,
+    ) -> None:
+        """Run until stop is set; meant for a thread of its own.
+
+        Waits interval_ms between runs, longer while there is nothing to do or the store or disk fails. Failures go
+        to report_failure and are tried again: nothing is lost meanwhile, the streams only grow.
+        """
+        wait_ms = interval_ms
+        while not stop.wait(wait_ms / 1000):
+            try:
+                result = self.run_once(stop)
+            except Exception as error:  # noqa: BLE001 (the loop must outlive whatever store and disk can raise)
+                report_failure(error)
+                wait_ms = min(max(wait_ms, interval_ms) * 2, FAILURE_INTERVAL_MS_MAX)
+                continue
+            if result.has_more:
+                wait_ms = 0
+            elif result.entry_count:
+                wait_ms = interval_ms
+            else:
+                wait_ms = min(max(wait_ms, interval_ms) * 2, IDLE_INTERVAL_MS_MAX)
+
+    def run_once(self, stop: threading.Event | None = None) -> ArchiveResult:
+        """Archive what is in the streams, merge small files and remove old ones.
+
+        At most ROUNDS_MAX * round_entries_max entries. Ends early, in a good state, when stop is set. Does nothing
+        when another archiver works on the folder. Raises what the engine raises, OSError, and LedgerCorruptError.
+        """
+        with self._directory.lock() as is_ours:
+            if not is_ours:
+                return ArchiveResult()
+            manifest = self._directory.read_manifest()
+            if not self._is_clean:
+                self._recover(manifest)
+            # True again only when this run ends well.
+            self._is_clean = False
+            manifest, entry_count, file_count, has_more = self._archive(manifest, stop)
+            manifest, merged_file_count = self._merge(manifest, stop)
+            removed_file_count = self._remove_obsolete(manifest)
+            self._is_clean = True
+            return ArchiveResult(entry_count, file_count, merged_file_count, removed_file_count, has_more)
+
+    def _recover(self, manifest: Manifest) -> None:
+        """Finish or undo what an interrupted run left."""
+        if manifest.generation == 0:
+            # Never a file without a manifest: that is how a lost manifest is told from a new folder.
+            self._directory.replace_manifest(manifest)
+        self._directory.check_files(manifest.files)
+        known = {file.path for file in manifest.files} | {file.path for file in manifest.obsolete_files}
+        for path in self._directory.list_files():
+            if path not in known:
+                self._directory.remove_file(path)
+        self._release(dict(enumerate(manifest.watermarks)))
+
+    def _archive(self, manifest: Manifest, stop: threading.Event | None) -> tuple[Manifest, int, int, bool]:
+        entry_count = file_count = 0
+        for _ in range(ROUNDS_MAX):
+            if stop and stop.is_set():
+                break
+            rows, watermarks, round_entry_count = self._read_round(manifest)
+            if not watermarks:
+                return manifest, entry_count, file_count, False
+            files = self._write_files(manifest.generation + 1, rows)
+            manifest = manifest.with_archived(files, watermarks)
+            self._directory.replace_manifest(manifest)
+            self._release(watermarks)
+            entry_count += round_entry_count
+            file_count += len(files)
+            if round_entry_count < self._round_entries_max:
+                return manifest, entry_count, file_count, False
+        return manifest, entry_count, file_count, True
+
+    def _read_round(self, manifest: Manifest) -> tuple[list[pa.Table], dict[int, StreamId], int]:
+        """Read entries after the watermarks, at most round_entries_max of all partitions together."""
+        rows: list[pa.Table] = []
+        watermarks: dict[int, StreamId] = {}
+        room = self._round_entries_max
+        first = self._next_partition
+        for partition in (*range(first, PARTITION_COUNT), *range(first)):
+            after = manifest.watermarks[partition]
+            while room > 0:
+                count_max = min(room, READ_ENTRIES_MAX)
+                ipc, last_id, entry_count = self._source.read_ledger(
+                    partition, after_id=str(after), count_max=count_max
+                )
+                if entry_count == 0:
+                    break
+                rows.append(read_rows(ipc))
+                after = watermarks[partition] = StreamId.parse(last_id)
+                room -= entry_count
+                if entry_count < count_max:
+                    break
+            if room == 0:
+                # The next round begins here, so that one busy partition cannot starve the others.
+                self._next_partition = (partition + 1) % PARTITION_COUNT
+                break
+        return rows, watermarks, self._round_entries_max - room
+
+    def _write_files(self, generation: int, tables: Iterable[pa.Table]) -> list[LedgerFile]:
+        """Write rows to one file per UTC date of occurrence."""
+        rows = pa.concat_tables(tables).combine_chunks()
+        dates = pc.cast(pc.cast(rows["occur_time_us"], pa.timestamp("us")), pa.date32())
+        files = []
+        for date in sorted(pc.unique(dates).to_pylist()):
+            of_date = rows.filter(pc.equal(dates, date)).sort_by(
+                [(name, "ascending") for name in SORT_COLUMNS]
+            )
+            stream_ms = pc.min_max(of_date["stream_ms"]).as_py()
+            occur_time_us = pc.min_max(of_date["occur_time_us"]).as_py()
+            name = _file_name(f"date={date.isoformat()}", generation, stream_ms["min"], stream_ms["max"])
+            files.append(
+                LedgerFile(
+                    path=name,
+                    row_count=of_date.num_rows,
+                    size_bytes=self._directory.write_file(name, of_date),
+                    stream_ms_min=stream_ms["min"],
+                    stream_ms_max=stream_ms["max"],
+                    occur_time_us_min=occur_time_us["min"],
+                    occur_time_us_max=occur_time_us["max"],
+                )
+            )
+        return files
+
+    def _release(self, watermarks: dict[int, StreamId]) -> None:
+        """Let journal and streams drop what the manifest covers."""
+        for partition, watermark in watermarks.items():
+            if watermark > BEFORE_ALL:
+                self._source.set_archived(partition, str(watermark))
+                self._source.trim_ledger(partition, through_id=str(watermark))
+
+    def _merge(self, manifest: Manifest, stop: threading.Event | None) -> tuple[Manifest, int]:
+        merged_file_count = 0
+        while (sources := choose_files(manifest.files)) and not (stop and stop.is_set()):
+            stream_ms_min = min(file.stream_ms_min for file in sources)
+            stream_ms_max = max(file.stream_ms_max for file in sources)
+            name = _file_name(sources[0].folder, manifest.generation + 1, stream_ms_min, stream_ms_max)
+            with self._directory.writing(name) as path:
+                self._merger.merge([self._directory.absolute(file.path) for file in sources], path)
+            merged = LedgerFile(
+                path=name,
+                row_count=sum(file.row_count for file in sources),
+                size_bytes=path.stat().st_size,
+                stream_ms_min=stream_ms_min,
+                stream_ms_max=stream_ms_max,
+                occur_time_us_min=min(file.occur_time_us_min for file in sources),
+                occur_time_us_max=max(file.occur_time_us_max for file in sources),
+            )
+            manifest = manifest.with_merged(merged, sources, time_ms=self._clock())
+            self._directory.replace_manifest(manifest)
+            merged_file_count += len(sources)
+        return manifest, merged_file_count
+
+    def _remove_obsolete(self, manifest: Manifest) -> int:
+        due_ms = self._clock() - self._grace_ms
+        due = {file.path for file in manifest.obsolete_files if file.obsolete_time_ms <= due_ms}
+        if not due:
+            return 0
+        # Removed first, forgotten second: a kill in between leaves names without files, never files without names.
+        for path in sorted(due):
+            self._directory.remove_file(path)
+        self._directory.replace_manifest(manifest.without_obsolete(due))
+        return len(due)
+
+
+def _file_name(folder: str, generation: int, stream_ms_min: int, stream_ms_max: int) -> str:
+    return f"{folder}/{generation:012d}-{stream_ms_min}-{stream_ms_max}.parquet"

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which small files of the ledger to merge, and how.
+
+Files of a date fall into tiers by their number of rows, each tier eight times the one before. Eight files of one
+tier become one file of about the next. So a date never has more than seven files per tier, and a row is written
+again at most once per tier: however long the server runs, files do not pile up and merging stays cheap.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from taximeter_server.ledger import SORT_COLUMNS
+from taximeter_server.ledger_directory import ROW_GROUP_ROWS
+from taximeter_server.ledger_manifest import LedgerFile
+
+MERGE_FILE_COUNT = 8
+"""Files of one tier that become one."""
+
+MERGED_ROWS_MAX = 262_144
+"""Files with at least this many rows stay as they are: reading them costs more than opening them."""
+
+_TIER_0_BITS = 12
+_BITS_PER_TIER = 3
+
+
+def _tier(row_count: int) -> int:
+    """Return 0 below 4,096 rows, 1 below 32,768, and so on."""
+    above = max(0, row_count.bit_length() - _TIER_0_BITS)
+    return (above + _BITS_PER_TIER - 1) // _BITS_PER_TIER
+
+
+def choose_files(files: Sequence[LedgerFile]) -> list[LedgerFile]:
+    """Return files of one date and tier to merge into one; empty when no tier is full."""
+    tiers: dict[tuple[str, int], list[LedgerFile]] = defaultdict(list)
+    for file in files:
+        if file.row_count < MERGED_ROWS_MAX:
+            tiers[file.folder, _tier(file.row_count)].append(file)
+    for _, members in sorted(tiers.items()):
+        if len(members) >= MERGE_FILE_COUNT:
+            return members[:MERGE_FILE_COUNT]
+    return []
+
+
+class FileMerger:
+    """Merges files within a bound of memory; what does not fit is sorted in temporary_directory."""
+
+    def __init__(self, *, temporary_directory: Path, memory_limit_bytes: int = 256 * 2**20) -> None:
+        self._settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{memory_limit_bytes}B",
+            "temp_directory": str(temporary_directory),
+            "threads": 1,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+
+    def merge(self, sources: Sequence[str], target: Path) -> None:
+        """Write all rows of sources, sorted, to target. Paths are absolute."""
+        # COPY takes no parameter for its target, whose name is made of digits by us, in a folder of the operator's.
+        escaped_target = str(target).replace("'", "''")
+        options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+        rows = "SELECT * FROM read_parquet($sources, hive_partitioning = false)"
+        statement = f"COPY ({rows} ORDER BY {', '.join(SORT_COLUMNS)}) TO '{escaped_target}' ({options})"
+        with duckdb.connect(config=self._settings) as connection:
+            connection.execute(statement, {"sources": list(sources)})
