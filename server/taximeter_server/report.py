@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports: exact sums over everything recorded, answered by files and the tail of the streams together."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from taximeter_server.errors import InvalidFieldsError, SumOutOfRangeError
+from taximeter_server.ledger import LedgerSource
+from taximeter_server.ledger_directory import LedgerDirectory
+from taximeter_server.page_token import PageToken
+from taximeter_server.report_csv import CsvRow
+from taximeter_server.report_dimensions import Dimension
+from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery, ReportRow
+from taximeter_server.report_snapshot import Snapshot, take_snapshot
+from taximeter_server.report_sql import Statement, csv_statement, groups_statement
+
+PAGE_SIZE_DEFAULT = 1_000
+PAGE_SIZE_MAX = 10_000
+
+_INT64_MAX = 2**63 - 1
+_FETCH_ROWS = 1_000
+_ATTEMPTS = 2
+
+
+class Reporter:
+    """Answers queries about one ledger. Thread-safe; all reports together stay within memory_limit_bytes."""
+
+    def __init__(
+        self,
+        source: LedgerSource,
+        directory: LedgerDirectory,
+        *,
+        token_secret: bytes,
+        temporary_directory: Path,
+        memory_limit_bytes: int = 512 * 2**20,
+        thread_count: int = 2,
+    ) -> None:
+        """token_secret: signs page tokens; at least 16 bytes, the same on every instance.
+
+        temporary_directory: takes what does not fit into memory; created when needed.
+        """
+        if len(token_secret) < 16:  # noqa: PLR2004 (said above)
+            raise ValueError("token_secret needs at least 16 bytes")
+        self._source = source
+        self._directory = directory
+        self._token_secret = token_secret
+        self._database = duckdb.connect(
+            config={
+                "memory_limit": f"{memory_limit_bytes}B",
+                "threads": thread_count,
+                "temp_directory": str(temporary_directory),
+                "python_enable_replacements": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+
+    def report(self, query: ReportQuery, *, page_size: int = 0, page_token: str = "") -> ReportPage:
+        """Return one page. page_size: 0 is PAGE_SIZE_DEFAULT, more than PAGE_SIZE_MAX is lowered.
+
+        Contains every record that was answered as committed before the call. Raises InvalidFieldsError,
+        RangeInvalidError, PageTokenError, SumOutOfRangeError, and what the engine raises.
+        """
+        query.check()
+        if page_size < 0:
+            raise InvalidFieldsError.of("page_size", "must not be negative")
+        size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+        canonical_query = query.canonical_bytes()
+        token = PageToken.decode(page_token, self._token_secret, canonical_query) if page_token else None
+        offset = token.offset if token else 0
+        as_of_time_ms = token.as_of_time_ms if token else None
+        with self._groups(query, groups_statement, as_of_time_ms=as_of_time_ms) as groups:
+            # One more than the page says whether there is another page.
+            found = tuple(_rows(groups, first=offset + 1, last=offset + size + 1))
+            total = _total(groups.connection)
+        rows, has_more = found[:size], len(found) > size
+        for measures in (total, *(row.measures for row in rows)):
+            _check_range(measures)
+        next_token = PageToken(groups.as_of_time_ms, offset + size) if has_more else None
+        return ReportPage(
+            rows=rows,
+            next_page_token=next_token.encode(self._token_secret, canonical_query) if next_token else "",
+            total=total,
+            as_of_time_ms=groups.as_of_time_ms,
+        )
+
+    def rows(self, query: ReportQuery) -> Iterator[ReportRow]:
+        """Yield all rows of the report, in its order, of one snapshot. Sums may exceed 64 bits.
+
+        Raises as report() does, the errors of the query before the first row.
+        """
+        query.check()
+        return self._stream_rows(query)
+
+    def csv_rows(self, query: ReportQuery) -> Iterator[CsvRow]:
+        """Yield sums by (date, tenant, model, rate card) in this order; query.group_by is ignored.
+
+        Raises as report() does, the errors of the query before the first row.
+        """
+        query.check()
+        return self._stream_csv_rows(query)
+
+    def close(self) -> None:
+        """Free the database. Not while a report is under way."""
+        self._database.close()
+
+    def _stream_rows(self, query: ReportQuery) -> Iterator[ReportRow]:
+        with self._groups(query, groups_statement) as groups:
+            yield from _rows(groups, first=1, last=_INT64_MAX)
+
+    def _stream_csv_rows(self, query: ReportQuery) -> Iterator[CsvRow]:
+        with self._groups(query, csv_statement) as groups:
+            for values in groups.fetch(first=1, last=_INT64_MAX):
+                group, sums = groups.split(values)
+                yield CsvRow.of(group, sums)
+
+    @contextlib.contextmanager
+    def _groups(
+        self,
+        query: ReportQuery,
+        make_statement: Callable[[ReportQuery, Snapshot], Statement],
+        *,
+        as_of_time_ms: int | None = None,
+    ) -> Iterator["_Groups"]:
+        """Compute the temporary table groups in a connection of its own."""
+        with contextlib.closing(self._database.cursor()) as connection:
+            for attempt in range(_ATTEMPTS):
+                snapshot = take_snapshot(
+                    connection, self._source, self._directory, query, as_of_time_ms=as_of_time_ms
+                )
+                statement = make_statement(query, snapshot)
+                try:
+                    connection.execute(statement.sql, statement.parameters)
+                except duckdb.IOException:
+                    # Merged files are removed after a grace that a stepped clock can cut short.
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+                else:
+                    break
+            yield _Groups(connection, statement.dimensions, snapshot.as_of_time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The temporary table groups of a connection: one row per group, numbered by position from 1."""
+
+    connection: duckdb.DuckDBPyConnection
+    dimensions: Sequence[Dimension]
+    as_of_time_ms: int
+
+    def fetch(self, *, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows from position first to last, without holding more than a few of them."""
+        self.connection.execute(
+            "SELECT * EXCLUDE (position) FROM groups WHERE position BETWEEN $first AND $last ORDER BY position",
+            {"first": first, "last": last},
+        )
+        while rows := self.connection.fetchmany(_FETCH_ROWS):
+            yield from rows
+
+    def split(self, values: tuple[Any, ...]) -> tuple[tuple[str | None, ...], tuple[Any, ...]]:
+        """Return the values of the dimensions as they are written, and the sums."""
+        count = len(self.dimensions)
+        group = tuple(one.write(value) for one, value in zip(self.dimensions, values[:count], strict=True))
+        return group, values[count:]
+
+
+def _rows(groups: _Groups, *, first: int, last: int) -> Iterator[ReportRow]:
+    for values in groups.fetch(first=first, last=last):
+        group, (quantities, calls, cost_picos, unpriced_lines) = groups.split(values)
+        by_class = {quantity["usage_class"]: quantity["quantity"] for quantity in quantities or ()}
+        yield ReportRow(group, ReportMeasures(calls, by_class, cost_picos, unpriced_lines))
+
+
+def _total(connection: duckdb.DuckDBPyConnection) -> ReportMeasures:
+    """Sum the table groups, so that the total is the sum of its parts whatever they count."""
+    sums = connection.execute(
+        "SELECT coalesce(sum(calls), 0), coalesce(sum(cost_picos), 0), coalesce(sum(unpriced_lines), 0) FROM groups"
+    ).fetchall()
+    quantities = connection.execute(
+        "SELECT part.usage_class, sum(part.quantity) FROM (SELECT unnest(quantities) AS part FROM groups)"
+        " GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    calls, cost_picos, unpriced_lines = sums[0]
+    return ReportMeasures(calls, dict(quantities), cost_picos, unpriced_lines)
+
+
+def _check_range(measures: ReportMeasures) -> None:
+    """Costs have a wider field; everything else must fit int64."""
+    for value in (measures.calls, measures.unpriced_lines, *measures.quantities.values()):
+        if value > _INT64_MAX:
+            raise SumOutOfRangeError

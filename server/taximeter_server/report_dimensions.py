@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dimensions of a report: how each is computed from a row, and how its values are written.
+
+Dimensions of time are integers while they are grouped and sorted and become text at the end, so that hours sort by
+when they were, also in the night in which a clock is set back and one local hour happens twice.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+
+from taximeter_server.report_time_zone import OffsetChange
+
+ATTRIBUTE_PREFIX = "attributes."
+_ATTRIBUTE_KEY = re.compile(r"[a-zA-Z0-9._-]{1,64}")
+
+_SECOND_US = 1_000_000
+_HOUR_S = 3_600
+_DAY_S = 86_400
+# An hour is its first instant and its offset in one integer: an offset is less than a day, which is less than 2^17.
+_OFFSET_BITS = 18
+_OFFSET_BIAS_S = 1 << (_OFFSET_BITS - 1)
+
+_COLUMNS = {
+    "tenant": "tenant",
+    "root_tenant": "split_part(tenant, '/', 1)",
+    "model": "model",
+    "provider": "provider",
+    "usage_class": "usage_class",
+    "rate_card_id": "rate_card_id",
+    "tier": "tier",
+    "region": "region",
+    "speed": "speed",
+}
+_TIMES = ("hour", "day", "month")
+
+
+class Parameters:
+    """Values of a statement by name, so that no value ever becomes part of its text."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+
+    def add(self, value: object) -> str:
+        """Return the placeholder that stands for value."""
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"${name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """sql: expression over a ledger row. write: turns its value into that of the report."""
+
+    sql: str
+    write: Callable[[object], str | None]
+
+
+def is_dimension(name: str) -> bool:
+    """Return whether name is a dimension."""
+    if name.startswith(ATTRIBUTE_PREFIX):
+        return _ATTRIBUTE_KEY.fullmatch(name.removeprefix(ATTRIBUTE_PREFIX)) is not None
+    return name in _COLUMNS or is_time_dimension(name)
+
+
+def is_time_dimension(name: str) -> bool:
+    """Return whether name is a dimension of time, which a filter cannot have."""
+    return name in _TIMES
+
+
+def dimension(name: str, offsets: Sequence[OffsetChange], parameters: Parameters) -> Dimension:
+    """Return the dimension. name: one that is_dimension accepts. offsets: of the query's time zone, over its range."""
+    if name.startswith(ATTRIBUTE_PREFIX):
+        key = parameters.add(name.removeprefix(ATTRIBUTE_PREFIX))
+        # An empty value is no value, as with the other dimensions.
+        return Dimension(f"nullif(map_extract_value(attributes, {key}), '')", _write_text)
+    if name in _COLUMNS:
+        return Dimension(_COLUMNS[name], _write_text)
+    # Events are after 1970, so that // rounds down.
+    offset_s = _offset_sql(offsets)
+    local_s = f"(occur_time_us // {_SECOND_US} + {offset_s})"
+    if name == "hour":
+        start_s = f"({local_s} // {_HOUR_S} * {_HOUR_S} - {offset_s})"
+        return Dimension(f"({start_s} * {1 << _OFFSET_BITS} + {offset_s} + {_OFFSET_BIAS_S})", _write_hour)
+    day = f"({local_s} // {_DAY_S})"
+    if name == "day":
+        return Dimension(day, write_day)
+    local_date = f"(DATE '1970-01-01' + {day}::INTEGER)"
+    return Dimension(f"(year({local_date}) * 12 + month({local_date}) - 1)", _write_month)
+
+
+def _offset_sql(offsets: Sequence[OffsetChange]) -> str:
+    if len(offsets) == 1:
+        return f"({offsets[0].offset_s})"
+    cases = [
+        f"WHEN occur_time_us < {following.start_time_us} THEN {current.offset_s}"
+        for current, following in itertools.pairwise(offsets)
+    ]
+    return f"(CASE {' '.join(cases)} ELSE {offsets[-1].offset_s} END)"
+
+
+def _write_text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _write_hour(value: object) -> str:
+    start_s, biased_s = divmod(_integer(value), 1 << _OFFSET_BITS)
+    offset = timezone(timedelta(seconds=biased_s - _OFFSET_BIAS_S))
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=start_s)).astimezone(offset).isoformat()
+
+
+def write_day(value: object) -> str:
+    """Return days since 1970 as "2026-06-03"."""
+    return (date(1970, 1, 1) + timedelta(days=_integer(value))).isoformat()
+
+
+def _write_month(value: object) -> str:
+    year, month = divmod(_integer(value), 12)
+    return f"{year:04}-{month + 1:02}"
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"expected an integer from the database, got {type(value).__name__}")
+    return value

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The statements of a report. Every value is a parameter; only names of columns and integers of ours are text.
+
+All sums are of 64-bit integers into 128-bit ones, which no ledger can overflow: exact, in any order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taximeter_server.ledger import partition_of
+from taximeter_server.report_dimensions import Dimension, Parameters, dimension
+from taximeter_server.report_query import ReportFilter, ReportQuery
+from taximeter_server.report_snapshot import Snapshot, relevant_partitions
+from taximeter_server.report_time_zone import offset_changes
+
+_INPUT = ("input", "input_audio", "input_image", "input_video")
+_OUTPUT = ("output", "output_audio", "output_image")
+_CACHE_READ = ("cache_read", "cache_read_audio", "cache_read_image")
+_CACHE_WRITE = ("cache_write", "cache_write_1h")
+
+CSV_GROUP_BY = ("day", "tenant", "model", "rate_card_id")
+CSV_CLASSES = {
+    "tokens_in": _INPUT,
+    "tokens_out": _OUTPUT,
+    "reasoning_tokens": ("reasoning",),
+    "tool_calls": ("tool_calls",),
+    "sandbox_ms": ("sandbox_ms",),
+    "cache_read": _CACHE_READ,
+    "cache_write": _CACHE_WRITE,
+}
+"""Usage classes whose quantities each number of the CSV sums."""
+
+_COLUMNS = (
+    "stream_ms, stream_seq, partition, tenant, occur_time_us, calls, entry_calls, model, provider, tier, region, speed,"
+    " attributes, rate_card_id, usage_class, quantity, cost_picos, unpriced"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """sql with its parameters; dimensions write the values of columns d0, d1 and so on."""
+
+    sql: str
+    parameters: dict[str, object]
+    dimensions: tuple[Dimension, ...]
+
+
+def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
+    """Fill the temporary table groups: position from 1, d0 and so on, quantities, calls, cost_picos, unpriced_lines."""
+    parameters = Parameters()
+    dimensions, kept = _kept_rows(query, snapshot, query.group_by, parameters)
+    names = [f"d{index}" for index in range(len(dimensions))]
+    selected = "".join(f"{name}, " for name in names)
+    order = f"ORDER BY {', '.join(f'{name} ASC NULLS FIRST' for name in names)}" if names else ""
+    group_by = f"GROUP BY {', '.join(names)}" if names else ""
+    sql = f"""
+        CREATE OR REPLACE TEMP TABLE groups AS
+        WITH kept AS ({kept}),
+        per_class AS (
+            SELECT {selected} usage_class, sum(quantity) AS quantity, sum(counted_calls) AS calls,
+                sum(cost_picos) AS cost_picos, count(*) FILTER (unpriced) AS unpriced_lines
+            FROM kept GROUP BY {selected} usage_class
+        )
+        SELECT row_number() OVER ({order}) AS position, {selected}
+            list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)
+                FILTER (usage_class IS NOT NULL) AS quantities,
+            sum(calls) AS calls, sum(cost_picos) AS cost_picos, sum(unpriced_lines) AS unpriced_lines
+        FROM per_class {group_by} HAVING count(*) > 0
+    """  # noqa: S608 (see the head of the file)
+    return Statement(sql, parameters.values, dimensions)
+
+
+def csv_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
+    """Fill the temporary table groups: position from 1, d0 to d3 after CSV_GROUP_BY, CSV_CLASSES, cost_picos."""
+    parameters = Parameters()
+    dimensions, kept = _kept_rows(query, snapshot, CSV_GROUP_BY, parameters)
+    sums = "".join(
+        f"coalesce(sum(quantity) FILTER (usage_class IN ({_placeholders(classes, parameters)})), 0) AS {name}, "
+        for name, classes in CSV_CLASSES.items()
+    )
+    sql = f"""
+        CREATE OR REPLACE TEMP TABLE groups AS
+        SELECT row_number() OVER (ORDER BY d0, d1, d2 ASC NULLS FIRST, d3 ASC NULLS FIRST) AS position,
+            d0, d1, d2, d3, {sums} sum(cost_picos) AS cost_picos
+        FROM ({kept}) GROUP BY d0, d1, d2, d3
+    """  # noqa: S608
+    return Statement(sql, parameters.values, dimensions)
+
+
+def _kept_rows(
+    query: ReportQuery, snapshot: Snapshot, group_by: Sequence[str], parameters: Parameters
+) -> tuple[tuple[Dimension, ...], str]:
+    """Return the dimensions and the statement for the rows that the query keeps."""
+    offsets = offset_changes(query.time_zone, query.start_time_us, query.end_time_us)
+    dimensions = tuple(dimension(name, offsets, parameters) for name in group_by)
+    columns = "".join(f"{one.sql} AS d{index}, " for index, one in enumerate(dimensions))
+    conditions = " AND ".join(_conditions(query, parameters))
+    sources = [f"SELECT {_COLUMNS} FROM tail"]  # noqa: S608
+    if snapshot.files:
+        files = parameters.add(list(snapshot.files))
+        as_of = parameters.add(snapshot.as_of_time_ms)
+        rows = f"read_parquet({files}, hive_partitioning = false)"
+        sources.append(f"SELECT {_COLUMNS} FROM {rows} WHERE stream_ms <= {as_of}")  # noqa: S608
+    kept = (
+        f"SELECT {columns} usage_class, quantity, cost_picos, unpriced,"  # noqa: S608
+        f" {_counted_calls(query, group_by)} AS counted_calls"
+        f" FROM ({' UNION ALL '.join(sources)}) WHERE {conditions}"
+    )
+    return dimensions, kept
+
+
+def _counted_calls(query: ReportQuery, group_by: Sequence[str]) -> str:
+    """Return what to sum so that an entry's calls count once in each group in which it has a row."""
+    class_filters = [condition for condition in query.filters if condition.dimension == "usage_class"]
+    if "usage_class" not in group_by and not class_filters:
+        # All rows of an entry are in one group.
+        return "calls"
+    if "usage_class" in group_by or any(len(condition.values) == 1 for condition in class_filters):
+        # Each row of an entry is in a group of its own, or only one of its rows is kept.
+        return "entry_calls"
+    first = "row_number() OVER (PARTITION BY partition, stream_ms, stream_seq ORDER BY usage_class) = 1"
+    return f"CASE WHEN {first} THEN entry_calls ELSE 0 END"
+
+
+def _conditions(query: ReportQuery, parameters: Parameters) -> list[str]:
+    conditions = [
+        f"occur_time_us >= {parameters.add(query.start_time_us)}",
+        f"occur_time_us < {parameters.add(query.end_time_us)}",
+    ]
+    if query.tenant:
+        # Files are sorted by partition, so this skips what the tenant cannot be in.
+        conditions.append(f"partition = {parameters.add(partition_of(query.tenant))}")
+        conditions.append(_is_below(query.tenant, parameters))
+    if query.readable_tenants is not None:
+        partitions = [str(partition) for partition in relevant_partitions(query)]
+        conditions.append(f"partition IN ({', '.join(partitions)})" if partitions else "false")
+        below = [_is_below(tenant, parameters) for tenant in query.readable_tenants]
+        conditions.append(f"({' OR '.join(below)})" if below else "false")
+    conditions.extend(_filter(condition, parameters) for condition in query.filters)
+    return conditions
+
+
+def _is_below(tenant: str, parameters: Parameters) -> str:
+    """By segment: acme is acme and acme/research, not acmes."""
+    return f"(tenant = {parameters.add(tenant)} OR starts_with(tenant, {parameters.add(tenant + '/')}))"
+
+
+def _filter(condition: ReportFilter, parameters: Parameters) -> str:
+    sql = dimension(condition.dimension, (), parameters).sql
+    values = [value for value in condition.values if value]
+    alternatives = []
+    if values:
+        alternatives.append(f"{sql} IN ({_placeholders(values, parameters)})")
+    if len(values) < len(condition.values):
+        alternatives.append(f"{sql} IS NULL")
+    return f"({' OR '.join(alternatives)})"
+
+
+def _placeholders(values: Sequence[str], parameters: Parameters) -> str:
+    return ", ".join(parameters.add(value) for value in values)
