@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an entry of the stream becomes rows, and in which partition it is."""
+
+import pyarrow as pa
+from reports.conftest import LedgerFixture
+from reports.ledger_entries import JUNE_US, Entry, Line
+
+from taximeter_server.ledger import SCHEMA, StreamId, partition_of, read_rows
+from taximeter_server.ledger_manifest import Manifest
+
+
+def rows_of(ledger: LedgerFixture, entry: Entry, stream_id: str) -> pa.Table:
+    """Return the rows of one entry after its way through the store and the native module."""
+    ledger.engine.append(entry.tenant, ledger.encode(entry), stream_id=stream_id)
+    ipc, last_id, count = ledger.engine.read_ledger(partition_of(entry.tenant), after_id="0-0", count_max=5)
+    assert (last_id, count) == (stream_id, 1)
+    assert pa.ipc.open_stream(ipc).schema == SCHEMA
+    return read_rows(ipc)
+
+
+def test_each_line_is_a_row_with_all_of_its_entry(ledger: LedgerFixture) -> None:
+    """Rows repeat the entry; its calls are on the first row only, its time is rounded down to microseconds."""
+    entry = Entry(
+        tenant="acme/research",
+        occur_time_us=JUNE_US + 7,
+        occur_time_rest_nanos=999,
+        provider="anthropic",
+        tier="batch",
+        region="eu",
+        speed="fast",
+        calls=9,
+        attributes={"b": "2", "a": ""},
+        lines=(Line("input", 5, 75), Line("custom", 6, 0, unpriced=True)),
+    )
+
+    first, second = rows_of(ledger, entry, "1780272000123-4").to_pylist()
+
+    assert first == {
+        "stream_ms": 1_780_272_000_123,
+        "stream_seq": 4,
+        "partition": partition_of("acme"),
+        "tenant": "acme/research",
+        "record_id": entry.record_id,
+        "occur_time_us": JUNE_US + 7,
+        "receive_time_ms": JUNE_US // 1_000,
+        "calls": 9,
+        "entry_calls": 9,
+        "model": "claude-opus-4-7",
+        "provider": "anthropic",
+        "tier": "batch",
+        "region": "eu",
+        "speed": "fast",
+        "attributes": [("a", ""), ("b", "2")],
+        "quality": 1,
+        "rate_card_id": "ab" * 32,
+        "rate_card_version": 3,
+        "rate_card_row": "claude-opus-4-7",
+        "usage_class": "input",
+        "priced_as": "input",
+        "quantity": 5,
+        "billed_quantity": 5,
+        "amount_picos": 15_000_000_000_000,
+        "per": 1_000_000,
+        "cost_picos": 75,
+        "unpriced": False,
+    }
+    line = {
+        "usage_class": "custom",
+        "priced_as": None,
+        "quantity": 6,
+        "billed_quantity": 6,
+        "amount_picos": 0,
+    }
+    assert second == first | line | {"calls": 0, "per": 0, "cost_picos": 0, "unpriced": True}
+
+
+def test_an_entry_without_lines_is_one_row(ledger: LedgerFixture) -> None:
+    """What is empty in the entry is null in the row, and there is a row to count the calls by."""
+    (row,) = rows_of(ledger, Entry(model="", rate_card_id="", calls=2, lines=()), "5-1").to_pylist()
+
+    absent = {name for name, value in row.items() if value is None}
+    line = {"usage_class", "priced_as"}
+    assert absent == {"model", "provider", "tier", "region", "speed", "rate_card_id", "rate_card_row"} | line
+    assert (row["calls"], row["entry_calls"], row["quantity"], row["unpriced"]) == (2, 2, 0, False)
+    assert row["attributes"] == []
+
+
+def test_times_before_1970_are_rounded_down(ledger: LedgerFixture) -> None:
+    """One nanosecond before 1970 is in the microsecond before it, not in the one after."""
+    entry = Entry(occur_time_us=-1, occur_time_rest_nanos=999)
+
+    assert rows_of(ledger, entry, "5-1")["occur_time_us"].to_pylist() == [-1]
+
+
+def test_no_entries_are_no_rows(ledger: LedgerFixture) -> None:
+    """An empty stream still has the schema."""
+    ipc, last_id, count = ledger.engine.read_ledger(5, after_id="7-3", count_max=5)
+
+    assert (last_id, count) == ("7-3", 0)
+    assert read_rows(ipc).num_rows == 0
+
+
+def test_partitions_follow_from_the_first_segment() -> None:
+    """The partition is the CRC-32C of the first segment modulo 64: fixed for ever, as stores depend on it."""
+    assert partition_of("123456789") == 0xE3069283 % 64
+    assert partition_of("123456789/below/it") == partition_of("123456789")
+    assert len({partition_of(f"tenant-{number}") for number in range(1_000)}) == 64
+
+
+def test_stream_ids_compare_as_numbers() -> None:
+    """9-0 is before 10-0 and 10-9 before 10-10."""
+    texts = ["9-0", "10-0", "10-9", "10-10"]
+
+    assert [str(stream_id) for stream_id in sorted(map(StreamId.parse, reversed(texts)))] == texts
+
+
+def test_a_manifest_is_read_as_written() -> None:
+    """The empty manifest has a watermark per partition and survives its JSON form."""
+    manifest = Manifest()
+
+    assert len(manifest.watermarks) == 64
+    assert Manifest.from_json(manifest.to_json()) == manifest

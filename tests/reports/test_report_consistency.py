@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report holds every record answered before it, each once, whatever the archiver does meanwhile."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from reports.conftest import LedgerFixture
+from reports.ledger_entries import DAY_US, JUNE_US, Entry, varied_entries
+
+from taximeter_server.ledger import StreamId, partition_of
+from taximeter_server.report_query import ReportQuery, ReportRow
+from taximeter_server.report_snapshot import settled_time_ms
+
+ALL_TIME = ReportQuery(JUNE_US, JUNE_US + 20 * DAY_US)
+
+
+def test_a_record_is_in_the_report_that_follows_it(ledger: LedgerFixture) -> None:
+    """Each single record counts in the very next report, while an archiver runs all the time."""
+    reporter = ledger.reporter()
+    query = replace(ALL_TIME, tenant="acme")
+    with running(lambda: ledger.archiver().run_once()):
+        for count in range(1, 101):
+            ledger.record([Entry(tenant="acme/research")])
+            assert reporter.report(query).total.calls == count
+
+
+def test_reports_during_archiving_count_everything_once(ledger: LedgerFixture) -> None:
+    """Between writers and an archiver a report has at least what was there before it and at most what was after."""
+    reporter = ledger.reporter()
+    archiver = ledger.archiver(round_entries_max=50)
+    seeds = iter(range(10**6))
+
+    def write() -> None:
+        batch = list(varied_entries(20, seed=next(seeds)))
+        ledger.record(batch)
+
+    with running(write), running(archiver.run_once):
+        for _ in range(20):
+            before = len(ledger.entries)
+            page = reporter.report(replace(ALL_TIME, group_by=("tenant",)))
+            after = len(ledger.entries) + 20
+            at_least = sum(entry.calls for entry in ledger.entries[:before])
+            at_most = at_least + 7 * (after - before)
+            assert at_least <= page.total.calls <= at_most
+    assert reporter.report(ALL_TIME).total.calls == sum(entry.calls for entry in ledger.entries)
+
+
+def test_pages_see_what_the_first_page_saw(ledger: LedgerFixture) -> None:
+    """Records and archiving between two pages change neither the rows nor the total."""
+    ledger.record(varied_entries(200, seed=1))
+    reporter = ledger.reporter()
+    query = replace(ALL_TIME, group_by=("tenant", "model", "usage_class"))
+    whole = reporter.report(query, page_size=10_000)
+    rows: list[ReportRow] = []
+    token = ""
+    for seed in range(10**6):
+        page = reporter.report(query, page_size=7, page_token=token)
+        if seed == 0:
+            as_of_time_ms = page.as_of_time_ms
+        rows += page.rows
+        assert page.as_of_time_ms == as_of_time_ms
+        assert page.total == whole.total
+        token = page.next_page_token
+        if not token:
+            break
+        assert len(page.rows) == 7
+        ledger.record(varied_entries(5, seed=1_000 + seed))
+        if seed % 3 == 0:
+            ledger.archiver().run_once()
+
+    assert tuple(rows) == whole.rows
+    assert reporter.report(query).total != whole.total
+
+
+def test_entries_of_a_clock_that_was_set_back_are_reported(ledger: LedgerFixture) -> None:
+    """Ids ahead of the store's clock, as after it was set back, are in the report; archived or not."""
+    ahead_ms = ledger.engine.store_time_ms() + 3_600_000
+    entries = [Entry(tenant=tenant) for tenant in ("acme", "globex", "acme")]
+    for seq, entry in enumerate(entries):
+        ledger.engine.append(entry.tenant, ledger.encode(entry), stream_id=f"{ahead_ms + seq}-5")
+    reporter = ledger.reporter()
+
+    page = reporter.report(ALL_TIME)
+    assert (page.total.calls, page.as_of_time_ms) == (3, ahead_ms + 2)
+    ledger.archiver().run_once()
+    page = reporter.report(ALL_TIME)
+    assert (page.total.calls, page.as_of_time_ms) == (3, ahead_ms + 2)
+    ledger.record([Entry()])
+    assert reporter.report(ALL_TIME).total.calls == 4
+
+
+def test_as_of_is_over_before_anything_is_read(ledger: LedgerFixture) -> None:
+    """Whatever is recorded after the instant was chosen has a later millisecond."""
+    for _ in range(50):
+        as_of_ms = settled_time_ms(ledger.engine)
+        entry = Entry()
+        stream_id = ledger.engine.append(entry.tenant, ledger.encode(entry))
+        assert StreamId.parse(stream_id).ms > as_of_ms
+
+
+def test_a_clock_set_back_while_waiting_does_not_hang() -> None:
+    """The wait for the chosen millisecond follows a clock that goes back."""
+    times_ms = iter([1_000, 1_000, 400, 400, 401])
+
+    class Clock:
+        def store_time_ms(self) -> int:
+            return next(times_ms)
+
+    assert settled_time_ms(Clock()) == 400  # type: ignore[arg-type]
+
+
+def test_a_tenants_report_reads_only_its_partition(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tenant in the query no other partition's stream is read."""
+    read: set[int] = set()
+    real_read = ledger.engine.read_ledger
+
+    def watching_read(partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+        read.add(partition)
+        return real_read(partition, after_id=after_id, count_max=count_max)
+
+    monkeypatch.setattr(ledger.engine, "read_ledger", watching_read)
+    reporter = ledger.reporter()
+    reporter.report(replace(ALL_TIME, tenant="acme/research"))
+    assert read == {partition_of("acme")}
+    reporter.report(replace(ALL_TIME, readable_tenants=("globex/a", "initech")))
+    assert read == {partition_of(name) for name in ("acme", "globex", "initech")}
+    reporter.report(ALL_TIME)
+    assert read == set(range(64))
+
+
+def test_a_long_tail_is_read_in_parts(ledger: LedgerFixture) -> None:
+    """A stream longer than one answer of the engine is read to its end."""
+    ledger.record([Entry() for _ in range(10_001)])
+
+    assert ledger.reporter().report(ALL_TIME).total.calls == 10_001
+    assert ledger.archiver().run_once().entry_count == 10_001
+    assert ledger.reporter().report(ALL_TIME).total.calls == 10_001
+
+
+def test_reports_at_the_same_time_do_not_mix(ledger: LedgerFixture) -> None:
+    """Reports of different tenants in parallel threads each have their own numbers."""
+    for tenant, calls in (("acme", 3), ("globex", 5), ("initech", 7)):
+        ledger.record([Entry(tenant=tenant, calls=calls)])
+    reporter = ledger.reporter()
+    wrong: list[object] = []
+
+    def ask(tenant: str, calls: int) -> None:
+        for _ in range(20):
+            total = reporter.report(replace(ALL_TIME, tenant=tenant)).total
+            if total.calls != calls:
+                wrong.append((tenant, total))
+
+    threads = [
+        threading.Thread(target=ask, args=arguments)
+        for arguments in (("acme", 3), ("globex", 5), ("initech", 7), ("absent", 0))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+class running:  # noqa: N801 (reads as the verb it is in a with statement)
+    """Repeats an action in a thread for as long as the block lasts; its failure fails the test."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action = action
+        self._stop = threading.Event()
+        self._errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._repeat)
+
+    def _repeat(self) -> None:
+        try:
+            while not self._stop.wait(0.01):
+                self._action()
+        except BaseException as error:  # noqa: BLE001 (told to the test below)
+            self._errors.append(error)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert self._errors == []
