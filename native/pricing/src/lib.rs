@@ -10,10 +10,11 @@
 //! - `card_format`: the canonical JSON
 //! - `card`, `price`, `overlay`, `axes`, `variant`: compiling it
 //! - `model_lookup`, `model_name`: from a model's name to a row
-//! - `pricing`: pricing a call
+//! - `call`, `pricing`: pricing a call
 
 mod axes;
 mod calendar;
+mod call;
 mod card;
 mod card_format;
 mod model_lookup;
@@ -25,6 +26,7 @@ mod pricing;
 mod usage_class;
 mod variant;
 
+pub use call::{Call, Line, PriceError, Priced};
 pub use card::{CompileError, RateCard};
 pub use money::{decimal_string, line_cost_picos};
-pub use pricing::{Call, Line, PriceError, Priced, is_token_class, quota_tokens, unpriced_lines};
+pub use pricing::{is_token_class, quota_tokens, unpriced_lines};

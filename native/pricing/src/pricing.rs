@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pricing of one call: choose a row, choose its variant, then one multiplication and one division per class.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::calendar;
+use crate::call::{Call, Line, PriceError, Priced};
 use crate::card::{RateCard, Row, RowMatch};
 use crate::money::line_cost_picos;
 use crate::overlay::Circumstances;
@@ -12,91 +12,18 @@ use crate::price::{UnitPrice, find_price};
 use crate::usage_class::{ClassIndex, ClassTable, UsageClass};
 use crate::variant::Variant;
 
-/// What is to be priced. Empty strings mean "not stated".
-#[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
-    /// Name as the caller sent it; empty for usage of the platform itself.
-    pub model: &'a str,
-    /// Who served the call.
-    pub provider: &'a str,
-    /// Service tier as served.
-    pub tier: &'a str,
-    /// Region as served.
-    pub region: &'a str,
-    /// Speed as served.
-    pub speed: &'a str,
-    /// When the call ended, nanoseconds since 1970 UTC: selects dates and times of day.
-    pub occur_time_nanos: i64,
-    /// How many calls the quantities are the sum of. Above 1 no context condition holds.
-    pub calls: i64,
-    /// Quantities by class, none negative, each class at most once. Zeros make no line.
-    pub usage: &'a [(&'a str, i64)],
-}
-
-/// The price of one class of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// What was used.
-    pub usage_class: Arc<str>,
-    /// The class whose price it is: `usage_class`, or one that it falls back to. `None` when unpriced.
-    pub priced_as: Option<Arc<str>>,
-    /// As used.
-    pub quantity: i64,
-    /// As billed: `quantity`, or the price's minimum.
-    pub billed_quantity: i64,
-    /// Unit price in picos per `per` units, 0 when unpriced.
-    pub amount_picos: i64,
-    /// Units that the unit price covers, at least 1.
-    pub per: i64,
-    /// Half-even rounding of `billed_quantity * amount_picos / per`.
-    pub cost_picos: i64,
-    /// No price was found. Not the same as a price of zero.
-    pub unpriced: bool,
-}
-
-/// A priced call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Priced {
-    /// The row, `None` without a model or when no row matches.
-    pub row: Option<Arc<str>>,
-    /// Positions in the row's `when`, ascending.
-    pub overlays_applied: Vec<u16>,
-    /// Tokens of the whole prompt: input, cache reads and cache writes of all modalities.
-    pub prompt_tokens: i64,
-    /// Tokens that count against a tokens-per-day quota.
-    pub quota_tokens: i64,
-    /// One line per class used, in the order of [`Call::usage`].
-    pub lines: Vec<Line>,
-    /// Sum of the lines.
-    pub cost_picos: i64,
-    /// A model was named that no row matches; its tokens are unpriced.
-    pub unknown_model: bool,
-}
-
-/// Why a call cannot be priced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PriceError {
-    /// A quantity is negative, or with this class a cost or a sum of tokens exceeds `i64`.
-    OutOfRange {
-        /// The class.
-        usage_class: String,
-    },
-}
-
-impl fmt::Display for PriceError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfRange { usage_class } => write!(formatter, "usage.{usage_class}: out of range"),
-        }
-    }
-}
-
-impl std::error::Error for PriceError {}
-
 fn out_of_range(usage_class: &str) -> PriceError {
     PriceError::OutOfRange {
         usage_class: usage_class.to_owned(),
     }
+}
+
+/// One class of a call, looked up once.
+struct Used<'a> {
+    name: &'a str,
+    quantity: i64,
+    /// `None` for a class that the card does not know.
+    class: Option<(ClassIndex, &'a UsageClass)>,
 }
 
 impl RateCard {
@@ -105,7 +32,8 @@ impl RateCard {
     /// # Errors
     /// [`PriceError::OutOfRange`] instead of a wrong number.
     pub fn price(&self, call: &Call<'_>) -> Result<Priced, PriceError> {
-        let sums = TokenSums::of(call.usage, &self.classes)?;
+        let used = self.look_up(call.usage)?;
+        let sums = TokenSums::of(&used)?;
         let epoch_second = calendar::epoch_second(call.occur_time_nanos);
         let (day, minute_of_day) = calendar::day_and_minute(epoch_second);
         let now = Circumstances {
@@ -123,17 +51,17 @@ impl RateCard {
             overlays_applied: Vec::new(),
             prompt_tokens: sums.prompt_tokens,
             quota_tokens: sums.quota_tokens,
-            lines: Vec::new(),
+            lines: Vec::with_capacity(used.len()),
             cost_picos: 0,
             unknown_model: matches!(row_match, RowMatch::Unknown),
         };
         match row_match {
-            RowMatch::Row(row) => self.price_by_row(row, &now, call.usage, &mut priced)?,
+            RowMatch::Row(row) => self.price_by_row(row, &now, &used, &mut priced)?,
             RowMatch::NoModel => {
-                self.price_lines(call.usage, &mut priced, |class, _| self.default_price(class))?;
+                self.price_lines(&used, &mut priced, |class, _| self.default_price(class))?;
             }
             // Nobody knows what these tokens cost, so not even a default applies.
-            RowMatch::Unknown => self.price_lines(call.usage, &mut priced, |class, details| {
+            RowMatch::Unknown => self.price_lines(&used, &mut priced, |class, details| {
                 if details.role.is_token {
                     None
                 } else {
@@ -144,17 +72,36 @@ impl RateCard {
         Ok(priced)
     }
 
+    fn look_up<'a>(&'a self, usage: &[(&'a str, i64)]) -> Result<Vec<Used<'a>>, PriceError> {
+        let mut used = Vec::with_capacity(usage.len());
+        for (name, quantity) in usage.iter().filter(|(_, quantity)| *quantity != 0) {
+            if *quantity < 0 {
+                return Err(out_of_range(name));
+            }
+            let class = self
+                .classes
+                .find(name)
+                .and_then(|position| Some((position, self.classes.get(position)?)));
+            used.push(Used {
+                name,
+                quantity: *quantity,
+                class,
+            });
+        }
+        Ok(used)
+    }
+
     fn price_by_row(
         &self,
         row: &Row,
         now: &Circumstances<'_>,
-        usage: &[(&str, i64)],
+        used: &[Used<'_>],
         priced: &mut Priced,
     ) -> Result<(), PriceError> {
         priced.row = Some(Arc::clone(&row.name));
         let by_variant = |variant: &Variant| {
             priced.overlays_applied.clone_from(&variant.overlays_applied);
-            self.price_lines(usage, priced, |class, _| {
+            self.price_lines(used, priced, |class, _| {
                 find_price(&variant.prices, class).or_else(|| self.default_price(class))
             })
         };
@@ -170,16 +117,16 @@ impl RateCard {
 
     fn price_lines(
         &self,
-        usage: &[(&str, i64)],
+        used: &[Used<'_>],
         priced: &mut Priced,
         price_of: impl Fn(ClassIndex, &UsageClass) -> Option<UnitPrice>,
     ) -> Result<(), PriceError> {
-        priced.lines.reserve_exact(usage.len());
-        for (name, quantity) in usage.iter().filter(|(_, quantity)| *quantity != 0) {
-            let class = self
-                .classes
-                .find(name)
-                .and_then(|position| Some((position, self.classes.get(position)?)));
+        for Used {
+            name,
+            quantity,
+            class,
+        } in used
+        {
             let price = class.and_then(|(position, class)| price_of(position, class));
             let line = match (class, price) {
                 (Some((_, class)), Some(price)) => self.priced_line(class, *quantity, price)?,
@@ -232,18 +179,18 @@ struct TokenSums {
 }
 
 impl TokenSums {
-    fn of(usage: &[(&str, i64)], classes: &ClassTable) -> Result<Self, PriceError> {
+    fn of(used: &[Used<'_>]) -> Result<Self, PriceError> {
         let mut sums = Self {
             prompt_tokens: 0,
             quota_tokens: 0,
         };
-        for (name, quantity) in usage {
-            if *quantity < 0 {
-                return Err(out_of_range(name));
-            }
-            let Some(class) = classes.find(name).and_then(|position| classes.get(position)) else {
-                continue;
-            };
+        for Used {
+            name,
+            quantity,
+            class,
+        } in used
+        {
+            let Some((_, class)) = class else { continue };
             let add = |sum: i64, counts: bool| {
                 if counts {
                     sum.checked_add(*quantity)
