@@ -100,11 +100,16 @@ def put_tenant(api: Api, name: str, **limits: int) -> tenant_service_pb2.Tenant:
     return answer.tenant
 
 
-def record(api: Api, tenant: str, tokens: int = 1_000_000) -> None:
-    """Record usage of one call."""
+def record_request(tenant: str, record_id: str, *, tokens: int) -> metering_service_pb2.RecordRequest:
+    """Return usage of one call."""
     request = metering_service_pb2.RecordRequest()
-    request.record.record_id = secrets.token_hex(16)
+    request.record.record_id = record_id
     request.record.tenant = tenant
     request.record.model = "gpt-5"
     request.record.usage.uncached_input_tokens = tokens
-    api.call(api.metering.Record, request)
+    return request
+
+
+def record(api: Api, tenant: str, tokens: int = 1_000_000) -> None:
+    """Record usage of one call."""
+    api.call(api.metering.Record, record_request(tenant, secrets.token_hex(16), tokens=tokens))

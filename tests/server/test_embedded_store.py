@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from server.waiting import eventually
 
 from taximeter_server.data_directory import DataDirectory
 from taximeter_server.embedded_store import EmbeddedStore, find_store_binary
@@ -33,16 +34,6 @@ with DataDirectory(Path(sys.argv[1]), runtime_parent=Path(sys.argv[1]).parent) a
     print("pid", store.pid, flush=True)
     time.sleep(600)
 """
-
-
-def wait_for(condition: Callable[[], bool], timeout_seconds: float) -> bool:
-    """Say whether condition became true in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def is_running(pid: int) -> bool:
@@ -160,7 +151,7 @@ def test_killed_store_is_back_within_5_seconds(data_directory: DataDirectory) ->
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
-        assert wait_for(lambda: store.pid not in {None, pid} and answers(store), _RESTART_SECONDS_MAX)
+        assert eventually(lambda: store.pid not in {None, pid} and answers(store), _RESTART_SECONDS_MAX)
         with connect(store) as client:
             assert client.get("a") == "1"
     finally:
@@ -175,11 +166,11 @@ def test_store_that_keeps_dying_is_restarted_once_per_5_seconds(data_directory: 
         first = store.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        assert wait_for(lambda: store.pid not in {None, first} and answers(store), _RESTART_SECONDS_MAX)
+        assert eventually(lambda: store.pid not in {None, first} and answers(store), _RESTART_SECONDS_MAX)
         second, restarted_at = store.pid, time.monotonic()
         assert second is not None
         os.kill(second, signal.SIGKILL)
-        assert wait_for(lambda: store.pid not in {None, second} and answers(store), 7)
+        assert eventually(lambda: store.pid not in {None, second} and answers(store), 7)
         assert time.monotonic() - restarted_at > 4
     finally:
         store.stop()
@@ -192,7 +183,7 @@ def test_store_dies_with_a_killed_server(tmp_path: Path) -> None:
         server.kill()
         server.wait()
 
-        assert wait_for(lambda: not is_running(store_pid), 5)
+        assert eventually(lambda: not is_running(store_pid), 5)
 
 
 def test_leftover_store_is_stopped_before_the_next_starts(tmp_path: Path) -> None:

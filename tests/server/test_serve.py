@@ -15,8 +15,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from server.api import Api, connect, put_tenant
+from server.api import Api, connect, put_tenant, record_request
 from server.stopped_clock import StoppedClock
+from server.waiting import eventually
 
 from harness.server_process import ServerFailedError, ServerProcess
 from taximeter.v1 import (
@@ -36,16 +37,6 @@ RETURN_SECONDS_MAX = 5
 FreshServer = Callable[..., ServerProcess]
 
 WHO_AM_I = access_service_pb2.WhoAmIRequest()
-
-
-def eventually(condition: Callable[[], bool], timeout_seconds: float) -> bool:
-    """Say whether condition became true in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def exists(pid: int) -> bool:
@@ -293,9 +284,7 @@ def _is_accepted(api: Api) -> bool:
 
 
 def _is_metered(api: Api) -> bool:
-    request = metering_service_pb2.RecordRequest()
-    request.record.record_id, request.record.tenant, request.record.model = "k" * 16, "acme", "gpt-5"
-    request.record.usage.uncached_input_tokens = 1
+    request = record_request("acme", "k" * 16, tokens=1)
     try:
         answer = api.call(api.metering.Record, request)
     except grpc.RpcError:
@@ -338,9 +327,7 @@ def test_unsafe_store_is_refused_unless_accepted(
         refused.start()
 
     server = fresh_server(arguments=["--store", volatile_store, "--allow-volatile"])
-    request = metering_service_pb2.RecordRequest()
-    request.record.record_id, request.record.tenant, request.record.model = "r" * 16, "acme", "gpt-5"
-    request.record.usage.uncached_input_tokens = 1
+    request = record_request("acme", "r" * 16, tokens=1)
     with connect(server.address, server.admin_key) as api:
         answer = api.call(api.metering.Record, request)
 
