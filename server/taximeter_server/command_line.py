@@ -99,6 +99,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="server to embed, Valkey 8 or Redis 7 or later (default: the one that was installed along)",
     )
     parser.add_argument(
+        "--ledger",
+        metavar="DIR",
+        help="directory of the ledger's files, shared by the servers on one store (default: in the data directory)",
+    )
+    parser.add_argument(
         "--allow-volatile",
         action="store_const",
         const="true",

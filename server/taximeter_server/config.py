@@ -94,6 +94,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "listen": parse_address,
     "store": _parse_store,
     "store_binary": _parse_path,
+    "ledger": _parse_path,
     "allow_volatile": _parse_bool,
     "allow_plaintext": _parse_bool,
     "log_format": _parse_log_format,
@@ -104,12 +105,14 @@ SETTINGS = tuple(_PARSERS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All settings, checked. store is None for the embedded one; runtime_parent holds sockets with short paths."""
+    """All settings, checked. store is None for the embedded one, ledger None for the one in data;
+    runtime_parent holds sockets with short paths."""
 
     data: Path
     listen: str = LISTEN_DEFAULT
     store: str | None = None
     store_binary: Path | None = None
+    ledger: Path | None = None
     allow_volatile: bool = False
     allow_plaintext: bool = False
     log_format: str = "auto"

@@ -69,8 +69,9 @@ def write_private_file(path: Path, content: bytes) -> None:
 class DataDirectory:
     """A locked data directory. Use as a context manager, or call close()."""
 
-    def __init__(self, path: Path, *, runtime_parent: Path) -> None:
-        """Create and lock path. runtime_parent is where sockets go when path is too long for one.
+    def __init__(self, path: Path, *, runtime_parent: Path, ledger: Path | None = None) -> None:
+        """Create and lock path. runtime_parent is where sockets go when path is too long for one. ledger: its
+        directory when it is not in path; servers on one store share it.
 
         Raises DataDirectoryInUseError when another process owns it, DataDirectoryError when it cannot be used.
         """
@@ -79,6 +80,7 @@ class DataDirectory:
         self.path = path.resolve()
         self._runtime_parent = runtime_parent
         self._outside_directory: Path | None = None
+        self._ledger = ledger
         self._lock_descriptor = self._lock()
 
     def _lock(self) -> int:
@@ -119,7 +121,10 @@ class DataDirectory:
     @property
     def ledger(self) -> Path:
         """Directory of the ledger's files, created on first use."""
-        return self._subdirectory("ledger")
+        if self._ledger is None:
+            return self._subdirectory("ledger")
+        make_private_directory(self._ledger)
+        return self._ledger
 
     @property
     def overflow(self) -> Path:

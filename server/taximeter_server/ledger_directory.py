@@ -5,6 +5,7 @@
 
     ledger/
     ├── lock                                           held by whoever changes the folder
+    ├── ledger_id                                      names the ledger for good: a store has one
     ├── manifest.json                                  replaced as a whole, never edited
     └── date=2026-06-03/
         └── 000000000042-1780495629123-1780495631000.parquet
@@ -16,6 +17,7 @@ generation alone makes it unique within its date, so a name is never used for tw
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from taximeter_server.ledger_manifest import LedgerCorruptError, LedgerFile, Man
 
 _MANIFEST_NAME = "manifest.json"
 _LOCK_NAME = "lock"
+_ID_NAME = "ledger_id"
 _FOLDER_PATTERN = "date=*"
 
 ROW_GROUP_ROWS = 131_072
@@ -50,6 +53,18 @@ class LedgerDirectory:
                 yield False
             else:
                 yield True
+        finally:
+            os.close(descriptor)
+
+    def ledger_id(self) -> str:
+        """Return the ledger's name, made on first use. Servers may share the folder; one of them makes the name."""
+        path = self.path / _ID_NAME
+        descriptor = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not path.exists():
+                write_private_file(path, f"{secrets.token_hex(8)}\n".encode())
+            return path.read_text(encoding="ascii").strip()
         finally:
             os.close(descriptor)
 

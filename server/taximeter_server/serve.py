@@ -70,11 +70,13 @@ async def serve(
     clock: milliseconds since 1970 UTC. Raises StartError when it cannot start.
     """
     async with contextlib.AsyncExitStack() as stack:
-        directory = stack.enter_context(DataDirectory(config.data, runtime_parent=config.runtime_parent))
+        directory = stack.enter_context(
+            DataDirectory(config.data, runtime_parent=config.runtime_parent, ledger=config.ledger)
+        )
         store_url = await _start_store(config, directory, stack, stop)
         documents = DocumentStore(store_url)
         stack.callback(documents.close)
-        store_version, is_volatile = await asyncio.to_thread(_check_store, documents, config)
+        store_version, is_volatile = await asyncio.to_thread(_check_store, documents, config, directory.ledger)
         engine = await _open_engine(config, directory, store_url, stack, is_volatile=is_volatile)
         parts = Parts(config, clock, directory, documents, engine, store_version, start_time_ms=clock())
         rpc_server = await _start_services(parts, stack)
@@ -106,18 +108,20 @@ async def _start_store(
     return store.url
 
 
-def _check_store(documents: DocumentStore, config: Config) -> tuple[str, bool]:
+def _check_store(documents: DocumentStore, config: Config, ledger: Path) -> tuple[str, bool]:
     """Return the store's name and version, and whether it may lose what it acknowledged.
 
     Raises StoreRefusedError unless the operator accepts that.
     """
     from taximeter_server._native import PARTITION_COUNT  # noqa: PLC0415 (see above)
+    from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
 
     try:
         probe = documents.probe()
         if probe.volatile and not config.allow_volatile:
             raise StoreRefusedError([*probe.volatile, "--allow-volatile serves on it all the same"])
         documents.prepare(PARTITION_COUNT)
+        documents.claim_ledger(LedgerDirectory(ledger).ledger_id())
     except StoreUnavailableError as error:
         raise StartError(f"the store does not answer: {error.__cause__}") from error
     for problem in probe.volatile:

@@ -121,6 +121,16 @@ class DocumentStore:
         if problems:
             raise StoreRefusedError(problems)
 
+    def claim_ledger(self, ledger_id: str) -> None:
+        """Say which ledger this store's records go to. Raises StoreRefusedError when it is another one already."""
+        with _translated():
+            self._client.hsetnx(META, "ledger_id", ledger_id)
+            found = self._client.hget(META, "ledger_id")
+        if found != ledger_id:
+            raise StoreRefusedError(
+                [f"its records go to ledger {found}, and this directory holds ledger {ledger_id}; name it with --ledger"]
+            )
+
     def page_token_key(self) -> bytes:
         """Return the key that seals page tokens on all instances, made on first use."""
         with _translated():

@@ -253,9 +253,22 @@ def test_data_directory_with_a_long_path_serves(fresh_server: FreshServer, tmp_p
     assert [path for path in runtime.iterdir() if any(path.iterdir())] == []
 
 
-def test_two_instances_on_one_store_agree(fresh_server: FreshServer, shared_store: EmbeddedStore) -> None:
+def test_store_goes_to_one_ledger(
+    fresh_server: FreshServer, shared_store: EmbeddedStore, tmp_path: Path
+) -> None:
+    """A server whose ledger is not the store's is refused and says how to name the right one."""
+    fresh_server(arguments=["--store", shared_store.url, "--ledger", str(tmp_path / "ledger")])
+    other = ServerProcess(tmp_path / "other", arguments=["--store", shared_store.url])
+
+    with pytest.raises(ServerFailedError, match="--ledger"):
+        other.start()
+
+
+def test_two_instances_on_one_store_agree(
+    fresh_server: FreshServer, shared_store: EmbeddedStore, tmp_path: Path
+) -> None:
     """What one instance changes, the other obeys within a second: keys, cards and limits."""
-    arguments = ["--store", shared_store.url]
+    arguments = ["--store", shared_store.url, "--ledger", str(tmp_path / "ledger")]
     first = fresh_server(arguments=arguments)
     second = fresh_server(arguments=arguments)
     assert not (second.data_dir / "admin.key").exists()
