@@ -68,6 +68,7 @@ test-all: $(VENV)/.runtime $(VENV)/.tools ## Run every test
 
 .PHONY: bench
 bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency and throughput on this machine
+	@cargo build --locked --release --quiet --package taximeter-load
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 .PHONY: lock
