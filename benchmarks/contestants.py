@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.harness.server_process import ServerProcess
+from harness.server_process import ServerProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD = ROOT / "target" / "release" / "taximeter-load"
@@ -87,7 +87,9 @@ def taximeter(data_dir: Path) -> Iterator[Contestant]:
 @contextlib.contextmanager
 def floor() -> Iterator[Contestant]:
     """The front's HTTP/2 settings with an empty handler."""
-    with _child("empty front", [str(LOAD), "floor", "--address", "127.0.0.1:0", "--threads", "2"]) as contestant:
+    with _child(
+        "empty front", [str(LOAD), "floor", "--address", "127.0.0.1:0", "--threads", "2"]
+    ) as contestant:
         yield contestant
 
 

@@ -19,10 +19,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from benchmarks import contestants  # noqa: E402 (needs the path above)
-from benchmarks.contestants import Contestant, Run, measure  # noqa: E402 (likewise)
+import contestants  # noqa: E402 (needs the path above)
+from contestants import Contestant, Run, measure  # noqa: E402 (likewise)
 
 RECORDS_BESIDE_PER_SECOND = 2000
 CHECK_RATE_PER_SECOND = 500
@@ -86,19 +86,24 @@ def check_beside_records(contestant: Contestant, seconds: int) -> Iterable[tuple
 
 def table(results: dict[str, list[Run]]) -> list[str]:
     """Lines of the result: medians over rounds, and ratios to the empty front of the same kind."""
-    lines = [f"{'':44}{'calls/s':>9}{'x floor':>9}{'CPU us':>8}{'x floor':>9}{'p50 us':>8}{'x floor':>9}{'p99 us':>8}"]
+    lines = [
+        f"{'':44}{'calls/s':>9}{'x floor':>9}{'CPU us':>8}{'x floor':>9}{'p50 us':>8}{'x floor':>9}{'p99 us':>8}"
+    ]
     for scenario, runs in results.items():
         floor = results.get(scenario.partition(":")[0] + ": empty front")
         rate, cpu_ns, p50, p99 = (_median(runs, name) for name in _SHOWN)
         cells = [f"{rate:>9,}", f"{cpu_ns / 1000:>8.1f}", f"{p50:>8,}"]
         ratios = ["", "", ""]
         if floor is not None:
-            ratios = [f"{value / max(_median(floor, name), 1):.2f}" for value, name in zip((rate, cpu_ns, p50), _SHOWN, strict=False)]
+            shown = zip((rate, cpu_ns, p50), _SHOWN, strict=False)
+            ratios = [f"{value / max(_median(floor, name), 1):.2f}" for value, name in shown]
         pairs = "".join(f"{cell}{ratio:>9}" for cell, ratio in zip(cells, ratios, strict=True))
         lines.append(f"{scenario:<44}{pairs}{p99:>8,}")
     alone, beside = (runs for name, runs in results.items() if name.startswith("open loop"))
     ratio = _median(beside, "p50_us") / max(_median(alone, "p50_us"), 1)
-    lines.append(f"CheckQuota p50 beside {RECORDS_BESIDE_PER_SECOND:,} records/s: {ratio:.2f} x its p50 alone")
+    lines.append(
+        f"CheckQuota p50 beside {RECORDS_BESIDE_PER_SECOND:,} records/s: {ratio:.2f} x its p50 alone"
+    )
     return lines
 
 
@@ -111,7 +116,7 @@ def _median(runs: Sequence[Run], name: str) -> int:
 
 def say(text: str) -> None:
     """Print progress where it does not mix with the result."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 (a command line tool)
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -124,8 +129,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as directory:
         results = run(options.rounds, options.seconds, Path(directory) / "data")
     failures = sum(run.failed for runs in results.values() for run in runs)
-    print(f"{platform.platform()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.seconds} s")  # noqa: T201
-    print("\n".join(table(results)))  # noqa: T201 (the result)
+    print(f"{platform.platform()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.seconds} s")
+    print("\n".join(table(results)))
     if options.json:
         document = {scenario: [asdict(run) for run in runs] for scenario, runs in results.items()}
         options.json.write_text(json.dumps(document, indent=1) + "\n")

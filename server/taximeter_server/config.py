@@ -105,8 +105,10 @@ SETTINGS = tuple(_PARSERS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All settings, checked. store is None for the embedded one, ledger None for the one in data;
-    runtime_parent holds sockets with short paths."""
+    """All settings, checked.
+
+    store is None for the embedded one, ledger None for the one in data; runtime_parent holds sockets with short paths.
+    """
 
     data: Path
     listen: str = LISTEN_DEFAULT

@@ -70,8 +70,10 @@ class DataDirectory:
     """A locked data directory. Use as a context manager, or call close()."""
 
     def __init__(self, path: Path, *, runtime_parent: Path, ledger: Path | None = None) -> None:
-        """Create and lock path. runtime_parent is where sockets go when path is too long for one. ledger: its
-        directory when it is not in path; servers on one store share it.
+        """Create and lock path.
+
+        runtime_parent: where sockets go when path is too long for one. ledger: its directory when it is not in path;
+        servers on one store share it.
 
         Raises DataDirectoryInUseError when another process owns it, DataDirectoryError when it cannot be used.
         """

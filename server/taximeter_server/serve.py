@@ -76,7 +76,9 @@ async def serve(
         store_url = await _start_store(config, directory, stack, stop)
         documents = DocumentStore(store_url)
         stack.callback(documents.close)
-        store_version, is_volatile = await asyncio.to_thread(_check_store, documents, config, directory.ledger)
+        store_version, is_volatile = await asyncio.to_thread(
+            _check_store, documents, config, directory.ledger
+        )
         engine = await _open_engine(config, directory, store_url, stack, is_volatile=is_volatile)
         parts = Parts(config, clock, directory, documents, engine, store_version, start_time_ms=clock())
         rpc_server = await _start_services(parts, stack)

@@ -128,7 +128,9 @@ class DocumentStore:
             found = self._client.hget(META, "ledger_id")
         if found != ledger_id:
             raise StoreRefusedError(
-                [f"its records go to ledger {found}, and this directory holds ledger {ledger_id}; name it with --ledger"]
+                [
+                    f"its records go to ledger {found} and not to {ledger_id} here; name that directory with --ledger"
+                ]
             )
 
     def page_token_key(self) -> bytes:
