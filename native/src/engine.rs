@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use prost::Message;
 use tokio::sync::Notify;
 
+use crate::archive::Archive;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::clock;
 use crate::error::{Code, Failure};
@@ -23,7 +24,7 @@ use crate::keys::PARTITION_COUNT;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse, UsageRecord};
 use crate::record::{Priced, price_again, price_record, read_mark, response};
-use crate::script_call::{Application, Outcome, apply};
+use crate::script_call::{Application, Outcome, apply_each};
 use crate::store::{Functions, Store, StoreError};
 use crate::store_id::StreamId;
 
@@ -31,8 +32,6 @@ use crate::store_id::StreamId;
 const RECORD_LIMIT: Duration = Duration::from_secs(1);
 /// An instance that has not heard of the catalogue for this long does not price.
 const CATALOGUE_AGE_MAX: Duration = Duration::from_secs(5);
-/// Records waiting for the store to return; beyond it Record is UNAVAILABLE.
-const PENDING_COUNT_MAX: usize = 1_000_000;
 
 /// State shared by all calls.
 pub(crate) struct Engine {
@@ -44,6 +43,8 @@ pub(crate) struct Engine {
     pub(crate) store_version: Mutex<String>,
     /// Per partition the last stream id that the ledger files hold.
     pub(crate) archived: Mutex<Vec<StreamId>>,
+    /// What else the archiver shares with the calls.
+    pub(crate) archive: Archive,
     /// Per partition the store epochs whose losses this journal has given back.
     pub(crate) replayed: Mutex<Option<HashMap<u16, HashSet<u64>>>>,
     /// Accepted as JOURNALED and not yet applied, oldest first.
@@ -79,6 +80,7 @@ impl Engine {
             store: ArcSwapOption::empty(),
             store_version: Mutex::new("unknown".to_owned()),
             archived: Mutex::new(vec![StreamId::ZERO; usize::from(PARTITION_COUNT)]),
+            archive: Archive::new(),
             replayed: Mutex::new(None),
             pending: Mutex::new(VecDeque::new()),
             wake: Notify::new(),
@@ -206,9 +208,9 @@ impl Engine {
                 archived_id: None,
             })
             .collect();
-        let applied = apply(&store, &self.functions, partition, &applications, RECORD_LIMIT).await;
-        let (epoch, outcomes) = match applied {
-            Ok(applied) => applied,
+        let applied = apply_each(&store, &self.functions, partition, &applications, RECORD_LIMIT).await;
+        let outcomes = match applied {
+            Ok(outcomes) => outcomes,
             Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
                 self.store_lost(&store);
                 return join_all(
@@ -220,17 +222,21 @@ impl Engine {
             }
             Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
         };
-        let place = |outcome| Place {
-            partition,
-            epoch,
-            outcome,
-        };
+        let store = &store;
         join_all(
             entries
                 .iter()
                 .zip(paths)
                 .zip(outcomes)
-                .map(|((entry, path), outcome)| self.commit(entry, path, place(outcome), catalogue)),
+                .map(|((entry, path), outcome)| async move {
+                    let (epoch, outcome) = outcome.map_err(store_failure)?;
+                    let place = Place {
+                        store,
+                        partition,
+                        epoch,
+                    };
+                    self.commit(entry, path, &place, outcome, catalogue).await
+                }),
         )
         .await
     }
@@ -240,27 +246,23 @@ impl Engine {
         &self,
         entry: &LedgerEntry,
         path: &str,
-        place: Place,
+        place: &Place<'_>,
+        outcome: Outcome,
         catalogue: &Catalogue,
     ) -> Result<RecordResponse, Failure> {
-        let durability = if self.volatile_store {
-            Durability::Volatile
-        } else {
-            Durability::Committed
-        };
-        match place.outcome {
+        match outcome {
             Outcome::Applied { id, limits } => {
-                self.journal_applied(place.partition, place.epoch, id, entry)
-                    .await?;
-                Ok(answer(entry, catalogue, limits, durability, false))
+                self.journal_applied(place, id, entry).await?;
+                self.answer_applied(entry, place, catalogue, limits, false)
+                    .await
             }
             Outcome::Same { mark, id } => {
                 let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;
                 let again = price_again(entry, &first, catalogue, path)?;
                 // The first attempt may have been cut off between the store and its journal.
-                self.journal_applied(place.partition, place.epoch, id, &again)
-                    .await?;
-                Ok(answer(&again, catalogue, Vec::new(), durability, true))
+                self.journal_applied(place, id, &again).await?;
+                self.answer_applied(&again, place, catalogue, Vec::new(), true)
+                    .await
             }
             Outcome::Conflict { mark } => Err(conflict(&mark, path)),
             Outcome::Overflow => {
@@ -274,57 +276,48 @@ impl Engine {
         }
     }
 
+    /// Answers for an entry that store and journal have. When the store was lost since, what it lost may have been read
+    /// from the journal before the entry stood there: then it is offered once more.
+    async fn answer_applied(
+        &self,
+        entry: &LedgerEntry,
+        place: &Place<'_>,
+        catalogue: &Catalogue,
+        limits: Vec<LimitStatus>,
+        duplicate: bool,
+    ) -> Result<RecordResponse, Failure> {
+        let is_current = self
+            .store
+            .load()
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, place.store));
+        if !is_current {
+            return self.accept_pending(entry.clone(), catalogue).await;
+        }
+        let durability = if self.volatile_store {
+            Durability::Volatile
+        } else {
+            Durability::Committed
+        };
+        Ok(answer(entry, catalogue, limits, durability, duplicate))
+    }
+
     async fn journal_applied(
         &self,
-        partition: u16,
-        epoch: u64,
+        place: &Place<'_>,
         id: StreamId,
         entry: &LedgerEntry,
     ) -> Result<(), Failure> {
         let note = Note::Applied {
-            partition,
-            epoch,
+            partition: place.partition,
+            epoch: place.epoch,
             id,
             entry: entry.encode_to_vec(),
+            is_restored: false,
         };
-        self.journal.append(note).await.map_err(|_| journal_failure())
-    }
-
-    /// Accepts an entry while the store is away.
-    async fn accept_pending(
-        &self,
-        entry: LedgerEntry,
-        catalogue: &Catalogue,
-    ) -> Result<RecordResponse, Failure> {
-        let note = Note::Pending {
-            entry: entry.encode_to_vec(),
-        };
-        let ticket = {
-            // Queue and journal in one step: a `Drained` note stands behind exactly the entries it covers.
-            let mut pending = lock(&self.pending);
-            if pending.len() >= PENDING_COUNT_MAX {
-                return Err(store_failure(StoreError::Unavailable));
-            }
-            let ticket = self.journal.enqueue(note).map_err(|_| journal_failure())?;
-            pending.push_back(entry.clone());
-            self.journal
-                .set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
-            ticket
-        };
-        ticket.wait().await.map_err(|_| journal_failure())?;
-        self.wake.notify_one();
-        Ok(answer(
-            &entry,
-            catalogue,
-            Vec::new(),
-            Durability::Journaled,
-            false,
-        ))
-    }
-
-    /// Records accepted and not yet applied.
-    pub(crate) fn pending_count(&self) -> usize {
-        lock(&self.pending).len()
+        self.journal.append(note).await.map_err(|_| journal_failure())?;
+        self.archive.note_journaled(place.partition, id);
+        Ok(())
     }
 
     /// The open store, or why a call cannot be served.
@@ -333,13 +326,15 @@ impl Engine {
     }
 }
 
-struct Place {
+/// Where an entry was applied.
+struct Place<'a> {
+    store: &'a Arc<Store>,
     partition: u16,
     epoch: u64,
-    outcome: Outcome,
 }
 
-fn answer(
+/// The answer to Record for an entry.
+pub(crate) fn answer(
     entry: &LedgerEntry,
     catalogue: &Catalogue,
     limits: Vec<LimitStatus>,
@@ -384,7 +379,8 @@ pub(crate) fn store_failure(error: StoreError) -> Failure {
     }
 }
 
-fn journal_failure() -> Failure {
+/// What a journal that cannot be written means to a caller of Record.
+pub(crate) fn journal_failure() -> Failure {
     Failure::new(
         Code::Unavailable,
         ErrorReason::JournalUnavailable,

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
-use crate::journal_format::{Frames, MAGIC, Note, write_frame};
+use crate::journal_format::{Frames, MAGIC, Note, whole_size, write_frame};
 
 /// A segment is closed once it has grown to this.
 const SEGMENT_SIZE: u64 = 16 << 20;
@@ -76,9 +76,13 @@ impl Journal {
         })?;
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = mpsc::channel();
-        let next = segments(directory)?
-            .last()
-            .map_or(1, |(number, _)| number.saturating_add(1));
+        let next = match segments(directory)?.last() {
+            Some((number, path)) => {
+                shorten(path)?;
+                number.saturating_add(1)
+            }
+            None => 1,
+        };
         let mut writer = Writer::new(directory.to_owned(), next, Arc::clone(&shared));
         // Opened now so that a directory that cannot be written stops the start, not the first call.
         writer.rotate()?;
@@ -163,6 +167,19 @@ fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
+/// Gives back the blocks set aside for a segment that nobody writes to any more: a server that is restarted often must
+/// not fill its disk. Only zeros go; damage stays to be looked at.
+fn shorten(path: &Path) -> io::Result<()> {
+    let bytes = fs::read(path)?;
+    let size = whole_size(&bytes);
+    let rest = bytes.get(size..).unwrap_or_default();
+    if rest.iter().any(|byte| *byte != 0) {
+        return Ok(());
+    }
+    let segment = OpenOptions::new().write(true).open(path)?;
+    segment.set_len(u64::try_from(size).unwrap_or(u64::MAX))
+}
+
 struct Writer {
     directory: PathBuf,
     next: u64,
@@ -228,16 +245,24 @@ impl Writer {
     /// Begins the next segment and drops those that nothing can need any more.
     fn rotate(&mut self) -> io::Result<()> {
         let path = self.directory.join(format!("{:016}.{SUFFIX}", self.next));
-        let mut segment = OpenOptions::new().create_new(true).write(true).open(path)?;
+        let segment = OpenOptions::new().create_new(true).write(true).open(&path)?;
+        if let Err(error) = Self::begin(&segment, &self.directory) {
+            // On a full disk every group tries again; each must not leave a file behind.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         self.next = self.next.saturating_add(1);
-        // Blocks set aside now need no metadata at each fsync. Not every file system can; then it is only slower.
-        let _ = rustix::fs::fallocate(&segment, rustix::fs::FallocateFlags::empty(), 0, SEGMENT_SIZE);
-        segment.write_all(MAGIC)?;
-        segment.sync_all()?;
-        File::open(&self.directory)?.sync_all()?;
         self.segment = Some(segment);
         self.size = 0;
         self.drop_old()
+    }
+
+    fn begin(mut segment: &File, directory: &Path) -> io::Result<()> {
+        // Blocks set aside now need no metadata at each fsync. Not every file system can; then it is only slower.
+        let _ = rustix::fs::fallocate(segment, rustix::fs::FallocateFlags::empty(), 0, SEGMENT_SIZE);
+        segment.write_all(MAGIC)?;
+        segment.sync_all()?;
+        File::open(directory)?.sync_all()
     }
 
     fn drop_old(&self) -> io::Result<()> {

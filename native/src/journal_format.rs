@@ -15,6 +15,7 @@ const APPLIED: u8 = 1;
 const PENDING: u8 = 2;
 const REPLAYED: u8 = 3;
 const DRAINED: u8 = 4;
+const RESTORED: u8 = 5;
 
 /// Something the journal remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub(crate) enum Note {
         epoch: u64,
         id: StreamId,
         entry: Vec<u8>,
+        /// Its mark and counters alone were written again, because the ledger files hold the entry: the last id of the
+        /// stream does not tell whether the store still has them.
+        is_restored: bool,
     },
     /// Accepted while the store was away.
     Pending { entry: Vec<u8> },
@@ -45,8 +49,9 @@ pub(crate) fn write_frame(buffer: &mut Vec<u8>, note: &Note) {
             epoch,
             id,
             entry,
+            is_restored,
         } => {
-            buffer.push(APPLIED);
+            buffer.push(if *is_restored { RESTORED } else { APPLIED });
             buffer.extend_from_slice(&partition.to_le_bytes());
             buffer.extend_from_slice(&epoch.to_le_bytes());
             buffer.extend_from_slice(&id.ms.to_le_bytes());
@@ -90,6 +95,16 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// Bytes of a segment up to the end of its last whole frame; 0 when it does not begin with the magic.
+pub(crate) fn whole_size(segment: &[u8]) -> usize {
+    if !segment.starts_with(MAGIC) {
+        return 0;
+    }
+    let mut frames = Frames::new(segment);
+    while frames.next().is_some() {}
+    segment.len().saturating_sub(frames.rest.len())
+}
+
 impl Iterator for Frames<'_> {
     type Item = Note;
 
@@ -113,7 +128,7 @@ impl Iterator for Frames<'_> {
 fn read_note(body: &[u8]) -> Option<Note> {
     let (kind, rest) = body.split_first()?;
     match *kind {
-        APPLIED => {
+        kind @ (APPLIED | RESTORED) => {
             let (partition, rest) = rest.split_first_chunk::<2>()?;
             let (epoch, rest) = rest.split_first_chunk::<8>()?;
             let (ms, rest) = rest.split_first_chunk::<8>()?;
@@ -126,6 +141,7 @@ fn read_note(body: &[u8]) -> Option<Note> {
                     seq: u64::from_le_bytes(*seq),
                 },
                 entry: entry.to_vec(),
+                is_restored: kind == RESTORED,
             })
         }
         PENDING => Some(Note::Pending { entry: rest.to_vec() }),

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use crate::engine::{Engine, lock};
-use crate::journal_format::Note;
+use crate::engine::Engine;
 use crate::keys::{self, DEDUP_HASH_COUNT, GENERATION_DAYS, PARTITION_COUNT};
-use crate::reopen::{CALL_LIMIT, Lost, REPLAY_COUNT, batches};
+use crate::reopen::CALL_LIMIT;
 use crate::store::{Store, StoreError};
 
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How often to look whether the store is still there: without calls nobody else would notice.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often to look for dedup marks that nothing can need any more.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Marks are kept this long at least; records are accepted for less.
@@ -25,12 +26,18 @@ impl Engine {
     /// Opens the store whenever it is lost, applies what was accepted meanwhile, and drops old dedup marks; until the
     /// engine is closed.
     pub(crate) async fn keep(&self) {
-        let mut swept: Option<Instant> = None;
+        let (mut swept, mut probed): (Option<Instant>, Option<Instant>) = (None, None);
         while !self.closed.load(Ordering::Acquire) {
             match self.store.load_full() {
                 // Errors repeat until the store is back; callers are told on every call.
                 None => drop(self.open().await),
                 Some(_) if self.pending_count() > 0 => self.drain_pending().await,
+                Some(store) if probed.is_none_or(|at| at.elapsed() >= PROBE_INTERVAL) => {
+                    if store.call(&redis::cmd("PING"), CALL_LIMIT).await.is_err() {
+                        self.store_lost(&store);
+                    }
+                    probed = Some(Instant::now());
+                }
                 Some(store) if swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) => {
                     // What was not dropped now is dropped an hour later.
                     let _ = self.sweep_dedup_marks(&store).await;
@@ -42,56 +49,6 @@ impl Engine {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(RETRY_DELAY) => {}
             }
-        }
-    }
-
-    /// Applies the records accepted while the store was away, oldest first.
-    async fn drain_pending(&self) {
-        let Some(store) = self.store.load_full() else {
-            return;
-        };
-        let archived = lock(&self.archived).clone();
-        loop {
-            let batch: Vec<Lost> = lock(&self.pending)
-                .iter()
-                .take(REPLAY_COUNT)
-                .map(|entry| Lost {
-                    partition: keys::partition_of(&entry.tenant),
-                    id: None,
-                    entry: entry.clone(),
-                })
-                .collect();
-            let count = batch.len();
-            if count == 0 {
-                return;
-            }
-            for group in batches(batch) {
-                if self.apply_again(&store, &group, &archived).await.is_err() {
-                    self.store_lost(&store);
-                    return;
-                }
-            }
-            self.forget_pending(count).await;
-        }
-    }
-
-    /// Drops applied records; the note that they are done is written only when none is left, because it covers all.
-    async fn forget_pending(&self, count: usize) {
-        let ticket = {
-            let mut pending = lock(&self.pending);
-            let applied = count.min(pending.len());
-            pending.drain(..applied);
-            self.journal
-                .set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
-            if pending.is_empty() {
-                self.journal.enqueue(Note::Drained).ok()
-            } else {
-                None
-            }
-        };
-        if let Some(ticket) = ticket {
-            // Without the note they are offered again after a restart, and found applied.
-            let _ = ticket.wait().await;
         }
     }
 

@@ -6,6 +6,7 @@
 //! gives a restarted store back what it lost, `keeper` calls it. `python` is the border.
 
 mod access;
+mod archive;
 mod catalogue;
 mod check;
 mod clock;
@@ -19,6 +20,7 @@ mod journal_format;
 mod keeper;
 mod keys;
 mod ledger_columns;
+mod pending;
 mod proto;
 mod python;
 mod quota;

@@ -15,6 +15,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict};
 use tokio::runtime::Runtime;
 
+use crate::archive::ArchiveError;
 use crate::catalogue::CatalogueError;
 use crate::check::Maxima;
 use crate::engine::{Engine, lock};
@@ -46,6 +47,13 @@ fn store_error(error: StoreError) -> PyErr {
         StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => {
             StoreUnavailableError::new_err("the store did not answer")
         }
+    }
+}
+
+fn archive_error(error: ArchiveError) -> PyErr {
+    match error {
+        ArchiveError::Store(error) => store_error(error),
+        ArchiveError::Journal => JournalError::new_err("the journal could not be written"),
     }
 }
 
@@ -131,7 +139,25 @@ impl PyEngine {
             .get_mut(partition)
             .ok_or_else(|| PyValueError::new_err("partition: 0 to 63"))?;
         *slot = (*slot).max(id);
+        drop(archived);
+        self.engine.archive.forget_through(partition, id);
         Ok(())
+    }
+
+    fn begin_archive(&self) -> PyResult<u64> {
+        self.engine.begin_archive().map_err(store_error)
+    }
+
+    fn hold_archive(&self, py: Python<'_>, opening: u64) -> PyResult<()> {
+        py.detach(|| {
+            self.runtime
+                .block_on(self.engine.hold_archive(opening, LEDGER_LIMIT))
+        })
+        .map_err(store_error)
+    }
+
+    fn release_archive(&self) {
+        self.engine.release_archive();
     }
 
     fn set_catalogue(&self, py: Python<'_>, catalogue_json: &[u8]) -> PyResult<()> {
@@ -201,21 +227,30 @@ impl PyEngine {
         .map_err(store_error)
     }
 
-    #[pyo3(signature = (partition, *, after_id, count_max))]
+    #[pyo3(signature = (partition, *, after_id, count_max, to_archive=false))]
     fn read_ledger<'py>(
         &self,
         py: Python<'py>,
         partition: u16,
         after_id: &str,
         count_max: usize,
+        to_archive: bool,
     ) -> PyResult<(Bound<'py, PyBytes>, String, usize)> {
         let after = stream_id(after_id)?;
         let (columns, last, count) = py
             .detach(|| {
-                let store = self.engine.open_store()?;
-                let entries =
-                    self.runtime
-                        .block_on(store.read_ledger(partition, after, count_max, LEDGER_LIMIT))?;
+                let entries = self.runtime.block_on(async {
+                    if to_archive {
+                        let engine = &self.engine;
+                        return engine
+                            .read_to_archive(partition, after, count_max, LEDGER_LIMIT)
+                            .await;
+                    }
+                    let store = self.engine.open_store()?;
+                    Ok(store
+                        .read_ledger(partition, after, count_max, LEDGER_LIMIT)
+                        .await?)
+                })?;
                 let last = entries.last().map_or(after, |(id, _)| *id);
                 let decoded = entries
                     .iter()
@@ -231,7 +266,7 @@ impl PyEngine {
                 let columns = ledger_columns::to_ipc(partition, &decoded).map_err(|_| StoreError::Corrupt)?;
                 Ok((columns, last, decoded.len()))
             })
-            .map_err(store_error)?;
+            .map_err(archive_error)?;
         Ok((PyBytes::new(py, &columns), last.to_string(), count))
     }
 

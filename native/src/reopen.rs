@@ -21,7 +21,7 @@ use crate::journal_format::Note;
 use crate::keys::{self, PARTITION_COUNT};
 use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
 use crate::record::{cost_line, hex};
-use crate::script_call::{Application, Outcome, apply, parse_epoch};
+use crate::script_call::{Application, Outcome, apply_each, parse_epoch};
 use crate::store::{Store, StoreError, array, text};
 use crate::store_id::StreamId;
 
@@ -64,6 +64,8 @@ impl Engine {
     pub(crate) async fn open(&self) -> Result<(), OpenError> {
         let store = Store::connect(&self.client).await?;
         *lock(&self.store_version) = store.version(CALL_LIMIT).await?;
+        // Until the end: what the archiver has read of the store before must not get into the files meanwhile.
+        let _opening = self.archive.begin_opening().await;
         let archived = lock(&self.archived).clone();
         let opened = try_join_all((0..PARTITION_COUNT).map(|partition| {
             let id = archived
@@ -189,10 +191,11 @@ impl Engine {
                 epoch,
                 id,
                 entry,
+                is_restored,
             } => {
                 let missing = thresholds
                     .get(&partition)
-                    .is_some_and(|(current, last)| epoch != *current && id > *last);
+                    .is_some_and(|(current, last)| epoch != *current && (id > *last || is_restored));
                 if let (true, Ok(entry)) = (missing, LedgerEntry::decode(entry.as_slice())) {
                     lost.push(Lost {
                         partition,
@@ -234,28 +237,39 @@ impl Engine {
                 archived_id: lost.id.filter(|id| *id <= through),
             })
             .collect();
-        let (epoch, outcomes) = apply(store, &self.functions, partition, &applications, CALL_LIMIT).await?;
+        let outcomes = apply_each(store, &self.functions, partition, &applications, CALL_LIMIT).await?;
         let mut notes = Vec::new();
-        for (lost, outcome) in batch.iter().zip(outcomes) {
+        for ((lost, application), outcome) in batch.iter().zip(&applications).zip(outcomes) {
+            let is_restored = application.archived_id.is_some();
             match outcome {
-                Outcome::Applied { id, .. } => {
-                    notes.push(Note::Applied {
-                        partition,
-                        epoch,
-                        id,
-                        entry: lost.entry.encode_to_vec(),
-                    });
+                Ok((epoch, Outcome::Applied { id, .. })) => {
+                    notes.push((epoch, id, &lost.entry, is_restored));
                 }
-                Outcome::Same { .. } => {}
-                Outcome::Conflict { .. } | Outcome::Overflow => {
+                // Applied by a call that gave up waiting, or by a replay that was cut off before it was noted.
+                Ok((epoch, Outcome::Same { id, .. })) if is_restored || lost.id != Some(id) => {
+                    notes.push((epoch, id, &lost.entry, is_restored));
+                }
+                Ok((_, Outcome::Same { .. })) => {}
+                Ok((_, Outcome::Conflict { .. } | Outcome::Overflow)) | Err(_) => {
                     self.note_conflict(store, &lost.entry).await?;
                 }
             }
         }
         let failed = |_| OpenError::Journal("the journal could not be written".to_owned());
-        try_join_all(notes.into_iter().map(|note| self.journal.append(note)))
-            .await
-            .map_err(failed)?;
+        try_join_all(notes.iter().map(|(epoch, id, entry, is_restored)| {
+            self.journal.append(Note::Applied {
+                partition,
+                epoch: *epoch,
+                id: *id,
+                entry: entry.encode_to_vec(),
+                is_restored: *is_restored,
+            })
+        }))
+        .await
+        .map_err(failed)?;
+        for (_, id, ..) in notes {
+            self.archive.note_journaled(partition, id);
+        }
         Ok(())
     }
 

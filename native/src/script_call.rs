@@ -36,8 +36,36 @@ pub(crate) struct Application<'a> {
     pub(crate) archived_id: Option<StreamId>,
 }
 
+/// Applies entries of one partition, in one script call where nothing is wrong with any of them. Returns for each the
+/// store's epoch and its outcome, or that a key of this entry is not what it must be.
+pub(crate) async fn apply_each(
+    store: &Store,
+    functions: &Functions,
+    partition: u16,
+    applications: &[Application<'_>],
+    limit: Duration,
+) -> Result<Vec<Result<(u64, Outcome), StoreError>>, StoreError> {
+    match apply(store, functions, partition, applications, limit).await {
+        Ok((epoch, outcomes)) => Ok(outcomes.into_iter().map(|outcome| Ok((epoch, outcome))).collect()),
+        // Nothing was written. One by one, so that a tenant with a damaged key fails alone.
+        Err(StoreError::Corrupt) => {
+            let mut outcomes = Vec::with_capacity(applications.len());
+            for application in applications {
+                let alone = std::slice::from_ref(application);
+                match apply(store, functions, partition, alone, limit).await {
+                    Ok((epoch, found)) => outcomes.extend(found.into_iter().map(|one| Ok((epoch, one)))),
+                    Err(StoreError::Corrupt) => outcomes.push(Err(StoreError::Corrupt)),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(outcomes)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Applies entries of one partition in one script call. Returns the store's epoch and one outcome per entry.
-pub(crate) async fn apply(
+async fn apply(
     store: &Store,
     functions: &Functions,
     partition: u16,

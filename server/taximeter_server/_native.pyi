@@ -11,6 +11,9 @@ __version__: str
 PARTITION_COUNT: int
 """Number of partitions of the ledger, 64. A tenant's partition follows from its first segment."""
 
+def method_roles() -> dict[str, tuple[str, ...] | None]:
+    """Who may call each method, by its full name: None is anyone, () is any valid key, else keys of these roles."""
+
 class StoreUnavailableError(Exception):
     """The store did not answer in time, or answered that it cannot serve. Transient: try again."""
 
@@ -114,11 +117,27 @@ class Engine:
     def store_time_ms(self) -> int:
         """The store's clock. Raises StoreUnavailableError."""
 
-    def read_ledger(self, partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+    def begin_archive(self) -> int:
+        """Name the opening of the store that entries are about to be read from. Raises StoreUnavailableError."""
+
+    def hold_archive(self, opening: int) -> None:
+        """Keep the store from being opened again until release_archive(), while a manifest is being replaced.
+
+        Raises StoreUnavailableError when the store has been opened again since: what was read before may have been
+        given back to the streams by now.
+        """
+
+    def release_archive(self) -> None:
+        """Let the store be opened again."""
+
+    def read_ledger(
+        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
+    ) -> tuple[bytes, str, int]:
         """Entries of the partition's stream after after_id, oldest first, at most count_max.
 
+        to_archive: make sure first that the journal has each of them, so that none can be doubled once it is archived.
         Returns (Arrow IPC stream of the lines, last stream id read or after_id, number of entries).
-        Raises StoreUnavailableError, StoreCorruptError.
+        Raises StoreUnavailableError, StoreCorruptError, JournalError.
         """
 
     def ledger_length(self) -> int:
@@ -149,7 +168,7 @@ class Front:
 
     @property
     def address(self) -> str:
-        """"host:port" as bound."""
+        """Address as bound, "host:port"."""
 
     def drain(self, *, timeout_ms: int) -> bool:
         """Stop accepting, let calls in flight finish, close. False when timeout_ms cut some off."""

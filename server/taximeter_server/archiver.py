@@ -4,6 +4,9 @@
 The order of steps is what makes it safe to kill at any point: write files, fsync them, replace the manifest, tell
 the engine, trim the streams. Before the manifest is replaced nothing has happened but leftovers that nobody reads;
 after it the entries are archived, and only then may the streams lose them.
+
+A store that lost its tail is given it back by the engine, into the stream. What was read before that must not get into
+the manifest after it: the engine is held while the manifest is replaced, and refuses when it is too late.
 """
 
 import threading
@@ -140,12 +143,18 @@ class Archiver:
         for _ in range(ROUNDS_MAX):
             if stop and stop.is_set():
                 break
+            opening = self._source.begin_archive()
             rows, watermarks, round_entry_count = self._read_round(manifest)
             if not watermarks:
                 return manifest, entry_count, file_count, False
             files = self._write_files(manifest.generation + 1, rows)
             manifest = manifest.with_archived(files, watermarks)
-            self._directory.replace_manifest(manifest)
+            self._source.hold_archive(opening)
+            try:
+                self._directory.replace_manifest(manifest)
+                self._set_archived(watermarks)
+            finally:
+                self._source.release_archive()
             self._release(watermarks)
             entry_count += round_entry_count
             file_count += len(files)
@@ -164,7 +173,7 @@ class Archiver:
             while room > 0:
                 count_max = min(room, READ_ENTRIES_MAX)
                 ipc, last_id, entry_count = self._source.read_ledger(
-                    partition, after_id=str(after), count_max=count_max
+                    partition, after_id=str(after), count_max=count_max, to_archive=True
                 )
                 if entry_count == 0:
                     break
@@ -206,10 +215,15 @@ class Archiver:
 
     def _release(self, watermarks: dict[int, StreamId]) -> None:
         """Let journal and streams drop what the manifest covers."""
+        self._set_archived(watermarks)
+        for partition, watermark in watermarks.items():
+            if watermark > BEFORE_ALL:
+                self._source.trim_ledger(partition, through_id=str(watermark))
+
+    def _set_archived(self, watermarks: dict[int, StreamId]) -> None:
         for partition, watermark in watermarks.items():
             if watermark > BEFORE_ALL:
                 self._source.set_archived(partition, str(watermark))
-                self._source.trim_ledger(partition, through_id=str(watermark))
 
     def _merge(self, manifest: Manifest, stop: threading.Event | None) -> tuple[Manifest, int]:
         merged_file_count = 0

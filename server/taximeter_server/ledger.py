@@ -56,8 +56,19 @@ class LedgerSource(Protocol):
     def store_time_ms(self) -> int:
         """Return the clock that stream ids are made by."""
 
-    def read_ledger(self, partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+    def read_ledger(
+        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
+    ) -> tuple[bytes, str, int]:
         """Return (Arrow IPC stream of rows, last stream id read or after_id, number of entries)."""
+
+    def begin_archive(self) -> int:
+        """Name the opening of the store that entries are about to be read from."""
+
+    def hold_archive(self, opening: int) -> None:
+        """Keep the store from being opened again; fail when it has been since opening."""
+
+    def release_archive(self) -> None:
+        """Let the store be opened again."""
 
     def set_archived(self, partition: int, stream_id: str) -> None:
         """Learn that the manifest covers the partition through stream_id."""

@@ -38,6 +38,9 @@ class FaultyEngine:
         self._steps = steps
         self.store_time_ms = engine.store_time_ms
         self.read_ledger = engine.read_ledger
+        self.begin_archive = engine.begin_archive
+        self.hold_archive = engine.hold_archive
+        self.release_archive = engine.release_archive
 
     def set_archived(self, partition: int, stream_id: str) -> None:
         """Pass on between two steps."""

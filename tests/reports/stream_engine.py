@@ -25,9 +25,25 @@ class StreamEngine:
         """Pass on."""
         return self._engine.store_time_ms()
 
-    def read_ledger(self, partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+    def read_ledger(
+        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
+    ) -> tuple[bytes, str, int]:
         """Pass on."""
-        return self._engine.read_ledger(partition, after_id=after_id, count_max=count_max)
+        return self._engine.read_ledger(
+            partition, after_id=after_id, count_max=count_max, to_archive=to_archive
+        )
+
+    def begin_archive(self) -> int:
+        """Pass on."""
+        return self._engine.begin_archive()
+
+    def hold_archive(self, opening: int) -> None:
+        """Pass on."""
+        self._engine.hold_archive(opening)
+
+    def release_archive(self) -> None:
+        """Pass on."""
+        self._engine.release_archive()
 
     def set_archived(self, partition: int, stream_id: str) -> None:
         """Pass on and remember; archiving never goes back."""

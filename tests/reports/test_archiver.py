@@ -93,8 +93,10 @@ def test_rounds_are_bounded_and_fair(ledger: LedgerFixture, monkeypatch: pytest.
     reads: list[int] = []
     real_read = ledger.engine.read_ledger
 
-    def counting_read(partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
-        answer = real_read(partition, after_id=after_id, count_max=count_max)
+    def counting_read(
+        partition: int, *, after_id: str, count_max: int, to_archive: bool = False
+    ) -> tuple[bytes, str, int]:
+        answer = real_read(partition, after_id=after_id, count_max=count_max, to_archive=to_archive)
         if answer[2]:
             reads.append(partition)
         assert count_max <= 10
@@ -229,10 +231,12 @@ def test_the_loop_goes_on_after_failures_and_ends_when_told(
     failed, archived, stop = threading.Event(), threading.Event(), threading.Event()
     real_read, real_trim = ledger.engine.read_ledger, ledger.engine.trim_ledger
 
-    def failing_read(partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+    def failing_read(
+        partition: int, *, after_id: str, count_max: int, to_archive: bool = False
+    ) -> tuple[bytes, str, int]:
         if not failures:
             raise ConnectionError("store went away")
-        return real_read(partition, after_id=after_id, count_max=count_max)
+        return real_read(partition, after_id=after_id, count_max=count_max, to_archive=to_archive)
 
     def telling_trim(partition: int, *, through_id: str) -> None:
         real_trim(partition, through_id=through_id)

@@ -118,9 +118,11 @@ def test_a_tenants_report_reads_only_its_partition(
     read: set[int] = set()
     real_read = ledger.engine.read_ledger
 
-    def watching_read(partition: int, *, after_id: str, count_max: int) -> tuple[bytes, str, int]:
+    def watching_read(
+        partition: int, *, after_id: str, count_max: int, to_archive: bool = False
+    ) -> tuple[bytes, str, int]:
         read.add(partition)
-        return real_read(partition, after_id=after_id, count_max=count_max)
+        return real_read(partition, after_id=after_id, count_max=count_max, to_archive=to_archive)
 
     monkeypatch.setattr(ledger.engine, "read_ledger", watching_read)
     reporter = ledger.reporter()
