@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the archiver needs so that a store that loses its tail doubles nothing.
 //!
-//! Invariants: what the ledger files hold stands in the journal, so that its dedup marks can be given back; and no store
-//! is opened again between the archiver's reading of entries and its naming them in the manifest, or else the manifest
-//! is not written: they would be given back to a stream, and be in the files, too.
+//! Invariants: what the ledger files hold stands in the journal, so that its dedup marks can be given back; and no
+//! store is opened again between the archiver's reading of entries and its naming them in the manifest, or else the
+//! manifest is not written: they would be given back to a stream, and be in the files, too.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};

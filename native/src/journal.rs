@@ -4,13 +4,14 @@
 //! One thread writes and fsyncs for all calls (group commit): while one fsync runs, the next group gathers. A segment
 //! that failed to write or fsync is never trusted again: the group fails, and the next one begins a new segment.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -76,14 +77,16 @@ impl Journal {
         })?;
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = mpsc::channel();
-        let next = match segments(directory)?.last() {
+        let found = segments(directory)?;
+        let ages = ages(&found)?;
+        let next = match found.last() {
             Some((number, path)) => {
                 shorten(path)?;
                 number.saturating_add(1)
             }
             None => 1,
         };
-        let mut writer = Writer::new(directory.to_owned(), next, Arc::clone(&shared));
+        let mut writer = Writer::new(directory.to_owned(), next, ages, Arc::clone(&shared));
         // Opened now so that a directory that cannot be written stops the start, not the first call.
         writer.rotate()?;
         let thread = thread::Builder::new()
@@ -167,6 +170,39 @@ fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
+/// How long nobody has written to a segment, by a clock that nobody can set.
+struct Age {
+    at_start: Duration,
+    start: Instant,
+}
+
+impl Age {
+    fn begin(at_start: Duration) -> Self {
+        Self {
+            at_start,
+            start: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.at_start.saturating_add(self.start.elapsed())
+    }
+}
+
+/// Ages of segments that earlier processes left, as of the last write to any of them.
+fn ages(found: &[(u64, PathBuf)]) -> io::Result<HashMap<u64, Age>> {
+    let mut written = Vec::with_capacity(found.len());
+    for (number, path) in found {
+        written.push((*number, fs::metadata(path)?.modified()?));
+    }
+    let last = written.iter().map(|(_, time)| *time).max();
+    let age = |time| last.and_then(|last| last.duration_since(time).ok());
+    Ok(written
+        .into_iter()
+        .map(|(number, time)| (number, Age::begin(age(time).unwrap_or_default())))
+        .collect())
+}
+
 /// Gives back the blocks set aside for a segment that nobody writes to any more: a server that is restarted often must
 /// not fill its disk. Only zeros go; damage stays to be looked at.
 fn shorten(path: &Path) -> io::Result<()> {
@@ -185,14 +221,17 @@ struct Writer {
     next: u64,
     segment: Option<File>,
     size: u64,
+    /// Of segments that are not written to any more.
+    ages: HashMap<u64, Age>,
     shared: Arc<Shared>,
 }
 
 impl Writer {
-    const fn new(directory: PathBuf, next: u64, shared: Arc<Shared>) -> Self {
+    const fn new(directory: PathBuf, next: u64, ages: HashMap<u64, Age>, shared: Arc<Shared>) -> Self {
         Self {
             directory,
             next,
+            ages,
             segment: None,
             size: 0,
             shared,
@@ -251,6 +290,9 @@ impl Writer {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
+        self.ages
+            .entry(self.next.saturating_sub(1))
+            .or_insert_with(|| Age::begin(Duration::ZERO));
         self.next = self.next.saturating_add(1);
         self.segment = Some(segment);
         self.size = 0;
@@ -265,23 +307,19 @@ impl Writer {
         File::open(directory)?.sync_all()
     }
 
-    fn drop_old(&self) -> io::Result<()> {
+    fn drop_old(&mut self) -> io::Result<()> {
         let all = segments(&self.directory)?;
         let mut bytes = 0_u64;
         for (number, path) in &all {
-            let metadata = fs::metadata(path)?;
-            let age = SystemTime::now()
-                .duration_since(metadata.modified()?)
-                .unwrap_or_default();
-            let current = number.saturating_add(1) == self.next;
-            let needed = current
-                || age <= RETENTION
+            // Without an age it is the one that is written to.
+            let needed = self.ages.get(number).is_none_or(|age| age.now() <= RETENTION)
                 || !self.shared.settled.load(Ordering::Relaxed)
                 || self.shared.pending.load(Ordering::Relaxed) > 0;
             if needed {
-                bytes = bytes.saturating_add(metadata.len());
+                bytes = bytes.saturating_add(fs::metadata(path)?.len());
             } else {
                 fs::remove_file(path)?;
+                self.ages.remove(number);
             }
         }
         self.shared.bytes.store(bytes, Ordering::Relaxed);
