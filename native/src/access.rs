@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::Catalogue;
@@ -132,6 +134,21 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
         Rule::AnyKey,
     ),
 ];
+
+/// The table for Python: None is anyone, an empty tuple any valid key, else keys of these roles.
+#[pyfunction]
+pub(crate) fn method_roles(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let roles = PyDict::new(py);
+    for (method, rule) in METHODS {
+        let names = match rule {
+            Rule::Open => None,
+            Rule::AnyKey => Some(Vec::new()),
+            Rule::Roles(allowed) => Some(allowed.iter().map(|role| role.name()).collect()),
+        };
+        roles.set_item(method, names.map(|names| PyTuple::new(py, names)).transpose()?)?;
+    }
+    Ok(roles)
+}
 
 /// Finds out who calls. One text for every kind of bad credential.
 pub(crate) fn authenticate(

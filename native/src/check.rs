@@ -11,7 +11,7 @@ use taximeter_pricing::{Call, PriceError, Priced};
 use crate::catalogue::{Card, Catalogue};
 use crate::clock;
 use crate::engine::{Engine, store_failure};
-use crate::error::{Code, Failure, Violation, not_served};
+use crate::error::{Code, Failure, invalid_field, not_served};
 use crate::keys;
 use crate::proto::taximeter::v1::{
     CheckQuotaRequest, CheckQuotaResponse, CostLine, Decision, ErrorReason, EstimateRequest,
@@ -20,7 +20,7 @@ use crate::proto::taximeter::v1::{
 use crate::quota::{self, Reader, duration_of_ms, money_pair, read_statuses};
 use crate::record::{money, pricing_state};
 use crate::store::{Store, StoreError, bytes};
-use crate::validate::{self, Problems};
+use crate::validate::{self, Classes, Problems};
 
 /// A decision waits this long for the store; the caller has its answer within 250 ms.
 const CHECK_LIMIT: Duration = Duration::from_millis(150);
@@ -51,8 +51,8 @@ impl Engine {
         &self,
         request: &CheckQuotaRequest,
     ) -> Result<CheckQuotaResponse, Failure> {
-        let requests = validated(request)?;
-        let estimated = self.price_estimate(request)?;
+        let (requests, classes) = validated(request)?;
+        let estimated = self.price_estimate(request, &classes)?;
         let partition = keys::partition_of(&request.tenant);
         let (hi, lo) = money_pair(estimated.cost_picos);
         let mut arguments = [0_u8; 33];
@@ -94,17 +94,18 @@ impl Engine {
         })
     }
 
-    fn price_estimate(&self, request: &CheckQuotaRequest) -> Result<Estimated, Failure> {
+    fn price_estimate(
+        &self,
+        request: &CheckQuotaRequest,
+        classes: &[(&str, i64)],
+    ) -> Result<Estimated, Failure> {
         let Some(usage) = &request.estimate else {
             return Ok(Estimated::default());
         };
         let catalogue = self.fresh_catalogue()?;
-        let mut problems = Problems::default();
-        let classes = validate::usage_classes(usage, "estimate", &mut problems);
-        problems.into_result()?;
         let now_nanos = clock::now_nanos();
         let Some(entry) = catalogue.at(now_nanos.div_euclid(clock::NANOS_PER_MS)) else {
-            let tokens = taximeter_pricing::quota_tokens(&classes);
+            let tokens = taximeter_pricing::quota_tokens(classes);
             return Ok(Estimated {
                 tokens,
                 state: PricingState::Unpriced,
@@ -119,7 +120,7 @@ impl Engine {
             speed: &request.speed,
             occur_time_nanos: now_nanos,
             calls: usage.calls.max(1),
-            usage: &classes,
+            usage: classes,
         };
         let priced = entry
             .card
@@ -216,12 +217,12 @@ impl Engine {
         let usage = request
             .usage
             .as_ref()
-            .ok_or_else(|| field_failure("usage", ErrorReason::FieldRequired, "required"))?;
+            .ok_or_else(|| invalid_field("usage", ErrorReason::FieldRequired, "required"))?;
         let mut problems = Problems::default();
         let classes = validate::usage_classes(usage, "usage", &mut problems);
         problems.into_result()?;
         if !(0..=CALL_COUNT_MAX).contains(&request.call_count) {
-            return Err(field_failure(
+            return Err(invalid_field(
                 "call_count",
                 ErrorReason::FieldInvalid,
                 "0 to 1,000,000,000",
@@ -232,7 +233,7 @@ impl Engine {
             Some(time) => validate::timestamp_nanos(time)
                 .and_then(|nanos| i64::try_from(nanos).ok())
                 .ok_or_else(|| {
-                    field_failure("occur_time", ErrorReason::FieldInvalid, "not a valid timestamp")
+                    invalid_field("occur_time", ErrorReason::FieldInvalid, "not a valid timestamp")
                 })?,
         };
         let card = estimate_card(&catalogue, &request.rate_card_id, occur_time_nanos)?;
@@ -287,22 +288,13 @@ fn estimate_line(line: &taximeter_pricing::Line) -> CostLine {
     crate::record::cost_line(&crate::record::ledger_line(line.clone()))
 }
 
-fn field_failure(field: &'static str, reason: ErrorReason, description: &'static str) -> Failure {
-    let violation = Violation {
-        field: field.to_owned(),
-        reason,
-        description: description.into(),
-    };
-    Failure::invalid(Code::InvalidArgument, vec![violation])
-}
-
 fn cost_out_of_range(_error: &PriceError, field: &'static str) -> Failure {
     let message = format!("{field}: costs more than 2^63 - 1 pico-units");
     Failure::new(Code::OutOfRange, ErrorReason::CostOutOfRange, message)
 }
 
-/// Checks a request; returns the number of requests it counts.
-fn validated(request: &CheckQuotaRequest) -> Result<i64, Failure> {
+/// Checks a request; returns the number of requests that it counts, and its estimate by class.
+fn validated(request: &CheckQuotaRequest) -> Result<(i64, Classes<'_>), Failure> {
     let mut problems = Problems::default();
     validate::tenant(&request.tenant, "tenant".to_owned(), &mut problems);
     if !request.request_id.is_empty() {
@@ -323,18 +315,18 @@ fn validated(request: &CheckQuotaRequest) -> Result<i64, Failure> {
     for (field, value, size_max, description) in texts {
         validate::printable(value, size_max, field.to_owned(), description, &mut problems);
     }
-    problems.into_result()?;
     if !(0..=REQUESTS_MAX).contains(&request.requests) {
-        return Err(field_failure(
-            "requests",
-            ErrorReason::FieldInvalid,
-            "0 to 1,000,000",
-        ));
+        problems.invalid("requests".to_owned(), "0 to 1,000,000");
     }
+    let classes = match &request.estimate {
+        Some(usage) => validate::usage_classes(usage, "estimate", &mut problems),
+        None => Vec::new(),
+    };
+    problems.into_result()?;
     if request.hold_ttl.is_some() {
         return Err(not_served("hold_ttl"));
     }
-    Ok(request.requests.max(1))
+    Ok((request.requests.max(1), classes))
 }
 
 fn read_decision(reader: &mut Reader<'_>, tenant: &str) -> Result<(bool, Vec<LimitStatus>), StoreError> {

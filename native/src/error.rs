@@ -166,6 +166,16 @@ impl Failure {
     }
 }
 
+/// One field of the request that is wrong.
+pub(crate) fn invalid_field(field: &str, reason: ErrorReason, description: &'static str) -> Failure {
+    let violation = Violation {
+        field: field.to_owned(),
+        reason,
+        description: description.into(),
+    };
+    Failure::invalid(Code::InvalidArgument, vec![violation])
+}
+
 fn any(name: &str, message: &impl Message) -> prost_types::Any {
     prost_types::Any {
         type_url: format!("type.googleapis.com/{name}"),
@@ -186,7 +196,7 @@ pub(crate) fn malformed() -> Failure {
 pub(crate) fn deadline_exceeded() -> Failure {
     Failure::new(
         Code::DeadlineExceeded,
-        ErrorReason::Overloaded,
+        ErrorReason::DeadlineExceeded,
         "deadline exceeded",
     )
 }

@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use crate::access::{self, METHODS, Principal, Rule};
 use crate::clock;
 use crate::engine::Engine;
-use crate::error::{Code, Failure, deadline_exceeded, internal, not_served};
+use crate::error::{Code, Failure, deadline_exceeded, internal, invalid_field, not_served};
 use crate::forward::Forwarder;
 use crate::grpc::{self, AnswerBody};
 use crate::proto::taximeter::v1::record_result::Outcome;
@@ -31,7 +31,8 @@ use crate::proto::taximeter::v1::{
 };
 
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
-const HEADER_LIST_SIZE_MAX: u32 = 16 << 10;
+/// More is refused by HTTP, with a status that gRPC clients cannot tell from a defect of the server.
+const HEADER_LIST_SIZE_MAX: u32 = 32 << 10;
 const STREAM_WINDOW_SIZE: u32 = 1 << 20;
 const CONNECTION_WINDOW_SIZE: u32 = 4 << 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -148,6 +149,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<AnswerB
     if !grpc::is_grpc(request.headers()) {
         return grpc::unsupported_media_type();
     }
+    if let Err(failure) = grpc::check_metadata_size(request.headers()) {
+        return grpc::failed(&failure);
+    }
     // A panic in one call must not take its connection down, nor show what it said.
     match AssertUnwindSafe(dispatch(shared, request)).catch_unwind().await {
         Ok(Ok(response)) => response,
@@ -261,18 +265,12 @@ async fn record_batch(
     let message: RecordBatchRequest = grpc::read_message(&parts.headers, body).await?;
     let count = message.records.len();
     if count == 0 || count > BATCH_COUNT_MAX {
-        let text = if count == 0 {
-            "records: at least 1"
+        let (reason, description) = if count == 0 {
+            (ErrorReason::FieldRequired, "at least 1")
         } else {
-            "records: at most 500"
+            (ErrorReason::BatchTooLarge, "at most 500")
         };
-        let reason = if count == 0 {
-            ErrorReason::FieldRequired
-        } else {
-            ErrorReason::BatchTooLarge
-        };
-        let failure = Failure::new(Code::InvalidArgument, reason, text);
-        return Err(failure.with("field", "records").with("count", count.to_string()));
+        return Err(invalid_field("records", reason, description).with("count", count.to_string()));
     }
     deadline.check()?;
     let (mut allowed, mut paths) = (Vec::with_capacity(count), Vec::with_capacity(count));

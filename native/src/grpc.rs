@@ -24,6 +24,10 @@ use crate::proto::taximeter::v1::ErrorReason;
 
 /// Larger messages are refused, compressed or not.
 pub(crate) const MESSAGE_SIZE_MAX: usize = 1 << 20;
+/// More metadata is refused; a pair counts as HTTP/2 counts it.
+const METADATA_SIZE_MAX: usize = 16 << 10;
+const HEADER_OVERHEAD_SIZE: usize = 32;
+const MESSAGE_TOO_LARGE: &str = "message larger than 1 MiB";
 const PREFIX_SIZE: usize = 5;
 const CONTENT_TYPE_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -138,11 +142,25 @@ fn percent_encode(message: &str) -> String {
     encoded
 }
 
-/// True for `application/grpc` with any suffix.
+/// True for `application/grpc` with any +suffix or ;parameter.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
+    let rest = headers
         .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    // Not application/grpc-web, which frames its answers otherwise.
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Refuses metadata that gRPC clients and servers commonly refuse.
+pub(crate) fn check_metadata_size(headers: &HeaderMap) -> Result<(), Failure> {
+    let size = headers.iter().fold(0_usize, |size, (name, value)| {
+        let pair = name.as_str().len().saturating_add(value.len());
+        size.saturating_add(pair).saturating_add(HEADER_OVERHEAD_SIZE)
+    });
+    if size <= METADATA_SIZE_MAX {
+        return Ok(());
+    }
+    Err(too_large("metadata larger than 16 KiB"))
 }
 
 /// The caller's time budget; None when it set none. A budget that cannot be read counts as none.
@@ -192,7 +210,7 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
         };
         let held = rest.as_ref().map_or(first.len(), BytesMut::len);
         if held.saturating_add(data.len()) > MESSAGE_SIZE_MAX.saturating_add(PREFIX_SIZE) {
-            return Err(too_large());
+            return Err(too_large(MESSAGE_TOO_LARGE));
         }
         if first.is_empty() && rest.is_none() {
             first = data;
@@ -219,12 +237,11 @@ fn gunzip(headers: &HeaderMap, compressed: &[u8]) -> Result<Bytes, Failure> {
         .read_to_end(&mut message)
         .map_err(|_| malformed())?;
     if message.len() > MESSAGE_SIZE_MAX {
-        return Err(too_large());
+        return Err(too_large(MESSAGE_TOO_LARGE));
     }
     Ok(message.into())
 }
 
-fn too_large() -> Failure {
-    let message = "message larger than 1 MiB";
-    Failure::new(Code::ResourceExhausted, ErrorReason::Overloaded, message)
+fn too_large(message: &'static str) -> Failure {
+    Failure::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)
 }

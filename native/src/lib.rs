@@ -53,5 +53,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<rate_card::RateCard>()?;
     module.add_class::<python::PyEngine>()?;
     module.add_class::<python::PyFront>()?;
+    module.add_function(wrap_pyfunction!(access::method_roles, module)?)?;
     Ok(())
 }

@@ -20,6 +20,8 @@ const LABEL_SIZE_MAX: usize = 64;
 const ATTRIBUTE_COUNT_MAX: usize = 16;
 const ATTRIBUTE_KEY_SIZE_MAX: usize = 64;
 const ATTRIBUTE_VALUE_LENGTH_MAX: usize = 256;
+/// Characters of the parts of an API key after "tx_": id, secret, checksum.
+const API_KEY_PARTS: [usize; 3] = [12, 43, 6];
 const OTHER_COUNT_MAX: usize = 32;
 const QUANTITY_MAX: i64 = 10_000_000_000;
 const CALLS_MAX: i64 = 1_000_000_000;
@@ -43,6 +45,9 @@ const FIELD_CLASSES: [&str; 9] = [
     "storage_byte_hours",
 ];
 
+/// Usage by class, without zeros.
+pub(crate) type Classes<'a> = Vec<(&'a str, i64)>;
+
 /// Problems found so far.
 #[derive(Default)]
 pub(crate) struct Problems {
@@ -58,7 +63,8 @@ impl Problems {
         });
     }
 
-    fn invalid(&mut self, field: String, description: &'static str) {
+    /// Notes a field outside its range or alphabet.
+    pub(crate) fn invalid(&mut self, field: String, description: &'static str) {
         self.add(field, ErrorReason::FieldInvalid, description);
     }
 
@@ -277,8 +283,23 @@ fn attributes(record: &UsageRecord, field: &str, problems: &mut Problems) {
                 field.to_owned(),
                 "values: at most 256 characters without control characters",
             );
+        } else if holds_api_key(value) {
+            // What is recorded is kept for years and shown in reports.
+            problems.invalid(field.to_owned(), "values: no API key belongs here");
         }
     }
+}
+
+/// True when an API key, `tx_<id>_<secret>_<checksum>`, stands anywhere in the text.
+fn holds_api_key(text: &str) -> bool {
+    text.match_indices("tx_").any(|(at, prefix)| {
+        let rest = text.get(at.saturating_add(prefix.len())..).unwrap_or_default();
+        let parts: Vec<&str> = rest.splitn(API_KEY_PARTS.len(), '_').collect();
+        parts.len() == API_KEY_PARTS.len()
+            && parts.iter().zip(API_KEY_PARTS).all(|(part, size)| {
+                part.len() >= size && part.bytes().take(size).all(|byte| byte.is_ascii_alphanumeric())
+            })
+    })
 }
 
 /// Checks usage and returns it by class, without zeros.

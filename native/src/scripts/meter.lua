@@ -18,11 +18,12 @@ local SECOND_COUNT_MAX = 4000000000
 local WINDOW_SECONDS = 61
 local DAY_SECONDS = 86400
 
--- One tenant level, packed: version, limit flags, limits (requests, tokens, cost pair), day, its tokens and cost, the
--- next day's tokens and cost (events up to 5 minutes ahead), last second with requests, its count, window sum. After
--- that pairs (second, count), oldest first, of the other seconds in the window.
-local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8'
-local LEVEL_SIZE = 2 + 14 * 8
+-- One tenant level, packed: version, limit flags, limits (requests, tokens, cost pair), day, its tokens and cost, those
+-- of the next day (events up to 5 minutes ahead) and of the day before (a clock that goes back over midnight), last
+-- second with requests, its count, window sum. After that pairs (second, count), oldest first, of the other seconds in
+-- the window.
+local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
+local LEVEL_SIZE = 2 + 17 * 8
 local LEVEL_VERSION = 1
 local PAIR = '<I4I4'
 local PAIR_SIZE = 8
@@ -54,7 +55,7 @@ local function new_level()
   return {
     flags = 0, limit_requests = 0, limit_tokens = 0, limit_hi = 0, limit_lo = 0,
     day = 0, tokens = 0, hi = 0, lo = 0, next_tokens = 0, next_hi = 0, next_lo = 0,
-    second = 0, count = 0, sum = 0, pairs = '',
+    last_tokens = 0, last_hi = 0, last_lo = 0, second = 0, count = 0, sum = 0, pairs = '',
   }
 end
 
@@ -66,7 +67,8 @@ local function decode_level(packed)
   local version
   version, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo,
     level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi, level.next_lo,
-    level.second, level.count, level.sum = struct.unpack(LEVEL, packed)
+    level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum =
+    struct.unpack(LEVEL, packed)
   if version ~= LEVEL_VERSION then
     error('CORRUPT level version ' .. tostring(version))
   end
@@ -77,7 +79,7 @@ end
 local function pack_level(level)
   return struct.pack(LEVEL, LEVEL_VERSION, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi,
     level.limit_lo, level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi, level.next_lo,
-    level.second, level.count, level.sum)
+    level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
 end
 
 local function save_level(key, level)
@@ -88,17 +90,26 @@ local function save_level(key, level)
   end
 end
 
--- Moves the day slots to the store's current day.
+-- Moves the day slots to the store's current day. A clock that goes back over midnight, or back and forth by a day,
+-- finds the days as it left them.
 local function roll_day(level, today)
   if level.day == today then
     return
   end
+  local tokens, hi, lo = level.tokens, level.hi, level.lo
+  level.tokens, level.hi, level.lo = 0, 0, 0
   if level.day == today - 1 then
     level.tokens, level.hi, level.lo = level.next_tokens, level.next_hi, level.next_lo
+    level.last_tokens, level.last_hi, level.last_lo = tokens, hi, lo
+    level.next_tokens, level.next_hi, level.next_lo = 0, 0, 0
+  elseif level.day == today + 1 then
+    level.tokens, level.hi, level.lo = level.last_tokens, level.last_hi, level.last_lo
+    level.next_tokens, level.next_hi, level.next_lo = tokens, hi, lo
+    level.last_tokens, level.last_hi, level.last_lo = 0, 0, 0
   else
-    level.tokens, level.hi, level.lo = 0, 0, 0
+    level.next_tokens, level.next_hi, level.next_lo = 0, 0, 0
+    level.last_tokens, level.last_hi, level.last_lo = 0, 0, 0
   end
-  level.next_tokens, level.next_hi, level.next_lo = 0, 0, 0
   level.day = today
 end
 

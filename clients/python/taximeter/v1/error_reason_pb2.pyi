@@ -101,6 +101,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: an interval that is reversed, empty or too long. Example: {"reason": "RANGE_INVALID"}."""
     ERROR_REASON_SUM_OUT_OF_RANGE: _ErrorReason.ValueType  # 33
     """OUT_OF_RANGE: a sum does not fit its field; ask for a shorter interval. Example: {"reason": "SUM_OUT_OF_RANGE"}."""
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 34
+    """RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 16 KiB of metadata;
+    sending it again cannot help. Example: {"reason": "MESSAGE_TOO_LARGE"}.
+    """
+    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 35
+    """DEADLINE_EXCEEDED: the caller's deadline, or the 2 s that the server takes at most, passed; whether anything was
+    done is unknown. Example: {"reason": "DEADLINE_EXCEEDED"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -185,4 +193,12 @@ ERROR_REASON_RANGE_INVALID: ErrorReason.ValueType  # 32
 """INVALID_ARGUMENT: an interval that is reversed, empty or too long. Example: {"reason": "RANGE_INVALID"}."""
 ERROR_REASON_SUM_OUT_OF_RANGE: ErrorReason.ValueType  # 33
 """OUT_OF_RANGE: a sum does not fit its field; ask for a shorter interval. Example: {"reason": "SUM_OUT_OF_RANGE"}."""
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 34
+"""RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 16 KiB of metadata;
+sending it again cannot help. Example: {"reason": "MESSAGE_TOO_LARGE"}.
+"""
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 35
+"""DEADLINE_EXCEEDED: the caller's deadline, or the 2 s that the server takes at most, passed; whether anything was
+done is unknown. Example: {"reason": "DEADLINE_EXCEEDED"}.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
