@@ -23,6 +23,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from taximeter_server.errors import MalformedMessageError
+from taximeter_server.rpc.health import Health
 from taximeter_server.rpc.principal import Principal, principal_of
 from taximeter_server.rpc.status import status_of
 
@@ -60,7 +61,7 @@ class RpcServer:
         self._services = services
         self._threads = ThreadPoolExecutor(HANDLER_THREADS, thread_name_prefix="rpc")
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="report")
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._server = grpc.aio.server(
             interceptors=[_ErrorInterceptor()],
             options=[("grpc.max_receive_message_length", RECEIVE_BYTES_MAX), ("grpc.so_reuseport", 0)],
@@ -110,8 +111,8 @@ class RpcServer:
         await self._health.set("", serving)
 
     async def set_not_serving(self) -> None:
-        """Let health say NOT_SERVING from now on, whatever set_serving() says later."""
-        await self._health.enter_graceful_shutdown()
+        """Let health say NOT_SERVING from now on, whatever set_serving() says later, and end its streams."""
+        await self._health.leave()
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Refuse new calls, let those in flight finish for grace_seconds, close the socket."""
