@@ -20,6 +20,7 @@ mod journal_format;
 mod keeper;
 mod keys;
 mod ledger_columns;
+mod lost;
 mod pending;
 mod proto;
 mod python;

@@ -9,9 +9,10 @@ use crate::engine::{Engine, answer, journal_failure, lock, store_failure};
 use crate::error::Failure;
 use crate::journal_format::Note;
 use crate::keys;
+use crate::lost::Lost;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, RecordResponse};
-use crate::reopen::{Lost, REPLAY_COUNT, batches};
+use crate::reopen::{REPLAY_COUNT, batches};
 use crate::store::StoreError;
 
 /// Records waiting for the store to return; beyond it Record is UNAVAILABLE.
@@ -68,6 +69,7 @@ impl Engine {
                 .map(|entry| Lost {
                     partition: keys::partition_of(&entry.tenant),
                     id: None,
+                    is_restored: false,
                     entry: entry.clone(),
                 })
                 .collect();

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::engine::{Engine, lock};
 use crate::journal_format::Note;
 use crate::keys::{self, PARTITION_COUNT};
+use crate::lost::{Lost, LostEntries, Thresholds};
 use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
 use crate::record::{cost_line, hex};
 use crate::script_call::{Application, Outcome, apply_each, parse_epoch};
@@ -50,13 +51,6 @@ struct Opened {
     epoch: u64,
     /// Epochs with the last stream id that the store had when they began, oldest first.
     epochs: Vec<(u64, StreamId)>,
-}
-
-/// An entry that the store may have lost.
-pub(crate) struct Lost {
-    pub(crate) partition: u16,
-    pub(crate) id: Option<StreamId>,
-    pub(crate) entry: LedgerEntry,
 }
 
 impl Engine {
@@ -121,7 +115,7 @@ impl Engine {
             Some(replayed) => (false, replayed),
             None => (true, self.replayed_in_journal()?),
         };
-        let thresholds: HashMap<u16, (u64, StreamId)> = opened
+        let thresholds: Thresholds = opened
             .iter()
             .filter_map(|partition| Some((partition.partition, threshold(partition, &replayed)?)))
             .collect();
@@ -180,11 +174,8 @@ impl Engine {
     }
 
     /// Entries that the store may have lost, and those that were accepted while it was away.
-    fn lost_entries(
-        &self,
-        thresholds: &HashMap<u16, (u64, StreamId)>,
-    ) -> Result<(Vec<Lost>, Vec<LedgerEntry>), OpenError> {
-        let (mut lost, mut pending) = (Vec::new(), Vec::new());
+    fn lost_entries(&self, thresholds: &Thresholds) -> Result<(Vec<Lost>, Vec<LedgerEntry>), OpenError> {
+        let (mut lost, mut pending) = (LostEntries::new(thresholds), Vec::new());
         self.scan(|note| match note {
             Note::Applied {
                 partition,
@@ -192,23 +183,12 @@ impl Engine {
                 id,
                 entry,
                 is_restored,
-            } => {
-                let missing = thresholds
-                    .get(&partition)
-                    .is_some_and(|(current, last)| epoch != *current && (id > *last || is_restored));
-                if let (true, Ok(entry)) = (missing, LedgerEntry::decode(entry.as_slice())) {
-                    lost.push(Lost {
-                        partition,
-                        id: Some(id),
-                        entry,
-                    });
-                }
-            }
+            } => lost.add(partition, epoch, id, &entry, is_restored),
             Note::Pending { entry } => pending.extend(LedgerEntry::decode(entry.as_slice())),
             Note::Drained => pending.clear(),
             Note::Replayed { .. } => {}
         })?;
-        Ok((lost, pending))
+        Ok((lost.into_entries(), pending))
     }
 
     fn scan(&self, visit: impl FnMut(Note)) -> Result<(), OpenError> {
@@ -239,20 +219,18 @@ impl Engine {
             .collect();
         let outcomes = apply_each(store, &self.functions, partition, &applications, CALL_LIMIT).await?;
         let mut notes = Vec::new();
-        for ((lost, application), outcome) in batch.iter().zip(&applications).zip(outcomes) {
-            let is_restored = application.archived_id.is_some();
-            match outcome {
-                Ok((epoch, Outcome::Applied { id, .. })) => {
-                    notes.push((epoch, id, &lost.entry, is_restored));
-                }
-                // Applied by a call that gave up waiting, or by a replay that was cut off before it was noted.
-                Ok((epoch, Outcome::Same { id, .. })) if is_restored || lost.id != Some(id) => {
-                    notes.push((epoch, id, &lost.entry, is_restored));
-                }
-                Ok((_, Outcome::Same { .. })) => {}
+        for (lost, outcome) in batch.iter().zip(outcomes) {
+            let (epoch, id, was_noted) = match outcome {
+                Ok((epoch, Outcome::Applied { id, .. })) => (epoch, id, false),
+                // Otherwise by a call that gave up waiting, or by a replay that was cut off before it was noted.
+                Ok((epoch, Outcome::Same { id, .. })) => (epoch, id, lost.id == Some(id) && id > through),
                 Ok((_, Outcome::Conflict { .. } | Outcome::Overflow)) | Err(_) => {
                     self.note_conflict(store, &lost.entry).await?;
+                    continue;
                 }
+            };
+            if !was_noted && !lost.is_restored {
+                notes.push((epoch, id, &lost.entry, id <= through));
             }
         }
         let failed = |_| OpenError::Journal("the journal could not be written".to_owned());

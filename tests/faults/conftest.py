@@ -29,8 +29,8 @@ def returning_server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[StoreProcess]:
-    """A running store of the test's own."""
-    with StoreProcess(tmp_path / "store") as running:
+    """A running store of the test's own, whose file holds at once what it answered: a test can cut where it wants."""
+    with StoreProcess(tmp_path / "store", settings={"appendfsync": "always"}) as running:
         yield running
 
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -108,7 +109,8 @@ class KillReport:
             f"{self.kill_count} kills; {len(tally.sent)} sent, {len(durabilities)} acknowledged,"
             f" {len(durabilities) - durabilities.count(COMMITTED)} of them journaled;"
             f" {len(tally.failures)} failed calls; slowest answer {tally.slowest_answer_s:.2f} s;"
-            f" recovery at most {max(self.recovery_s):.2f} s; cut {sum(self.cut_bytes)} bytes"
+            f" recovery {statistics.median(self.recovery_s):.2f} s, at most {max(self.recovery_s):.2f} s;"
+            f" cut {sum(self.cut_bytes)} bytes"
         )
 
 

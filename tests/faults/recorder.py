@@ -83,10 +83,10 @@ class Recorder:
         status = tenant_service_pb2.GetQuotaStatusResponse.FromString(self.engine.quota_status(tenant))
         return next(limit.used for limit in status.limits if limit.tenant == tenant)
 
-    def archiver(self, ledger: LedgerDirectory | None = None) -> Archiver:
+    def archiver(self, ledger: LedgerDirectory | None = None, **options: int) -> Archiver:
         """Return a new archiver, as after a restart."""
         merger = FileMerger(temporary_directory=self._temporary)
-        return Archiver(self.engine, ledger or self.ledger, merger=merger, clock=system_clock_ms)
+        return Archiver(self.engine, ledger or self.ledger, merger=merger, clock=system_clock_ms, **options)
 
     def counted(self) -> int:
         """Return the number of calls that a report shows."""
@@ -124,6 +124,10 @@ class Recorder:
         self.wait_for(
             lambda status: bool(status["store_available"]) and status["journal_pending_records"] == 0
         )
+
+    def journal_size_bytes(self) -> int:
+        """Return how much has been written to the journal."""
+        return sum(len(path.read_bytes().rstrip(b"\0")) for path in self.journal.glob("*.journal"))
 
     def save_journal(self) -> Callable[[], None]:
         """Copy the journal of a closed engine; the returned function puts the copy in its place."""

@@ -5,9 +5,11 @@ import os
 import signal
 
 import pyarrow as pa
+import pytest
 from faults.recorder import Recorder
 
 from harness.load import COMMITTED, JOURNALED
+from taximeter_server import archiver
 from taximeter_server.ledger_directory import LedgerDirectory
 
 BATCH = 100
@@ -137,7 +139,44 @@ def test_store_lost_while_archiving_doubles_nothing(recorder: Recorder) -> None:
     check_counts(recorder, 2)
 
 
-def test_frozen_server_process_is_no_store_loss(recorder: Recorder) -> None:
+def test_archiving_a_part_of_what_was_given_back(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of records given back under new ids only those are taken for archived that were archived under them."""
+    before_bytes = recorder.store.file_size_bytes()
+    for number in range(3):
+        recorder.record(number)
+    recorder.close()
+    recorder.restart_store(size_bytes=before_bytes)
+    recorder.open()
+    monkeypatch.setattr(archiver, "ROUNDS_MAX", 1)
+    assert recorder.archiver(round_entries_max=1).run_once().entry_count == 1
+
+    recorder.close()
+    recorder.restart_store(size_bytes=before_bytes)
+    recorder.open()
+    check_counts(recorder, 3)
+
+
+@pytest.mark.parametrize("is_archived", [False, True], ids=["streamed", "archived"])
+def test_losses_in_a_row_do_not_pile_up(recorder: Recorder, *, is_archived: bool) -> None:
+    """Each loss notes what it gave back once more at most, however often that has been lost before."""
+    count, loss_count = 50, 8
+    before_bytes = recorder.store.file_size_bytes()
+    for number in range(count):
+        recorder.record(number)
+    if is_archived:
+        recorder.archiver().run_once()
+    size_bytes = recorder.journal_size_bytes()
+    for _ in range(loss_count):
+        recorder.close()
+        recorder.restart_store(size_bytes=before_bytes)
+        recorder.open()
+        check_counts(recorder, count)
+    recorder.close()
+    # A note that a partition was given back weighs some bytes, too.
+    assert recorder.journal_size_bytes() < size_bytes * (loss_count + 1) + 20_000
+
+
+def test_frozen_store_is_no_loss(recorder: Recorder) -> None:
     """A store that only paused is opened again without giving anything back twice."""
     for number in range(5):
         recorder.record(number)
