@@ -17,6 +17,9 @@ fn main() -> BuildResult {
         println!("cargo:rerun-if-changed={root}");
     }
     let descriptors = protox::compile(files, roots)?;
-    prost_build::Config::new().compile_fds(descriptors)?;
+    // Ordered maps: the same request always makes the same lines, in the same order.
+    prost_build::Config::new()
+        .btree_map(["."])
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -30,8 +30,9 @@ use crate::store_id::StreamId;
 
 /// A Record waits this long for the store, then relies on the journal.
 const RECORD_LIMIT: Duration = Duration::from_secs(1);
-/// An instance that has not heard of the catalogue for this long does not price.
-const CATALOGUE_AGE_MAX: Duration = Duration::from_secs(5);
+/// An instance that has not heard of the catalogue for this long does not price. Cards take force 5 s after they were
+/// published, and a confirmation may be half a second old when it arrives.
+const CATALOGUE_AGE_MAX: Duration = Duration::from_millis(4_500);
 
 /// State shared by all calls.
 pub(crate) struct Engine {
@@ -253,8 +254,7 @@ impl Engine {
         match outcome {
             Outcome::Applied { id, limits } => {
                 self.journal_applied(place, id, entry).await?;
-                self.answer_applied(entry, place, catalogue, limits, false)
-                    .await
+                self.answer_applied(entry, place, catalogue, limits, false).await
             }
             Outcome::Same { mark, id } => {
                 let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;

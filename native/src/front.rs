@@ -181,7 +181,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
     };
     let (Some(name), Some(principal)) = (method.strip_prefix("/taximeter.v1.MeteringService/"), &principal)
     else {
-        return shared.forwarder.forward(request, principal.as_ref()).await;
+        return Box::pin(shared.forwarder.forward(request, principal.as_ref())).await;
     };
     let budget = grpc::budget(request.headers())
         .unwrap_or(BUDGET_MAX)
@@ -200,7 +200,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
                 .await
         }
         "ExtendHold" | "ReleaseHold" => Err(not_served("hold_id")),
-        _ => shared.forwarder.forward(request, Some(principal)).await,
+        _ => Box::pin(shared.forwarder.forward(request, Some(principal))).await,
     }
 }
 
@@ -221,7 +221,9 @@ impl Deadline {
     }
 
     /// Cuts the call off at the deadline. Nothing is lost by that: what the store applied, a retry finds.
-    async fn keep<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    async fn keep<T>(&self, call: impl Future<Output = Result<T, Failure>> + Send) -> Result<T, Failure> {
+        // Boxed, because a call in progress is kilobytes and would be copied at each step outwards.
+        let call = Box::pin(call);
         tokio::time::timeout(self.budget, call)
             .await
             .unwrap_or_else(|_| Err(deadline_exceeded()))

@@ -33,6 +33,7 @@ pub(crate) struct Caller {
     sender: SendRequest<Full<Bytes>>,
     authorization: HeaderValue,
     run: u64,
+    started_ms: u64,
 }
 
 impl Caller {
@@ -49,10 +50,12 @@ impl Caller {
             let _ = driver.await;
         });
         let authorization = HeaderValue::from_str(&format!("Bearer {}", options.key))?;
+        let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         Ok(Self {
             sender,
             authorization,
             run: u64::from(std::process::id()),
+            started_ms: u64::try_from(started.as_millis())?,
         })
     }
 
@@ -113,12 +116,21 @@ impl Caller {
             ..Default::default()
         };
         UsageRecord {
-            record_id: format!("load-{}-{number:012}-{item:03}", self.run),
+            record_id: self.record_id(number, item),
             tenant: tenant.to_owned(),
             model: "claude-sonnet-4-6".to_owned(),
             payload: Some(Payload::Usage(usage)),
             ..Default::default()
         }
+    }
+
+    /// A UUIDv7 of the start of the run, unique by run, call and item.
+    fn record_id(&self, number: u64, item: u64) -> String {
+        let (high, low) = (self.started_ms.wrapping_shr(16), self.started_ms & 0xffff);
+        format!(
+            "{high:08x}-{low:04x}-7{item:03x}-8{:03x}-{number:012x}",
+            self.run & 0xfff
+        )
     }
 
     async fn send(&mut self, method: &str, message: &impl Message) -> Outcome<(Status, Bytes)> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `taximeter-load`: sends CheckQuota or Record calls and prints what happened as one JSON object; or, as `floor`,
+//! `taximeter-load`: sends `CheckQuota` or Record calls and prints what happened as one JSON object; or, as `floor`,
 //! answers them with nothing behind, to show what HTTP/2 alone costs.
 //!
 //! Closed loop by default: connections x streams calls are always in flight. With a rate, open loop: call n is due at
@@ -10,15 +10,16 @@ mod floor;
 mod options;
 mod proto;
 mod report;
+mod schedule;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use calls::Caller;
 use options::{Options, Role};
 use report::{Sample, write_report};
+use schedule::Schedule;
 use tokio::task::JoinSet;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -50,20 +51,19 @@ fn fail(problem: &str) -> ExitCode {
 }
 
 async fn run(options: Arc<Options>) -> Outcome<()> {
-    let next = Arc::new(AtomicU64::new(0));
     let mut streams = JoinSet::new();
     let mut callers = Vec::new();
     for _ in 0..options.connections {
         callers.push(Caller::connect(&options).await?);
     }
     let started = Instant::now();
+    let schedule = Arc::new(Schedule::start(&options, started));
     for caller in callers {
         for _ in 0..options.streams {
             streams.spawn(stream(
                 caller.clone(),
                 Arc::clone(&options),
-                Arc::clone(&next),
-                started,
+                Arc::clone(&schedule),
             ));
         }
     }
@@ -74,34 +74,15 @@ async fn run(options: Arc<Options>) -> Outcome<()> {
     write_report(&options, started.elapsed(), samples)
 }
 
-/// One stream: a call after the other, until the count or the time is used up.
-async fn stream(
-    mut caller: Caller,
-    options: Arc<Options>,
-    next: Arc<AtomicU64>,
-    started: Instant,
-) -> Outcome<Vec<Sample>> {
+/// One stream: a call after the other, until the schedule ends.
+async fn stream(mut caller: Caller, options: Arc<Options>, schedule: Arc<Schedule>) -> Outcome<Vec<Sample>> {
     let mut samples = Vec::new();
-    loop {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= options.count || started.elapsed() >= options.duration {
-            return Ok(samples);
-        }
-        let due = match options.interval(number) {
-            None => Instant::now(),
-            Some(offset) => {
-                if offset >= options.duration {
-                    return Ok(samples);
-                }
-                let due = started.checked_add(offset).unwrap_or(started);
-                tokio::time::sleep_until(due.into()).await;
-                due
-            }
-        };
+    while let Some((number, due)) = schedule.next().await {
         let status = caller.call(&options, number).await?;
         let latency = Instant::now()
             .checked_duration_since(due)
             .unwrap_or(Duration::ZERO);
         samples.push(Sample { latency, status });
     }
+    Ok(samples)
 }

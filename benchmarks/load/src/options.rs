@@ -79,12 +79,4 @@ impl Options {
             Ok(options)
         }
     }
-
-    /// When call `number` is due after the start, in an open loop.
-    pub(crate) fn interval(&self, number: u64) -> Option<Duration> {
-        let nanos = u128::from(number)
-            .checked_mul(1_000_000_000)?
-            .checked_div(u128::from(self.rate?))?;
-        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
-    }
 }
