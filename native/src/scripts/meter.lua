@@ -124,6 +124,7 @@ local function roll_window(level, now)
     level.pairs = ''
     level.count, level.second = math.min(level.sum, SECOND_COUNT_MAX), now
     level.sum = level.count
+    level.went_back = true
     return
   end
   if level.count > 0 then
@@ -231,6 +232,10 @@ local function check(keys, args)
       local added = math.min(requests, SECOND_COUNT_MAX - level.count)
       level.count = level.count + added
       level.sum = level.sum + added
+    end
+    -- A denial consumes nothing, but when the clock has gone back the window begins anew: else it would begin anew
+    -- with every call, and never end.
+    if not denied and dry_run == 0 or level.went_back then
       save_level(keys[i], level)
     end
     -- A denied call asks when it would fit; an allowed one when one more would.
