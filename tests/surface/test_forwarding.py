@@ -122,7 +122,7 @@ def test_deadline_survives(probe: ForwardProbe, channel: Any) -> None:
     limited = seen(probe, channel, *probe.metadata(), timeout=7)
     unlimited = seen(probe, channel, *probe.metadata())
 
-    assert 5 < limited["time_remaining_s"] <= 7
+    assert 5 < limited["time_remaining_s"] < 7.1
     # grpcio's way to say that there is none.
     assert unlimited["time_remaining_s"] is None or unlimited["time_remaining_s"] > 10**6
 

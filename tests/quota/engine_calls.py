@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of the engine with plain values, and answers in the terms of the model."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from quota.model import COST, REQUESTS, TOKENS, Answer, Status
+
+from taximeter.v1 import metering_service_pb2 as pb
+from taximeter.v1 import quota_pb2, tenant_service_pb2
+from taximeter_server.rate_card import parse_rate_card
+
+INPUT_PICOS, OUTPUT_PICOS = 3_700_000, 11_100_000
+"""Prices of a token by the card below, whole pico-units: no line is ever rounded."""
+CARD = """
+billing:
+  rate_card:
+    "m":
+      input: 3.7
+      output: 11.1
+"""
+
+
+class Engine(Protocol):
+    """The native engine, in this process or another."""
+
+    def set_catalogue(self, catalogue_json: bytes) -> None:
+        """Swap the catalogue in."""
+
+    def record(self, request: bytes) -> bytes:
+        """Serve RecordRequest."""
+
+    def check_quota(self, request: bytes) -> bytes:
+        """Serve CheckQuotaRequest."""
+
+    def quota_status(self, tenant: str) -> bytes:
+        """Return GetQuotaStatusResponse."""
+
+    def put_limits(
+        self,
+        tenant: str,
+        *,
+        requests_per_minute: int | None,
+        tokens_per_day: int | None,
+        cost_per_day_picos: int | None,
+    ) -> None:
+        """Set limits."""
+
+
+def catalogue(card: str = CARD, keys: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """Return a catalogue with one card, in force for all times."""
+    document = parse_rate_card(card)
+    entry = {"version": 1, "effective_time_ms": 0, "rate_card_id": document.rate_card_id}
+    cards = {document.rate_card_id: json.loads(document.canonical_json)}
+    found = {"revision": 1, "timeline": [entry], "rate_cards": cards, "keys": list(keys)}
+    return json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
+
+
+def put_limits(engine: Engine, tenant: str, maxima: Mapping[int, int]) -> None:
+    """Set the maxima of one level, by kind."""
+    engine.put_limits(
+        tenant,
+        requests_per_minute=maxima.get(REQUESTS),
+        tokens_per_day=maxima.get(TOKENS),
+        cost_per_day_picos=maxima.get(COST),
+    )
+
+
+def check(
+    engine: Engine, tenant: str, *, requests: int = 0, tokens: int | None = None, dry_run: bool = False
+) -> Answer:
+    """Ask whether a call may go on. tokens: estimated input."""
+    request = pb.CheckQuotaRequest(tenant=tenant, model="m", requests=requests, dry_run=dry_run)
+    if tokens is not None:
+        request.estimate.uncached_input_tokens = tokens
+    response = pb.CheckQuotaResponse.FromString(engine.check_quota(request.SerializeToString()))
+    retry_after_ms = _duration_ms(response.retry_after) if response.HasField("retry_after") else None
+    allowed = response.decision == pb.DECISION_ALLOW
+    return Answer(allowed, [to_status(limit) for limit in response.limits], retry_after_ms)
+
+
+def record(
+    engine: Engine, tenant: str, *, tokens: int, output_tokens: int = 0, occur_time_ms: int | None = None
+) -> pb.RecordResponse:
+    """Record usage."""
+    request = pb.RecordRequest()
+    request.record.record_id = secrets.token_hex(16)
+    request.record.tenant = tenant
+    request.record.model = "m"
+    request.record.usage.uncached_input_tokens = tokens
+    request.record.usage.visible_output_tokens = output_tokens
+    if occur_time_ms is not None:
+        request.record.occur_time.FromMilliseconds(occur_time_ms)
+    return pb.RecordResponse.FromString(engine.record(request.SerializeToString()))
+
+
+def status(engine: Engine, tenant: str) -> list[Status]:
+    """Return the limits of a tenant and its parents."""
+    answer = tenant_service_pb2.GetQuotaStatusResponse.FromString(engine.quota_status(tenant))
+    return [to_status(limit) for limit in answer.limits]
+
+
+def to_status(limit: quota_pb2.LimitStatus) -> Status:
+    """Return a limit in the terms of the model."""
+    assert limit.held == 0
+    return Status(
+        limit.tenant,
+        limit.kind,
+        limit.maximum,
+        limit.used,
+        limit.remaining,
+        _time_ms(limit.reset_time),
+        _duration_ms(limit.retry_after),
+        limit.exceeded,
+    )
+
+
+def _time_ms(time: Timestamp) -> int:
+    assert time.nanos % 1_000_000 == 0
+    return time.seconds * 1000 + time.nanos // 1_000_000
+
+
+def _duration_ms(duration: Duration) -> int:
+    assert duration.nanos % 1_000_000 == 0
+    return duration.seconds * 1000 + duration.nanos // 1_000_000
