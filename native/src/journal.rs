@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -17,6 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::journal_format::{Frames, MAGIC, Note, whole_size, write_frame};
 
+/// Records are nobody else's business, whatever the umask.
+const FILE_MODE: u32 = 0o600;
 /// A segment is closed once it has grown to this.
 const SEGMENT_SIZE: u64 = 16 << 20;
 /// Bytes gathered into one write at most.
@@ -70,6 +73,7 @@ impl Journal {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(FILE_MODE)
             .open(directory.join("LOCK"))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other("another process owns this journal"),
@@ -284,7 +288,11 @@ impl Writer {
     /// Begins the next segment and drops those that nothing can need any more.
     fn rotate(&mut self) -> io::Result<()> {
         let path = self.directory.join(format!("{:016}.{SUFFIX}", self.next));
-        let segment = OpenOptions::new().create_new(true).write(true).open(&path)?;
+        let segment = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(FILE_MODE)
+            .open(&path)?;
         if let Err(error) = Self::begin(&segment, &self.directory) {
             // On a full disk every group tries again; each must not leave a file behind.
             let _ = fs::remove_file(&path);

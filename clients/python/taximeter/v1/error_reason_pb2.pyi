@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE: a UUIDv7 record_id is dated too far from now. Example: {"reason": "RECORD_ID_TIME"}."""
     ERROR_REASON_RECORD_ID_CONFLICT: _ErrorReason.ValueType  # 7
     """ALREADY_EXISTS: the record_id was used with another payload. Example: {"reason": "RECORD_ID_CONFLICT",
-    "first_receive_time": "2026-06-03T14:07:09.123Z"}.
+    "first_receive_time_ms": "1780495629123"}.
     """
     ERROR_REASON_EVENT_IN_FUTURE: _ErrorReason.ValueType  # 8
     """OUT_OF_RANGE: occur_time is more than 5 minutes ahead. Example: {"reason": "EVENT_IN_FUTURE"}."""
@@ -135,7 +135,7 @@ ERROR_REASON_RECORD_ID_TIME: ErrorReason.ValueType  # 6
 """OUT_OF_RANGE: a UUIDv7 record_id is dated too far from now. Example: {"reason": "RECORD_ID_TIME"}."""
 ERROR_REASON_RECORD_ID_CONFLICT: ErrorReason.ValueType  # 7
 """ALREADY_EXISTS: the record_id was used with another payload. Example: {"reason": "RECORD_ID_CONFLICT",
-"first_receive_time": "2026-06-03T14:07:09.123Z"}.
+"first_receive_time_ms": "1780495629123"}.
 """
 ERROR_REASON_EVENT_IN_FUTURE: ErrorReason.ValueType  # 8
 """OUT_OF_RANGE: occur_time is more than 5 minutes ahead. Example: {"reason": "EVENT_IN_FUTURE"}."""
