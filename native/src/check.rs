@@ -17,8 +17,8 @@ use crate::proto::taximeter::v1::{
     CheckQuotaRequest, CheckQuotaResponse, CostLine, Decision, ErrorReason, EstimateRequest,
     EstimateResponse, GetQuotaStatusResponse, LimitStatus, PricingState,
 };
-use crate::quota::{self, Reader, duration_of_ms, money_pair, read_statuses};
-use crate::record::{money, pricing_state};
+use crate::quota::{self, Reader, duration_of_ms, money, money_pair, read_statuses};
+use crate::record::pricing_state;
 use crate::store::{Store, StoreError, bytes};
 use crate::validate::{self, Classes, Problems};
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Limits as the store answers them, and as callers see them.
 
+use std::borrow::Cow;
+
 use prost_types::{Duration, Timestamp};
 
 use crate::keys;
-use crate::proto::taximeter::v1::{LimitKind, LimitStatus};
+use crate::proto::taximeter::v1::{LimitKind, LimitStatus, Money};
 use crate::store::StoreError;
 
 /// Limit flags of a level in the store.
@@ -12,8 +14,9 @@ pub(crate) const HAS_REQUESTS: u8 = 1;
 pub(crate) const HAS_TOKENS: u8 = 2;
 pub(crate) const HAS_COST: u8 = 4;
 
-/// Pico-units of one `hi` of a money pair, see `scripts/meter.lua`.
+/// Pico-units of one `hi` of a money pair, see `scripts/levels.lua`.
 const MONEY_BASE: i64 = 1_000_000_000;
+const PICOS_PER_UNIT: i64 = 1_000_000_000_000;
 const MS_PER_SECOND: i64 = 1_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -22,6 +25,18 @@ pub(crate) fn money_pair(picos: i64) -> (u64, u64) {
     let hi = u64::try_from(picos.div_euclid(MONEY_BASE)).unwrap_or_default();
     let lo = u64::try_from(picos.rem_euclid(MONEY_BASE)).unwrap_or_default();
     (hi, lo)
+}
+
+/// An exact amount.
+pub(crate) fn money(picos: i128, currency_code: Cow<'_, str>) -> Money {
+    let unit = i128::from(PICOS_PER_UNIT);
+    let units = i64::try_from(picos.checked_div(unit).unwrap_or_default()).unwrap_or(i64::MAX);
+    let rest = i64::try_from(picos.checked_rem(unit).unwrap_or_default()).unwrap_or_default();
+    Money {
+        currency_code: currency_code.into_owned(),
+        units,
+        picos: rest,
+    }
 }
 
 /// Reads little-endian fields off a script's answer.

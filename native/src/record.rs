@@ -12,13 +12,12 @@ use crate::keys;
 use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{
-    CostLine, Durability, ErrorReason, LimitStatus, Money, PricingState, RecordResponse, UsageRecord,
+    CostLine, Durability, ErrorReason, LimitStatus, PricingState, RecordResponse, UsageRecord,
 };
-use crate::quota::money_pair;
+use crate::quota::{money, money_pair};
 use crate::validate;
 
 const HASH_SIZE: usize = 16;
-const PICOS_PER_UNIT: i64 = 1_000_000_000_000;
 /// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds.
 const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8;
 
@@ -340,18 +339,6 @@ pub(crate) fn response(
 
 fn currency(card: Option<&RateCard>) -> Cow<'_, str> {
     Cow::Borrowed(card.map_or("USD", RateCard::currency))
-}
-
-/// An exact amount.
-pub(crate) fn money(picos: i128, currency_code: Cow<'_, str>) -> Money {
-    let unit = i128::from(PICOS_PER_UNIT);
-    let units = i64::try_from(picos.checked_div(unit).unwrap_or_default()).unwrap_or(i64::MAX);
-    let rest = i64::try_from(picos.checked_rem(unit).unwrap_or_default()).unwrap_or_default();
-    Money {
-        currency_code: currency_code.into_owned(),
-        units,
-        picos: rest,
-    }
 }
 
 /// State of a record with these lines.

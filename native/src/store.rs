@@ -10,7 +10,10 @@ use tokio::time::timeout;
 use crate::keys;
 use crate::store_id::StreamId;
 
-const SCRIPTS: &str = include_str!("scripts/meter.lua");
+const SCRIPTS: &str = concat!(
+    include_str!("scripts/levels.lua"),
+    include_str!("scripts/meter.lua")
+);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the store did not do what it was asked.
