@@ -106,7 +106,7 @@ CLASSES = (
 
 def varied_entries(count: int, *, seed: int, days: int = 20, start_us: int = JUNE_US) -> Iterator[Entry]:
     """Yield entries that differ in everything a report can group or filter by."""
-    chance = random.Random(seed)  # noqa: S311 (the same in every run)
+    chance = random.Random(seed)
     for _ in range(count):
         classes = chance.sample(CLASSES, chance.choice((0, 1, 2, 3, 5)))
         yield Entry(

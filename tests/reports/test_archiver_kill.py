@@ -109,7 +109,7 @@ def test_sigkill_at_random_loses_and_repeats_nothing(
     ledger: LedgerFixture, store_url: str, tmp_path: Path
 ) -> None:
     """A process killed again and again while it archives and merges ends with every entry once."""
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     command = [sys.executable, str(HERE / "archive_forever.py")]
     command += [store_url, str(ledger.directory.path), str(ledger.temporary), str(tmp_path / "journal")]
     search_path = ":".join([*sys.path, str(HERE.parent)])

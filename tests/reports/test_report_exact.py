@@ -61,7 +61,7 @@ def test_random_queries_equal_the_oracle(ledger: LedgerFixture) -> None:
     ledger.archiver().run_once()
     ledger.record(varied_entries(900, seed=2))
     reporter = ledger.reporter()
-    chance = random.Random(3)  # noqa: S311
+    chance = random.Random(3)
 
     for _ in range(60):
         query, arguments = random_query(chance)
