@@ -5,7 +5,7 @@ Every blocking function releases the GIL. Times are milliseconds since 1970 UTC 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Self, final
 
 __version__: str
 PARTITION_COUNT: int
@@ -30,7 +30,7 @@ class CardError(ValueError):
 class RateCard:
     """A compiled rate card. Source of the canonical form: taximeter_server.rate_card."""
 
-    def __init__(self, canonical_json: bytes) -> None:
+    def __new__(cls, canonical_json: bytes) -> Self:
         """Compile. Raises CardError."""
 
     @property
@@ -61,9 +61,9 @@ class RateCard:
 class Engine:
     """Records, decides and prices against one store. Thread-safe; one per process and journal directory."""
 
-    def __init__(
-        self, *, store_url: str, journal_dir: str, exclusive_store: bool, volatile_store: bool = False
-    ) -> None:
+    def __new__(
+        cls, *, store_url: str, journal_dir: str, exclusive_store: bool, volatile_store: bool = False
+    ) -> Self:
         """Lock the journal. Raises JournalError when another process owns it, ValueError for a bad URL.
 
         store_url: unix:///path/to.sock or redis://[user:password@]host:port[/db].
@@ -159,7 +159,7 @@ class RpcError(Exception):
 class Front:
     """The public port: Record, RecordBatch and CheckQuota served here, everything else forwarded."""
 
-    def __init__(self, engine: Engine, *, listen: str, forward_socket: str) -> None:
+    def __new__(cls, engine: Engine, *, listen: str, forward_socket: str) -> Self:
         """Bind listen ("host:port", port 0 picks one) and serve from own threads. Raises OSError, ValueError.
 
         Forwarded calls reach forward_socket with metadata x-taximeter-key-id, x-taximeter-role and

@@ -124,7 +124,7 @@ impl Caller {
         }
     }
 
-    /// A UUIDv7 of the start of the run, unique by run, call and item.
+    /// A `UUIDv7` of the start of the run, unique by run, call and item.
     fn record_id(&self, number: u64, item: u64) -> String {
         let (high, low) = (self.started_ms.wrapping_shr(16), self.started_ms & 0xffff);
         format!(
