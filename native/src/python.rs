@@ -62,7 +62,7 @@ fn rpc_error(failure: &Failure) -> PyErr {
     RpcError::new_err((status.code, status.message.clone(), status.encode_to_vec()))
 }
 
-fn stream_id(text: &str) -> PyResult<StreamId> {
+fn parse_stream_id(text: &str) -> PyResult<StreamId> {
     text.parse().map_err(PyValueError::new_err)
 }
 
@@ -105,7 +105,7 @@ impl PyEngine {
         if archived_ids.len() != usize::from(keys::PARTITION_COUNT) {
             return Err(PyValueError::new_err("archived_ids: one per partition"));
         }
-        let ids = archived_ids.iter().map(|id| stream_id(id));
+        let ids = archived_ids.iter().map(|id| parse_stream_id(id));
         *lock(&self.engine.archived) = ids.collect::<PyResult<_>>()?;
         let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
         let opened = py.detach(|| {
@@ -132,8 +132,8 @@ impl PyEngine {
         Ok(())
     }
 
-    fn set_archived(&self, partition: usize, id: &str) -> PyResult<()> {
-        let id = stream_id(id)?;
+    fn set_archived(&self, partition: usize, stream_id: &str) -> PyResult<()> {
+        let id = parse_stream_id(stream_id)?;
         let mut archived = lock(&self.engine.archived);
         let slot = archived
             .get_mut(partition)
@@ -236,7 +236,7 @@ impl PyEngine {
         count_max: usize,
         to_archive: bool,
     ) -> PyResult<(Bound<'py, PyBytes>, String, usize)> {
-        let after = stream_id(after_id)?;
+        let after = parse_stream_id(after_id)?;
         let (columns, last, count) = py
             .detach(|| {
                 let entries = self.runtime.block_on(async {
@@ -280,7 +280,7 @@ impl PyEngine {
 
     #[pyo3(signature = (partition, *, through_id))]
     fn trim_ledger(&self, py: Python<'_>, partition: u16, through_id: &str) -> PyResult<()> {
-        let through = stream_id(through_id)?;
+        let through = parse_stream_id(through_id)?;
         py.detach(|| {
             let store = self.engine.open_store()?;
             self.runtime

@@ -3,17 +3,19 @@
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.message import Message
-from server.api import Api
+from server.api import Api, connect
 from surface.conftest import Totals
 from surface.raw_bytes import tag, varint
 from surface.request_cases import uuid_v7
 
 from harness.grpc_status import Refusal, refusal_of, refusal_of_status
+from harness.server_process import ServerProcess
 from taximeter.v1 import access_service_pb2, usage_pb2
 from taximeter.v1 import metering_service_pb2 as pb
 
@@ -223,7 +225,7 @@ def test_largest_batch_is_answered(admin: Api) -> None:
     assert send_batch(admin, *records) == ["FIELD_INVALID" if at % 7 == 0 else "new" for at in range(500)]
 
 
-def test_counter_that_would_overflow_changes_nothing(admin: Api, totals: Totals) -> None:
+def test_counter_that_would_overflow_changes_nothing(fresh_server: Callable[[], ServerProcess]) -> None:
     """A record that would take a day's cost beyond 2^63 - 1 is OUT_OF_RANGE; what still fits is recorded."""
     tenant = f"overflow-{secrets.token_hex(4)}"
     usage = usage_pb2.Usage(visible_output_tokens=DEAR_TOKENS)
@@ -233,10 +235,13 @@ def test_counter_that_would_overflow_changes_nothing(admin: Api, totals: Totals)
             record_id=secrets.token_hex(16), tenant=tenant, model=DEAR_MODEL, usage=usage
         )
 
-    assert send_batch(admin, *(dear() for _ in range(13))) == ["new"] * 12 + ["COUNTER_OVERFLOW"]
-    totals.forget()
-    totals.assert_unchanged()
-    refusal = refuse(admin, dear())
-    assert (refusal.code, refusal.reason) == ("OUT_OF_RANGE", "COUNTER_OVERFLOW")
-    totals.assert_unchanged()
-    assert not send(admin, make_record(tenant=tenant)).duplicate
+    server = fresh_server()
+    with connect(server.address, server.admin_key) as admin:
+        totals = Totals(admin)
+        assert send_batch(admin, *(dear() for _ in range(13))) == ["new"] * 12 + ["COUNTER_OVERFLOW"]
+        totals.forget()
+        totals.assert_unchanged()
+        refusal = refuse(admin, dear())
+        assert (refusal.code, refusal.reason) == ("OUT_OF_RANGE", "COUNTER_OVERFLOW")
+        totals.assert_unchanged()
+        assert not send(admin, make_record(tenant=tenant)).duplicate
