@@ -49,21 +49,24 @@ def scenarios(seconds: int) -> list[tuple[str, str, tuple[str, ...]]]:
     ]  # fmt: skip
 
 
-def run(rounds: int, seconds: int, data_dir: Path) -> dict[str, list[Run]]:
+def run(rounds: int, seconds: int, directory: Path) -> dict[str, list[Run]]:
     """Run all scenarios, interleaved."""
     results: dict[str, list[Run]] = {}
     with contextlib.ExitStack() as stack:
         running = [
             stack.enter_context(contestants.floor()),
             stack.enter_context(contestants.grpcio()),
-            stack.enter_context(contestants.taximeter(data_dir)),
+            stack.enter_context(contestants.taximeter(directory / "throughput")),
         ]
         by_name = {contestant.name: contestant for contestant in running}
         for number in range(rounds):
             for scenario, name, arguments in scenarios(seconds):
                 say(f"round {number + 1} of {rounds}: {scenario}")
                 results.setdefault(scenario, []).append(measure(by_name[name], arguments))
-            for scenario, one in check_beside_records(by_name["taximeter"], seconds):
+    # On servers of their own: the one above is still archiving what the throughput runs left behind.
+    for number in range(rounds):
+        with contestants.taximeter(directory / f"beside-{number}") as contestant:
+            for scenario, one in check_beside_records(contestant, seconds):
                 results.setdefault(scenario, []).append(one)
     return results
 
@@ -127,7 +130,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write every run to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as directory:
-        results = run(options.rounds, options.seconds, Path(directory) / "data")
+        results = run(options.rounds, options.seconds, Path(directory))
     failures = sum(run.failed for runs in results.values() for run in runs)
     print(f"{platform.platform()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.seconds} s")
     print("\n".join(table(results)))
