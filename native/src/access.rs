@@ -67,14 +67,15 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
-    /// Fails unless the key reaches the tenant; the answer is the same whether the tenant exists or not.
+    /// Fails unless the key reaches the tenant; the answer is the same whether the tenant exists or not. A missing
+    /// tenant is reached: that it is missing is for validation to say.
     pub(crate) fn reach(&self, tenant: &str) -> Result<(), Failure> {
         let below = |bound: &String| {
             tenant
                 .strip_prefix(bound.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if self.tenants.is_empty() || self.tenants.iter().any(below) {
+        if tenant.is_empty() || self.tenants.is_empty() || self.tenants.iter().any(below) {
             return Ok(());
         }
         let message = "not allowed for this tenant";

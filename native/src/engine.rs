@@ -195,12 +195,7 @@ impl Engine {
         catalogue: &Catalogue,
     ) -> Vec<Result<RecordResponse, Failure>> {
         let Some(store) = self.store.load_full() else {
-            return join_all(
-                entries
-                    .into_iter()
-                    .map(|entry| self.accept_pending(entry, catalogue)),
-            )
-            .await;
+            return self.accept_all_pending(entries, catalogue).await;
         };
         let applications: Vec<Application<'_>> = entries
             .iter()
@@ -214,12 +209,7 @@ impl Engine {
             Ok(outcomes) => outcomes,
             Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
                 self.store_lost(&store);
-                return join_all(
-                    entries
-                        .into_iter()
-                        .map(|entry| self.accept_pending(entry, catalogue)),
-                )
-                .await;
+                return self.accept_all_pending(entries, catalogue).await;
             }
             Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
         };
@@ -240,6 +230,17 @@ impl Engine {
                 }),
         )
         .await
+    }
+
+    async fn accept_all_pending(
+        &self,
+        entries: Vec<LedgerEntry>,
+        catalogue: &Catalogue,
+    ) -> Vec<Result<RecordResponse, Failure>> {
+        let accepted = entries
+            .into_iter()
+            .map(|entry| self.accept_pending(entry, catalogue));
+        join_all(accepted).await
     }
 
     /// Turns the store's outcome into an answer; OK only once the journal has it.

@@ -250,7 +250,7 @@ pub(crate) async fn serve_record(
     principal: Option<&Principal>,
 ) -> Result<crate::proto::taximeter::v1::RecordResponse, Failure> {
     let record = message.record.unwrap_or_default();
-    if let Some(principal) = principal.filter(|_| !record.tenant.is_empty()) {
+    if let Some(principal) = principal {
         principal.reach(&record.tenant)?;
     }
     let mut answers = engine.record(&[record], &["record".to_owned()]).await;
@@ -278,12 +278,7 @@ async fn record_batch(
     let (mut allowed, mut paths) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut results: Vec<Option<RecordResult>> = Vec::with_capacity(count);
     for (at, record) in message.records.into_iter().enumerate() {
-        let reached = if record.tenant.is_empty() {
-            Ok(())
-        } else {
-            principal.reach(&record.tenant)
-        };
-        match reached {
+        match principal.reach(&record.tenant) {
             Ok(()) => {
                 allowed.push(record);
                 paths.push(format!("records[{at}]"));
@@ -320,9 +315,7 @@ async fn check_quota(
 ) -> Result<Response<AnswerBody>, Failure> {
     let (parts, body) = request.into_parts();
     let message: CheckQuotaRequest = grpc::read_message(&parts.headers, body).await?;
-    if !message.tenant.is_empty() {
-        principal.reach(&message.tenant)?;
-    }
+    principal.reach(&message.tenant)?;
     deadline.check()?;
     Ok(grpc::ok(&shared.engine.check_quota(&message).await?))
 }
