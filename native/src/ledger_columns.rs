@@ -65,6 +65,13 @@ struct LedgerColumns {
     per: Int64Builder,
     cost_picos: Int64Builder,
     unpriced: BooleanBuilder,
+    tenant_prices_version: Int64Builder,
+    tenant_prices_id: StringBuilder,
+    list_priced_as: StringBuilder,
+    list_billed_quantity: Int64Builder,
+    list_amount_picos: Int64Builder,
+    list_per: Int64Builder,
+    list_cost_picos: Int64Builder,
 }
 
 impl Default for LedgerColumns {
@@ -103,6 +110,13 @@ impl Default for LedgerColumns {
             per: Int64Builder::new(),
             cost_picos: Int64Builder::new(),
             unpriced: BooleanBuilder::new(),
+            tenant_prices_version: Int64Builder::new(),
+            tenant_prices_id: StringBuilder::new(),
+            list_priced_as: StringBuilder::new(),
+            list_billed_quantity: Int64Builder::new(),
+            list_amount_picos: Int64Builder::new(),
+            list_per: Int64Builder::new(),
+            list_cost_picos: Int64Builder::new(),
         }
     }
 }
@@ -115,12 +129,18 @@ impl LedgerColumns {
         entry: &LedgerEntry,
     ) -> Result<(), ArrowError> {
         let rate_card_id = hex(&entry.rate_card_id);
+        let tenant_prices_id = hex(&entry.tenant_prices_id);
+        let list_is_charged = entry.tenant_prices_version == 0;
         let mut push_row = |calls: i64, line: Option<&LedgerLine>| {
             self.stream_ms.append_value(stream_id.0);
             self.stream_seq.append_value(stream_id.1);
             self.partition.append_value(partition);
             self.calls.append_value(calls);
             self.push_line_values(line);
+            self.push_list_values(line, list_is_charged);
+            self.tenant_prices_version
+                .append_value(entry.tenant_prices_version);
+            self.tenant_prices_id.append_option(text(&tenant_prices_id));
             self.push_entry_values(entry, &rate_card_id)
         };
         let Some((first, rest)) = entry.lines.split_first() else {
@@ -172,8 +192,31 @@ impl LedgerColumns {
         self.unpriced.append_value(line.is_some_and(|line| line.unpriced));
     }
 
+    /// What the card would charge; the entry leaves it out where that is what was charged.
+    fn push_list_values(&mut self, line: Option<&LedgerLine>, list_is_charged: bool) {
+        let of = |charged: fn(&LedgerLine) -> i64, list: fn(&LedgerLine) -> i64| {
+            line.map_or(0, if list_is_charged { charged } else { list })
+        };
+        let priced_as = line.map(|line| {
+            if list_is_charged {
+                line.priced_as.as_str()
+            } else {
+                line.list_priced_as.as_str()
+            }
+        });
+        self.list_priced_as.append_option(priced_as.and_then(text));
+        self.list_billed_quantity
+            .append_value(of(|line| line.billed_quantity, |line| line.list_billed_quantity));
+        self.list_amount_picos
+            .append_value(of(|line| line.amount_picos, |line| line.list_amount_picos));
+        self.list_per
+            .append_value(of(|line| line.per, |line| line.list_per));
+        self.list_cost_picos
+            .append_value(of(|line| line.cost_picos, |line| line.list_cost_picos));
+    }
+
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let columns: [(&str, ArrayRef, bool); 27] = [
+        let columns: [(&str, ArrayRef, bool); 34] = [
             ("stream_ms", Arc::new(self.stream_ms.finish()), false),
             ("stream_seq", Arc::new(self.stream_seq.finish()), false),
             ("partition", Arc::new(self.partition.finish()), false),
@@ -205,6 +248,25 @@ impl LedgerColumns {
             ("per", Arc::new(self.per.finish()), false),
             ("cost_picos", Arc::new(self.cost_picos.finish()), false),
             ("unpriced", Arc::new(self.unpriced.finish()), false),
+            (
+                "tenant_prices_version",
+                Arc::new(self.tenant_prices_version.finish()),
+                false,
+            ),
+            ("tenant_prices_id", Arc::new(self.tenant_prices_id.finish()), true),
+            ("list_priced_as", Arc::new(self.list_priced_as.finish()), true),
+            (
+                "list_billed_quantity",
+                Arc::new(self.list_billed_quantity.finish()),
+                false,
+            ),
+            (
+                "list_amount_picos",
+                Arc::new(self.list_amount_picos.finish()),
+                false,
+            ),
+            ("list_per", Arc::new(self.list_per.finish()), false),
+            ("list_cost_picos", Arc::new(self.list_cost_picos.finish()), false),
         ];
         RecordBatch::try_from_iter_with_nullable(columns)
     }

@@ -186,6 +186,7 @@ pub(crate) fn ledger_line(line: Line) -> LedgerLine {
         per: if line.unpriced { 0 } else { line.per },
         cost_picos: line.cost_picos,
         unpriced: line.unpriced,
+        ..Default::default()
     }
 }
 

@@ -43,6 +43,16 @@ SCHEMA = pa.schema(
         pa.field("per", pa.int64(), nullable=False),
         pa.field("cost_picos", pa.int64(), nullable=False),
         pa.field("unpriced", pa.bool_(), nullable=False),
+        # The tenant's own prices that were charged; 0 and null when the card's were.
+        pa.field("tenant_prices_version", pa.int64(), nullable=False),
+        pa.field("tenant_prices_id", pa.string()),
+        # What the card would charge: the same as above unless the tenant has its own prices. Files written before
+        # these columns existed lack them: they are read by name, and null means "as charged".
+        pa.field("list_priced_as", pa.string()),
+        pa.field("list_billed_quantity", pa.int64(), nullable=False),
+        pa.field("list_amount_picos", pa.int64(), nullable=False),
+        pa.field("list_per", pa.int64(), nullable=False),
+        pa.field("list_cost_picos", pa.int64(), nullable=False),
     ]
 )
 

@@ -61,7 +61,8 @@ class FileMerger:
         # COPY takes no parameter for its target, whose name is made of digits by us, in a folder of the operator's.
         escaped_target = str(target).replace("'", "''")
         options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
-        rows = "SELECT * FROM read_parquet($sources, hive_partitioning = false)"
+        # By name: an older version's files have fewer columns.
+        rows = "SELECT * FROM read_parquet($sources, hive_partitioning = false, union_by_name = true)"
         statement = f"COPY ({rows} ORDER BY {', '.join(SORT_COLUMNS)}) TO '{escaped_target}' ({options})"
         with duckdb.connect(config=self._settings) as connection:
             connection.execute(statement, {"sources": list(sources)})

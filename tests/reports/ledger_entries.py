@@ -4,7 +4,7 @@
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import google.protobuf
@@ -19,6 +19,17 @@ Encoder = Callable[["Entry"], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class ListPrice:
+    """What the card would charge for a line whose tenant has its own prices; nothing when the card has no price."""
+
+    priced_as: str = ""
+    billed_quantity: int = 0
+    amount_picos: int = 0
+    per: int = 0
+    cost_picos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One usage class of an entry."""
 
@@ -26,6 +37,7 @@ class Line:
     quantity: int
     cost_picos: int = 0
     unpriced: bool = False
+    list_price: ListPrice = ListPrice()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class Entry:
     speed: str = ""
     calls: int = 1
     rate_card_id: str = "ab" * 32
+    tenant_prices_id: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
     lines: tuple[Line, ...] = (Line("input", 1_000, 15_000_000),)
     record_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -87,10 +100,14 @@ def make_encoder(directory: Path) -> Encoder:
                     "per": 0 if line.unpriced else 1_000_000,
                     "cost_picos": line.cost_picos,
                     "unpriced": line.unpriced,
+                    **{f"list_{name}": value for name, value in asdict(line.list_price).items()},
                 }
                 for line in entry.lines
             ],
             cost_picos=sum(line.cost_picos for line in entry.lines),
+            tenant_prices_version=4 if entry.tenant_prices_id else 0,
+            tenant_prices_id=bytes.fromhex(entry.tenant_prices_id),
+            list_cost_picos=sum(line.list_price.cost_picos for line in entry.lines),
         ).SerializeToString()
 
     return encode

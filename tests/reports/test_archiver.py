@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from reports.conftest import LedgerFixture
@@ -15,6 +16,7 @@ from reports.ledger_entries import DAY_US, JUNE_US, Entry, varied_entries
 from taximeter_server.archiver import GRACE_MS, ArchiveResult
 from taximeter_server.ledger import partition_of, read_rows
 from taximeter_server.ledger_manifest import LedgerCorruptError
+from taximeter_server.ledger_merge import FileMerger
 from taximeter_server.report_query import ReportQuery
 
 ALL_TIME = ReportQuery(JUNE_US, JUNE_US + 20 * DAY_US, group_by=("tenant", "model"))
@@ -42,6 +44,22 @@ def test_everything_is_archived_once_and_then_trimmed(ledger: LedgerFixture) -> 
         ledger.engine.archived
     )
     assert set(ledger.engine.archived) == {partition_of(entry.tenant) for entry in ledger.entries}
+
+
+def test_files_of_an_older_version_are_merged_with_newer_ones(tmp_path: Path) -> None:
+    """A column that an older file lacks is null in its rows."""
+    files = [str(tmp_path / name) for name in ("older.parquet", "newer.parquet")]
+    place = {"partition": [1], "tenant": ["acme"], "stream_ms": [5], "stream_seq": [0]}
+    pq.write_table(pa.table(place), files[0])
+    pq.write_table(pa.table(place | {"stream_ms": [6], "list_cost_picos": [7]}), files[1])
+
+    FileMerger(temporary_directory=tmp_path / "temporary").merge(files, tmp_path / "merged.parquet")
+
+    merged = pq.read_table(tmp_path / "merged.parquet").select(["stream_ms", "list_cost_picos"])
+    assert merged.to_pylist() == [
+        {"stream_ms": 5, "list_cost_picos": None},
+        {"stream_ms": 6, "list_cost_picos": 7},
+    ]
 
 
 def test_files_hold_what_the_engine_answered(ledger: LedgerFixture) -> None:

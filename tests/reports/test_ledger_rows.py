@@ -3,7 +3,7 @@
 
 import pyarrow as pa
 from reports.conftest import LedgerFixture
-from reports.ledger_entries import JUNE_US, Entry, Line
+from reports.ledger_entries import JUNE_US, Entry, Line, ListPrice
 
 from taximeter_server.ledger import SCHEMA, StreamId, partition_of, read_rows
 from taximeter_server.ledger_manifest import Manifest
@@ -63,6 +63,13 @@ def test_each_line_is_a_row_with_all_of_its_entry(ledger: LedgerFixture) -> None
         "per": 1_000_000,
         "cost_picos": 75,
         "unpriced": False,
+        "tenant_prices_version": 0,
+        "tenant_prices_id": None,
+        "list_priced_as": "input",
+        "list_billed_quantity": 5,
+        "list_amount_picos": 15_000_000_000_000,
+        "list_per": 1_000_000,
+        "list_cost_picos": 75,
     }
     line = {
         "usage_class": "custom",
@@ -70,8 +77,31 @@ def test_each_line_is_a_row_with_all_of_its_entry(ledger: LedgerFixture) -> None
         "quantity": 6,
         "billed_quantity": 6,
         "amount_picos": 0,
+        "list_priced_as": None,
+        "list_billed_quantity": 6,
+        "list_amount_picos": 0,
+        "list_per": 0,
+        "list_cost_picos": 0,
     }
     assert second == first | line | {"calls": 0, "per": 0, "cost_picos": 0, "unpriced": True}
+
+
+def test_list_prices_stand_beside_the_charged_ones(ledger: LedgerFixture) -> None:
+    """Where a tenant has its own prices, a row shows them and what the card would have charged."""
+    discounted = ListPrice(priced_as="input", billed_quantity=9, amount_picos=7, per=2, cost_picos=32)
+    lines = (Line("cache_read", 5, 75, list_price=discounted), Line("custom", 6, 3, list_price=ListPrice()))
+    entry = Entry(tenant_prices_id="ef" * 32, lines=lines)
+
+    rows = rows_of(ledger, entry, "1780272000123-4").to_pylist()
+
+    shown = (
+        *("tenant_prices_version", "tenant_prices_id", "priced_as", "cost_picos", "list_priced_as"),
+        *("list_billed_quantity", "list_amount_picos", "list_per", "list_cost_picos"),
+    )
+    assert [[row[name] for name in shown] for row in rows] == [
+        [4, "ef" * 32, "cache_read", 75, "input", 9, 7, 2, 32],
+        [4, "ef" * 32, "custom", 3, None, 0, 0, 0, 0],
+    ]
 
 
 def test_an_entry_without_lines_is_one_row(ledger: LedgerFixture) -> None:
@@ -79,7 +109,7 @@ def test_an_entry_without_lines_is_one_row(ledger: LedgerFixture) -> None:
     (row,) = rows_of(ledger, Entry(model="", rate_card_id="", calls=2, lines=()), "5-1").to_pylist()
 
     absent = {name for name, value in row.items() if value is None}
-    line = {"usage_class", "priced_as"}
+    line = {"usage_class", "priced_as", "list_priced_as", "tenant_prices_id"}
     assert absent == {"model", "provider", "tier", "region", "speed", "rate_card_id", "rate_card_row"} | line
     assert (row["calls"], row["entry_calls"], row["quantity"], row["unpriced"]) == (2, 2, 0, False)
     assert row["attributes"] == []
