@@ -11,12 +11,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use prost::Message;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::engine::{Engine, lock};
 use crate::journal::NotDurable;
 use crate::journal_format::Note;
 use crate::keys::PARTITION_COUNT;
+use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::store::StoreError;
 use crate::store_id::StreamId;
 
@@ -105,6 +107,26 @@ impl Archive {
 }
 
 impl Engine {
+    /// Makes an entry durable that the store has under `id`.
+    pub(crate) async fn journal_entry(
+        &self,
+        partition: u16,
+        epoch: u64,
+        id: StreamId,
+        entry: &LedgerEntry,
+    ) -> Result<(), NotDurable> {
+        let note = Note::Applied {
+            partition,
+            epoch,
+            id,
+            entry: entry.encode_to_vec(),
+            is_restored: false,
+        };
+        self.journal.append(note).await?;
+        self.archive.note_journaled(partition, id);
+        Ok(())
+    }
+
     /// Names the opening of the store that entries are about to be read from.
     pub(crate) fn begin_archive(&self) -> Result<u64, StoreError> {
         let opening = self.archive.openings.load(Ordering::Acquire);

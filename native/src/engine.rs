@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future::join_all;
-use prost::Message;
 use tokio::sync::Notify;
 
 use crate::archive::Archive;
@@ -19,7 +18,6 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::clock;
 use crate::error::{Code, Failure};
 use crate::journal::Journal;
-use crate::journal_format::Note;
 use crate::keys::PARTITION_COUNT;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse, UsageRecord};
@@ -287,12 +285,7 @@ impl Engine {
         limits: Vec<LimitStatus>,
         duplicate: bool,
     ) -> Result<RecordResponse, Failure> {
-        let is_current = self
-            .store
-            .load()
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, place.store));
-        if !is_current {
+        if !self.is_open(place.store) {
             return self.accept_pending(entry.clone(), catalogue).await;
         }
         let durability = if self.volatile_store {
@@ -309,16 +302,17 @@ impl Engine {
         id: StreamId,
         entry: &LedgerEntry,
     ) -> Result<(), Failure> {
-        let note = Note::Applied {
-            partition: place.partition,
-            epoch: place.epoch,
-            id,
-            entry: entry.encode_to_vec(),
-            is_restored: false,
-        };
-        self.journal.append(note).await.map_err(|_| journal_failure())?;
-        self.archive.note_journaled(place.partition, id);
-        Ok(())
+        self.journal_entry(place.partition, place.epoch, id, entry)
+            .await
+            .map_err(|_| journal_failure())
+    }
+
+    /// Whether this store is still the open one.
+    pub(crate) fn is_open(&self, store: &Arc<Store>) -> bool {
+        self.store
+            .load()
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, store))
     }
 
     /// The open store, or why a call cannot be served.

@@ -5,10 +5,9 @@
 //! entry says once (tenant, model, attributes) is repeated on each of its rows: the rows are summed by whatever
 //! dimension a report asks for, without joining anything.
 
-use std::sync::Arc;
-
 use arrow_array::builder::{
-    BooleanBuilder, Int8Builder, Int16Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder,
+    ArrayBuilder, BooleanBuilder, Int8Builder, Int16Builder, Int64Builder, MapBuilder, MapFieldNames,
+    StringBuilder,
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
@@ -72,6 +71,13 @@ struct LedgerColumns {
     list_amount_picos: Int64Builder,
     list_per: Int64Builder,
     list_cost_picos: Int64Builder,
+    kind: Int8Builder,
+    adjusted_record_id: StringBuilder,
+    note: StringBuilder,
+    author: StringBuilder,
+    adjusted_quantity: Int64Builder,
+    previous_cost_picos: Int64Builder,
+    prices_unpriced: BooleanBuilder,
 }
 
 impl Default for LedgerColumns {
@@ -117,6 +123,13 @@ impl Default for LedgerColumns {
             list_amount_picos: Int64Builder::new(),
             list_per: Int64Builder::new(),
             list_cost_picos: Int64Builder::new(),
+            kind: Int8Builder::new(),
+            adjusted_record_id: StringBuilder::new(),
+            note: StringBuilder::new(),
+            author: StringBuilder::new(),
+            adjusted_quantity: Int64Builder::new(),
+            previous_cost_picos: Int64Builder::new(),
+            prices_unpriced: BooleanBuilder::new(),
         }
     }
 }
@@ -173,6 +186,11 @@ impl LedgerColumns {
         self.rate_card_id.append_option(text(rate_card_id));
         self.rate_card_version.append_value(entry.rate_card_version);
         self.rate_card_row.append_option(text(&entry.rate_card_row));
+        self.kind.append_value(i8::try_from(entry.kind).unwrap_or(0));
+        self.adjusted_record_id
+            .append_option(text(&entry.adjusted_record_id));
+        self.note.append_option(text(&entry.note));
+        self.author.append_option(text(&entry.author));
         Ok(())
     }
 
@@ -190,6 +208,12 @@ impl LedgerColumns {
         self.cost_picos
             .append_value(line.map_or(0, |line| line.cost_picos));
         self.unpriced.append_value(line.is_some_and(|line| line.unpriced));
+        self.adjusted_quantity
+            .append_value(line.map_or(0, |line| line.adjusted_quantity));
+        self.previous_cost_picos
+            .append_value(line.map_or(0, |line| line.previous_cost_picos));
+        self.prices_unpriced
+            .append_value(line.is_some_and(|line| line.prices_unpriced));
     }
 
     /// What the card would charge; the entry leaves it out where that is what was charged.
@@ -216,60 +240,63 @@ impl LedgerColumns {
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let columns: [(&str, ArrayRef, bool); 34] = [
-            ("stream_ms", Arc::new(self.stream_ms.finish()), false),
-            ("stream_seq", Arc::new(self.stream_seq.finish()), false),
-            ("partition", Arc::new(self.partition.finish()), false),
-            ("tenant", Arc::new(self.tenant.finish()), false),
-            ("record_id", Arc::new(self.record_id.finish()), false),
-            ("occur_time_us", Arc::new(self.occur_time_us.finish()), false),
-            ("receive_time_ms", Arc::new(self.receive_time_ms.finish()), false),
-            ("calls", Arc::new(self.calls.finish()), false),
-            ("entry_calls", Arc::new(self.entry_calls.finish()), false),
-            ("model", Arc::new(self.model.finish()), true),
-            ("provider", Arc::new(self.provider.finish()), true),
-            ("tier", Arc::new(self.tier.finish()), true),
-            ("region", Arc::new(self.region.finish()), true),
-            ("speed", Arc::new(self.speed.finish()), true),
-            ("attributes", Arc::new(self.attributes.finish()), false),
-            ("quality", Arc::new(self.quality.finish()), false),
-            ("rate_card_id", Arc::new(self.rate_card_id.finish()), true),
-            (
-                "rate_card_version",
-                Arc::new(self.rate_card_version.finish()),
-                false,
-            ),
-            ("rate_card_row", Arc::new(self.rate_card_row.finish()), true),
-            ("usage_class", Arc::new(self.usage_class.finish()), true),
-            ("priced_as", Arc::new(self.priced_as.finish()), true),
-            ("quantity", Arc::new(self.quantity.finish()), false),
-            ("billed_quantity", Arc::new(self.billed_quantity.finish()), false),
-            ("amount_picos", Arc::new(self.amount_picos.finish()), false),
-            ("per", Arc::new(self.per.finish()), false),
-            ("cost_picos", Arc::new(self.cost_picos.finish()), false),
-            ("unpriced", Arc::new(self.unpriced.finish()), false),
+        let columns: [(&str, ArrayRef, bool); 41] = [
+            ("stream_ms", array(&mut self.stream_ms), false),
+            ("stream_seq", array(&mut self.stream_seq), false),
+            ("partition", array(&mut self.partition), false),
+            ("tenant", array(&mut self.tenant), false),
+            ("record_id", array(&mut self.record_id), false),
+            ("occur_time_us", array(&mut self.occur_time_us), false),
+            ("receive_time_ms", array(&mut self.receive_time_ms), false),
+            ("calls", array(&mut self.calls), false),
+            ("entry_calls", array(&mut self.entry_calls), false),
+            ("model", array(&mut self.model), true),
+            ("provider", array(&mut self.provider), true),
+            ("tier", array(&mut self.tier), true),
+            ("region", array(&mut self.region), true),
+            ("speed", array(&mut self.speed), true),
+            ("attributes", array(&mut self.attributes), false),
+            ("quality", array(&mut self.quality), false),
+            ("rate_card_id", array(&mut self.rate_card_id), true),
+            ("rate_card_version", array(&mut self.rate_card_version), false),
+            ("rate_card_row", array(&mut self.rate_card_row), true),
+            ("usage_class", array(&mut self.usage_class), true),
+            ("priced_as", array(&mut self.priced_as), true),
+            ("quantity", array(&mut self.quantity), false),
+            ("billed_quantity", array(&mut self.billed_quantity), false),
+            ("amount_picos", array(&mut self.amount_picos), false),
+            ("per", array(&mut self.per), false),
+            ("cost_picos", array(&mut self.cost_picos), false),
+            ("unpriced", array(&mut self.unpriced), false),
             (
                 "tenant_prices_version",
-                Arc::new(self.tenant_prices_version.finish()),
+                array(&mut self.tenant_prices_version),
                 false,
             ),
-            ("tenant_prices_id", Arc::new(self.tenant_prices_id.finish()), true),
-            ("list_priced_as", Arc::new(self.list_priced_as.finish()), true),
+            ("tenant_prices_id", array(&mut self.tenant_prices_id), true),
+            ("list_priced_as", array(&mut self.list_priced_as), true),
             (
                 "list_billed_quantity",
-                Arc::new(self.list_billed_quantity.finish()),
+                array(&mut self.list_billed_quantity),
                 false,
             ),
-            (
-                "list_amount_picos",
-                Arc::new(self.list_amount_picos.finish()),
-                false,
-            ),
-            ("list_per", Arc::new(self.list_per.finish()), false),
-            ("list_cost_picos", Arc::new(self.list_cost_picos.finish()), false),
+            ("list_amount_picos", array(&mut self.list_amount_picos), false),
+            ("list_per", array(&mut self.list_per), false),
+            ("list_cost_picos", array(&mut self.list_cost_picos), false),
+            ("kind", array(&mut self.kind), false),
+            ("adjusted_record_id", array(&mut self.adjusted_record_id), true),
+            ("note", array(&mut self.note), true),
+            ("author", array(&mut self.author), true),
+            ("adjusted_quantity", array(&mut self.adjusted_quantity), false),
+            ("previous_cost_picos", array(&mut self.previous_cost_picos), false),
+            ("prices_unpriced", array(&mut self.prices_unpriced), false),
         ];
         RecordBatch::try_from_iter_with_nullable(columns)
     }
+}
+
+fn array(builder: &mut impl ArrayBuilder) -> ArrayRef {
+    builder.finish()
 }
 
 /// Absent where the proto says so with an empty string.

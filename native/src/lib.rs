@@ -3,9 +3,11 @@
 //!
 //! Follow a call: `front` (port, credentials, dispatch) to `engine` (Record) or `check` (`CheckQuota`), to
 //! `script_call` and `scripts/meter.lua` in the store, to `journal`; everything else goes to `forward`. `reopen`
-//! gives a restarted store back what it lost, `keeper` calls it. `python` is the border.
+//! gives a restarted store back what it lost, `keeper` calls it. `reprice` and `adjust` correct what was
+//! charged. `python` is the border.
 
 mod access;
+mod adjust;
 mod archive;
 mod catalogue;
 mod check;
@@ -28,6 +30,7 @@ mod quota;
 mod rate_card;
 mod record;
 mod reopen;
+mod reprice;
 mod script_call;
 mod store;
 mod store_id;

@@ -15,6 +15,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict};
 use tokio::runtime::Runtime;
 
+use crate::adjust::{self, Posted};
 use crate::archive::ArchiveError;
 use crate::catalogue::CatalogueError;
 use crate::check::Maxima;
@@ -194,6 +195,16 @@ impl PyEngine {
             self.engine.estimate(&message)
         });
         reply(py, answer)
+    }
+
+    fn post_adjustments(&self, py: Python<'_>, adjustments_json: &[u8]) -> PyResult<Vec<&'static str>> {
+        let entries = adjust::parse(adjustments_json)
+            .ok_or_else(|| PyValueError::new_err("adjustments_json: a list of adjustments"))?;
+        let posted = py.detach(|| self.runtime.block_on(self.engine.post_adjustments(&entries)));
+        match posted {
+            Ok(states) => Ok(states.into_iter().map(Posted::name).collect()),
+            Err(failure) => Err(rpc_error(&failure)),
+        }
     }
 
     #[pyo3(signature = (tenant, *, requests_per_minute, tokens_per_day, cost_per_day_picos))]

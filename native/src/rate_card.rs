@@ -3,9 +3,11 @@
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMapping};
 use sha2::{Digest, Sha256};
 use taximeter_pricing::{Call, Line, PriceError, Priced, decimal_string};
+
+use crate::reprice::{RepriceError, price_rows};
 
 pyo3::create_exception!(
     taximeter_server._native,
@@ -38,6 +40,17 @@ impl RateCard {
     #[getter]
     fn rate_card_id(&self) -> &str {
         &self.rate_card_id
+    }
+
+    fn price_rows<'py>(&self, py: Python<'py>, rows: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let priced = py.detach(|| price_rows(&self.card, rows));
+        match priced {
+            Ok(columns) => Ok(PyBytes::new(py, &columns)),
+            Err(RepriceError::Rows(problem)) => Err(PyValueError::new_err(problem)),
+            Err(RepriceError::OutOfRange { entry, error }) => {
+                Err(PyOverflowError::new_err((error.to_string(), entry)))
+            }
+        }
     }
 
     // The contract's keywords: one parameter per fact of a call.

@@ -9,7 +9,7 @@ use crate::catalogue::{Catalogue, Entry};
 use crate::clock::{MS_PER_DAY, NANOS_PER_DAY, NANOS_PER_MS};
 use crate::error::{Code, Failure};
 use crate::keys;
-use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry, LedgerLine};
+use crate::proto::taximeter::ledger::v1::{Attribute, EntryKind, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{
     CostLine, Durability, ErrorReason, LimitStatus, PricingState, RecordResponse, UsageRecord,
@@ -128,6 +128,11 @@ fn fingerprint(
     first_bytes(&hasher.finalize())
 }
 
+/// The fingerprint of an entry that no caller sent, from its bytes.
+pub(crate) fn payload_fingerprint(payload: &[u8]) -> Vec<u8> {
+    first_bytes(&blake3::hash(payload)).to_vec()
+}
+
 fn first_bytes(hash: &blake3::Hash) -> [u8; HASH_SIZE] {
     hash.as_bytes()
         .first_chunk::<HASH_SIZE>()
@@ -214,15 +219,20 @@ pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: b
     let dedup_count = names.len();
     names.extend(keys::levels(partition, &entry.tenant));
     let level_count = names.len().saturating_sub(dedup_count);
-    let (hi, lo) = money_pair(entry.cost_picos);
-    let day = entry.occur_time_nanos.div_euclid(NANOS_PER_DAY);
+    let (day, tokens, (hi, lo)) = if entry.kind == i32::from(EntryKind::Adjustment) {
+        // No day's counters: see adjust.rs.
+        (0, 0, (0, 0))
+    } else {
+        let day = entry.occur_time_nanos.div_euclid(NANOS_PER_DAY);
+        (day, entry.quota_tokens, money_pair(entry.cost_picos))
+    };
     let mut numbers = Vec::with_capacity(35);
     numbers.push(u8::try_from(dedup_count).unwrap_or(u8::MAX));
     numbers.push(u8::try_from(level_count).unwrap_or(u8::MAX));
     numbers.push(u8::from(to_ledger));
     for number in [
         u64::try_from(day).unwrap_or_default(),
-        u64::try_from(entry.quota_tokens).unwrap_or_default(),
+        u64::try_from(tokens).unwrap_or_default(),
         hi,
         lo,
     ] {

@@ -57,6 +57,16 @@ class RateCard:
         Raises OverflowError when a line or the sum exceeds 2^63 - 1 pico-units.
         """
 
+    def price_rows(self, rows: bytes) -> bytes:
+        """Price entries of the ledger. rows: Arrow IPC stream; the rows of an entry stand together.
+
+        Columns: entry (number that tells neighbours apart), model, provider, tier, region, speed (null is not stated),
+        occur_time_us, calls, usage_class (null for an entry without usage), quantity.
+        Returns an Arrow IPC stream with as many rows: rate_card_row, priced_as, billed_quantity, amount_picos, per
+        (0 when unpriced), cost_picos, unpriced. Raises ValueError for other columns, and OverflowError(message,
+        entry) when an entry costs more than 2^63 - 1 pico-units.
+        """
+
 @final
 class Engine:
     """Records, decides and prices against one store. Thread-safe; one per process and journal directory."""
@@ -100,6 +110,17 @@ class Engine:
 
     def estimate(self, request: bytes) -> bytes:
         """Serve taximeter.v1.EstimateRequest; returns EstimateResponse. Raises RpcError."""
+
+    def post_adjustments(self, adjustments_json: bytes) -> list[str]:
+        """Post corrections of what records cost, durable once this returns. No quota counts them.
+
+        [{"tenant", "record_id", "adjusted_record_id", "occur_time_us", "model", "provider", "tier", "region", "speed",
+        "attributes": {}, "quality", "rate_card_id", "rate_card_version", "rate_card_row", "note", "author",
+        "lines": [{"usage_class", "priced_as", "amount_picos", "per", "adjusted_quantity", "previous_cost_picos",
+        "cost_picos", "prices_unpriced"}]}]; all but the attributes of the record that is adjusted.
+        Returns per adjustment "applied", "before" (it had been posted) or "conflict" (its record_id had been used for
+        another one). Raises RpcError, after which any of them may have been posted: post them again.
+        """
 
     def put_limits(
         self,

@@ -2,7 +2,11 @@
 """What the ledger is made of: entries in the partitions' streams, and the same entries as rows.
 
 A row is one (entry, usage class); an entry without lines has one row whose usage_class is null. Amounts are
-pico-units, quantities in the unit of their class, all of them int64.
+pico-units, quantities in the unit of their class, all of them int64. Amounts are negative only in adjustments, whose
+calls and quantities are 0.
+
+Columns are only ever added, at the end: files outlive the server that wrote them. Whoever reads files matches columns
+by name; one that a file does not have is null there.
 """
 
 from typing import NamedTuple, Protocol, Self
@@ -11,6 +15,9 @@ import pyarrow as pa
 
 PARTITION_COUNT = 64
 """Partitions of the ledger, fixed when a store is created."""
+
+KIND_USAGE, KIND_ADJUSTMENT = 0, 1
+"""What an entry is: usage as it was recorded, or a correction of what a record cost."""
 
 SCHEMA = pa.schema(
     [
@@ -53,6 +60,14 @@ SCHEMA = pa.schema(
         pa.field("list_amount_picos", pa.int64(), nullable=False),
         pa.field("list_per", pa.int64(), nullable=False),
         pa.field("list_cost_picos", pa.int64(), nullable=False),
+        # KIND_USAGE or KIND_ADJUSTMENT; what follows says something of adjustments only.
+        pa.field("kind", pa.int8(), nullable=False),
+        pa.field("adjusted_record_id", pa.string()),
+        pa.field("note", pa.string()),
+        pa.field("author", pa.string()),
+        pa.field("adjusted_quantity", pa.int64(), nullable=False),
+        pa.field("previous_cost_picos", pa.int64(), nullable=False),
+        pa.field("prices_unpriced", pa.bool_(), nullable=False),
     ]
 )
 

@@ -171,26 +171,26 @@ class _Groups:
 
 def _rows(groups: _Groups, *, first: int, last: int) -> Iterator[ReportRow]:
     for values in groups.fetch(first=first, last=last):
-        group, (quantities, calls, cost_picos, unpriced_lines) = groups.split(values)
+        group, (quantities, calls, *sums) = groups.split(values)
         by_class = {quantity["usage_class"]: quantity["quantity"] for quantity in quantities or ()}
-        yield ReportRow(group, ReportMeasures(calls, by_class, cost_picos, unpriced_lines))
+        yield ReportRow(group, ReportMeasures(calls, by_class, *sums))
 
 
 def _total(connection: duckdb.DuckDBPyConnection) -> ReportMeasures:
     """Sum the table groups, so that the total is the sum of its parts whatever they count."""
-    sums = connection.execute(
-        "SELECT coalesce(sum(calls), 0), coalesce(sum(cost_picos), 0), coalesce(sum(unpriced_lines), 0) FROM groups"
-    ).fetchall()
+    names = ("calls", "cost_picos", "unpriced_lines", "adjustment_picos", "adjusted_unpriced_lines")
+    columns = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
+    (calls, *sums) = connection.execute(f"SELECT {columns} FROM groups").fetchall()[0]  # noqa: S608 (names above)
     quantities = connection.execute(
         "SELECT part.usage_class, sum(part.quantity) FROM (SELECT unnest(quantities) AS part FROM groups)"
         " GROUP BY 1 ORDER BY 1"
     ).fetchall()
-    calls, cost_picos, unpriced_lines = sums[0]
-    return ReportMeasures(calls, dict(quantities), cost_picos, unpriced_lines)
+    return ReportMeasures(calls, dict(quantities), *sums)
 
 
 def _check_range(measures: ReportMeasures) -> None:
     """Costs have a wider field; everything else must fit int64."""
-    for value in (measures.calls, measures.unpriced_lines, *measures.quantities.values()):
+    counts = (measures.calls, measures.unpriced_lines, measures.adjusted_unpriced_lines)
+    for value in (*counts, *measures.quantities.values()):
         if value > _INT64_MAX:
             raise SumOutOfRangeError

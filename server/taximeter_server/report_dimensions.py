@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 
+from taximeter_server.ledger import KIND_ADJUSTMENT
 from taximeter_server.report_time_zone import OffsetChange
 
 ATTRIBUTE_PREFIX = "attributes."
@@ -33,6 +34,7 @@ _COLUMNS = {
     "tier": "tier",
     "region": "region",
     "speed": "speed",
+    "entry_kind": f"CASE kind WHEN {KIND_ADJUSTMENT} THEN 'adjustment' ELSE 'usage' END",
 }
 _TIMES = ("hour", "day", "month")
 

@@ -28,5 +28,7 @@ def _line(row: ReportRow, group_by: Sequence[str], currency_code: str) -> str:
         "cost": decimal_text(measures.cost_picos, _PICO_DIGITS),
         "currency_code": currency_code,
         "unpriced_lines": str(measures.unpriced_lines),
+        "adjustment_cost": decimal_text(measures.adjustment_picos, _PICO_DIGITS),
+        "adjusted_unpriced_lines": str(measures.adjusted_unpriced_lines),
     }
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"

@@ -86,12 +86,18 @@ class ReportQuery:
 
 @dataclass(frozen=True, slots=True)
 class ReportMeasures:
-    """Exact sums. quantities: by usage class, in the unit of the class; classes without usage are left out."""
+    """Exact sums. quantities: by usage class, in the unit of the class; classes without usage are left out.
+
+    unpriced_lines: had no price when they were recorded; adjusted_unpriced_lines: those that an adjustment has priced.
+    adjustment_picos: the part of cost_picos that adjustments are.
+    """
 
     calls: int
     quantities: Mapping[str, int]
     cost_picos: int
     unpriced_lines: int
+    adjustment_picos: int = 0
+    adjusted_unpriced_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ All sums are of 64-bit integers into 128-bit ones, which no ledger can overflow:
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taximeter_server.ledger import partition_of
+from taximeter_server.ledger import KIND_ADJUSTMENT, partition_of
 from taximeter_server.report_dimensions import Dimension, Parameters, dimension
 from taximeter_server.report_query import ReportFilter, ReportQuery
 from taximeter_server.report_snapshot import Snapshot, relevant_partitions
@@ -32,7 +32,8 @@ CSV_CLASSES = {
 
 _COLUMNS = (
     "stream_ms, stream_seq, partition, tenant, occur_time_us, calls, entry_calls, model, provider, tier, region, speed,"
-    " attributes, rate_card_id, usage_class, quantity, cost_picos, unpriced"
+    " attributes, rate_card_id, usage_class, quantity, cost_picos, unpriced, coalesce(kind, 0) AS kind,"
+    " coalesce(prices_unpriced, false) AS prices_unpriced"
 )
 
 
@@ -46,7 +47,7 @@ class Statement:
 
 
 def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
-    """Fill the temporary table groups: position from 1, d0 and so on, quantities, calls, cost_picos, unpriced_lines."""
+    """Fill the temporary table groups: position from 1, d0 and so on, quantities, then the sums of ReportMeasures."""
     parameters = Parameters()
     dimensions, kept = _kept_rows(query, snapshot, query.group_by, parameters)
     names = [f"d{index}" for index in range(len(dimensions))]
@@ -58,13 +59,16 @@ def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
         WITH kept AS ({kept}),
         per_class AS (
             SELECT {selected} usage_class, sum(quantity) AS quantity, sum(counted_calls) AS calls,
-                sum(cost_picos) AS cost_picos, count(*) FILTER (unpriced) AS unpriced_lines
+                sum(cost_picos) AS cost_picos, count(*) FILTER (unpriced) AS unpriced_lines,
+                coalesce(sum(cost_picos) FILTER (kind = {KIND_ADJUSTMENT}), 0) AS adjustment_picos,
+                count(*) FILTER (prices_unpriced) AS adjusted_unpriced_lines
             FROM kept GROUP BY {selected} usage_class
         )
         SELECT row_number() OVER ({order}) AS position, {selected}
             list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)
-                FILTER (usage_class IS NOT NULL) AS quantities,
-            sum(calls) AS calls, sum(cost_picos) AS cost_picos, sum(unpriced_lines) AS unpriced_lines
+                FILTER (quantity <> 0) AS quantities,
+            sum(calls) AS calls, sum(cost_picos) AS cost_picos, sum(unpriced_lines) AS unpriced_lines,
+            sum(adjustment_picos) AS adjustment_picos, sum(adjusted_unpriced_lines) AS adjusted_unpriced_lines
         FROM per_class {group_by} HAVING count(*) > 0
     """  # noqa: S608 (see the head of the file)
     return Statement(sql, parameters.values, dimensions)
@@ -95,18 +99,23 @@ def _kept_rows(
     dimensions = tuple(dimension(name, offsets, parameters) for name in group_by)
     columns = "".join(f"{one.sql} AS d{index}, " for index, one in enumerate(dimensions))
     conditions = " AND ".join(_conditions(query, parameters))
-    sources = [f"SELECT {_COLUMNS} FROM tail"]  # noqa: S608
-    if snapshot.files:
-        files = parameters.add(list(snapshot.files))
-        as_of = parameters.add(snapshot.as_of_time_ms)
-        rows = f"read_parquet({files}, hive_partitioning = false)"
-        sources.append(f"SELECT {_COLUMNS} FROM {rows} WHERE stream_ms <= {as_of}")  # noqa: S608
     kept = (
-        f"SELECT {columns} usage_class, quantity, cost_picos, unpriced,"  # noqa: S608
+        f"SELECT {columns} usage_class, quantity, cost_picos, unpriced, kind, prices_unpriced,"  # noqa: S608
         f" {_counted_calls(query, group_by)} AS counted_calls"
-        f" FROM ({' UNION ALL '.join(sources)}) WHERE {conditions}"
+        f" FROM (SELECT {_COLUMNS} FROM ({ledger_rows(snapshot, parameters)})) WHERE {conditions}"
     )
     return dimensions, kept
+
+
+def ledger_rows(snapshot: Snapshot, parameters: Parameters) -> str:
+    """Return the statement for all rows of a snapshot, with every column of ledger.SCHEMA."""
+    if not snapshot.files:
+        return "SELECT * FROM tail"
+    files = parameters.add(list(snapshot.files))
+    as_of = parameters.add(snapshot.as_of_time_ms)
+    rows = f"read_parquet({files}, hive_partitioning = false, union_by_name = true)"
+    # By name: a file has no columns that came after it.
+    return f"SELECT * FROM tail UNION ALL BY NAME SELECT * FROM {rows} WHERE stream_ms <= {as_of}"  # noqa: S608
 
 
 def _counted_calls(query: ReportQuery, group_by: Sequence[str]) -> str:

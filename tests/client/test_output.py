@@ -80,6 +80,13 @@ def test_cells_are_written_for_people() -> None:
     ]
 
 
+def test_negative_amounts_stay_numbers() -> None:
+    """What was taken back is a number to a spreadsheet, not a text."""
+    columns = [Column("name", "name"), Column("cost", "cost", numeric=True)]
+
+    assert csv_text(columns, [{"name": "-1", "cost": "-0.50"}]) == "name,cost\n'-1,-0.50\n"
+
+
 def test_measures_sum_the_classes_of_each_column() -> None:
     """Cached tokens are reads and writes together, seconds are exact, every class is in quantities."""
     quantities = {

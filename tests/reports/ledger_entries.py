@@ -38,6 +38,7 @@ class Line:
     cost_picos: int = 0
     unpriced: bool = False
     list_price: ListPrice = ListPrice()
+    prices_unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Entry:
     lines: tuple[Line, ...] = (Line("input", 1_000, 15_000_000),)
     record_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     occur_time_rest_nanos: int = 0
+    kind: int = 0
+    adjusted_record_id: str = ""
 
 
 def make_encoder(directory: Path) -> Encoder:
@@ -101,6 +104,7 @@ def make_encoder(directory: Path) -> Encoder:
                     "cost_picos": line.cost_picos,
                     "unpriced": line.unpriced,
                     **{f"list_{name}": value for name, value in asdict(line.list_price).items()},
+                    "prices_unpriced": line.prices_unpriced,
                 }
                 for line in entry.lines
             ],
@@ -108,6 +112,8 @@ def make_encoder(directory: Path) -> Encoder:
             tenant_prices_version=4 if entry.tenant_prices_id else 0,
             tenant_prices_id=bytes.fromhex(entry.tenant_prices_id),
             list_cost_picos=sum(line.list_price.cost_picos for line in entry.lines),
+            kind=entry.kind,
+            adjusted_record_id=entry.adjusted_record_id,
         ).SerializeToString()
 
     return encode

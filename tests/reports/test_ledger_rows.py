@@ -70,6 +70,13 @@ def test_each_line_is_a_row_with_all_of_its_entry(ledger: LedgerFixture) -> None
         "list_amount_picos": 15_000_000_000_000,
         "list_per": 1_000_000,
         "list_cost_picos": 75,
+        "kind": 0,
+        "adjusted_record_id": None,
+        "note": None,
+        "author": None,
+        "adjusted_quantity": 0,
+        "previous_cost_picos": 0,
+        "prices_unpriced": False,
     }
     line = {
         "usage_class": "custom",
@@ -110,6 +117,7 @@ def test_an_entry_without_lines_is_one_row(ledger: LedgerFixture) -> None:
 
     absent = {name for name, value in row.items() if value is None}
     line = {"usage_class", "priced_as", "list_priced_as", "tenant_prices_id"}
+    line |= {"adjusted_record_id", "note", "author"}
     assert absent == {"model", "provider", "tier", "region", "speed", "rate_card_id", "rate_card_row"} | line
     assert (row["calls"], row["entry_calls"], row["quantity"], row["unpriced"]) == (2, 2, 0, False)
     assert row["attributes"] == []

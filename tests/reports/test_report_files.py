@@ -220,6 +220,8 @@ def test_json_lines(ledger: LedgerFixture) -> None:
             "cost": zero,
             "currency_code": "USD",
             "unpriced_lines": "0",
+            "adjustment_cost": zero,
+            "adjusted_unpriced_lines": "0",
         },
         {
             "group": {"model": "gpt-5", "day": "2026-06-01"},
@@ -228,6 +230,8 @@ def test_json_lines(ledger: LedgerFixture) -> None:
             "cost": "0.000000000001",
             "currency_code": "USD",
             "unpriced_lines": "1",
+            "adjustment_cost": zero,
+            "adjusted_unpriced_lines": "0",
         },
     ]
 

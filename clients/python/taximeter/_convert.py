@@ -184,7 +184,14 @@ def quota_decision(message: metering_service_pb2.CheckQuotaResponse) -> QuotaDec
 
 def measures(message: metering_service_pb2.ReportMeasures) -> Measures:
     """Converts sums."""
-    return Measures(message.calls, dict(message.quantities), money(message.cost), message.unpriced_lines)
+    return Measures(
+        message.calls,
+        dict(message.quantities),
+        money(message.cost),
+        message.unpriced_lines,
+        money(message.adjustment_cost),
+        message.adjusted_unpriced_lines,
+    )
 
 
 def report_row(message: metering_service_pb2.ReportRow) -> ReportRow:

@@ -9,6 +9,8 @@ from enum import StrEnum
 from taximeter.errors import ServerError
 from taximeter.money import Money
 
+_NO_COST = Money("", 0)
+
 
 class PricingState(StrEnum):
     """Whether usage could be priced."""
@@ -162,7 +164,11 @@ class Measures:
     cost: Money
     """Sum of the lines' costs."""
     unpriced_lines: int
-    """Lines that have no price; their cost is not in cost."""
+    """Lines that had no price when they were recorded; cost has them only as far as they were adjusted since."""
+    adjustment_cost: Money = _NO_COST
+    """The part of cost that adjustments are: charged, or taken back, after the usage was recorded."""
+    adjusted_unpriced_lines: int = 0
+    """Lines that had no price when they were recorded and were priced by an adjustment since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,8 @@ def to_measures(measures: ReportMeasures, currency_code: str) -> metering_servic
         quantities={name: _int64(quantity) for name, quantity in measures.quantities.items()},
         cost=to_money(measures.cost_picos, currency_code),
         unpriced_lines=_int64(measures.unpriced_lines),
+        adjustment_cost=to_money(measures.adjustment_picos, currency_code),
+        adjusted_unpriced_lines=_int64(measures.adjusted_unpriced_lines),
     )
 
 

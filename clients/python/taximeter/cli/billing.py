@@ -41,7 +41,7 @@ def billing() -> None:
     multiple=True,
     default=("root_tenant",),
     help="Dimension, repeatable: tenant, root_tenant, model, provider, usage_class, rate_card_id, tier, region, "
-    "speed, hour, day, month, attributes.KEY. Default: root_tenant.",
+    "speed, entry_kind, hour, day, month, attributes.KEY. Default: root_tenant.",
 )
 @output_option(TABLE, JSON, CSV)
 @pass_app
@@ -141,6 +141,8 @@ def _sum(measures: Sequence[Measures], currency: str) -> Measures:
         quantities=quantities,
         cost=Money(currency, sum(part.cost.picos for part in measures)),
         unpriced_lines=sum(part.unpriced_lines for part in measures),
+        adjustment_cost=Money(currency, sum(part.adjustment_cost.picos for part in measures)),
+        adjusted_unpriced_lines=sum(part.adjusted_unpriced_lines for part in measures),
     )
 
 

@@ -36,6 +36,8 @@ def measure_columns(currency: str) -> list[Column]:
         Column("sandbox_seconds", "sandbox s", numeric=True, optional=True),
         Column("cost", f"cost {currency}".rstrip(), numeric=True),
         Column("unpriced_lines", "unpriced", numeric=True, optional=True),
+        Column("adjustment_cost", "of it adjusted", numeric=True, optional=True),
+        Column("adjusted_unpriced_lines", "priced later", numeric=True, optional=True),
     ]
 
 
@@ -48,6 +50,8 @@ def measure_values(measures: Measures) -> dict[str, Any]:
     values["quantities"] = dict(sorted(measures.quantities.items()))
     values["cost"] = decimal_string(measures.cost.picos, _COST_DIGITS_MIN)
     values["unpriced_lines"] = measures.unpriced_lines
+    values["adjustment_cost"] = decimal_string(measures.adjustment_cost.picos, _COST_DIGITS_MIN)
+    values["adjusted_unpriced_lines"] = measures.adjusted_unpriced_lines
     return values
 
 

@@ -77,8 +77,13 @@ def write_json(document: Any) -> None:
 def csv_text(columns: Sequence[Column], rows: Iterable[Row]) -> str:
     """Returns text quoted as RFC 4180 says, with a header line; lines end in LF, as in the server's file."""
     lines = [[column.key for column in columns]]
-    lines += [[csv_cell(row.get(column.key)) for column in columns] for row in rows]
+    lines += [[_column_cell(column, row.get(column.key)) for column in columns] for row in rows]
     return "".join(",".join(_quoted(cell) for cell in line) + "\n" for line in lines)
+
+
+def _column_cell(column: Column, value: Any) -> str:
+    # A negative amount is a text with a minus in front, and no formula.
+    return csv_cell(value) if not column.numeric or value is None else str(value)
 
 
 def csv_cell(value: Any) -> str:
@@ -91,7 +96,7 @@ def csv_cell(value: Any) -> str:
 
 
 def _has_value(row: Row, column: Column) -> bool:
-    return row.get(column.key) not in {None, 0, "", "0.0"}
+    return row.get(column.key) not in {None, 0, "", "0.0", "0.00"}
 
 
 def _quoted(cell: str) -> str:

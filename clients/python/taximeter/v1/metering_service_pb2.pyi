@@ -520,7 +520,8 @@ class ReportQuery(_message.Message):
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Dimensions to group by, in this order, at most 8: "tenant", "root_tenant", "model", "provider",
-        "usage_class", "rate_card_id", "tier", "region", "speed", "hour", "day", "month", or "attributes.KEY".
+        "usage_class", "rate_card_id", "tier", "region", "speed", "entry_kind" ("usage" or "adjustment"), "hour", "day",
+        "month", or "attributes.KEY".
         """
 
     @_builtins.property
@@ -735,10 +736,14 @@ class ReportMeasures(_message.Message):
     QUANTITIES_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     UNPRICED_LINES_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_COST_FIELD_NUMBER: _builtins.int
+    ADJUSTED_UNPRICED_LINES_FIELD_NUMBER: _builtins.int
     calls: _builtins.int
     """Calls recorded."""
     unpriced_lines: _builtins.int
-    """Lines that have no price; their cost is not in cost."""
+    """Lines that had no price when they were recorded; cost has them only as far as they were adjusted since."""
+    adjusted_unpriced_lines: _builtins.int
+    """Lines that had no price when they were recorded and were priced by an adjustment since."""
     @_builtins.property
     def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Quantity by usage class, in the unit of the class. Classes without usage are left out."""
@@ -747,6 +752,10 @@ class ReportMeasures(_message.Message):
     def cost(self) -> _money_pb2.Money:
         """Sum of the lines' costs."""
 
+    @_builtins.property
+    def adjustment_cost(self) -> _money_pb2.Money:
+        """The part of cost that adjustments are: what was charged after the usage was recorded, or taken back."""
+
     def __init__(
         self,
         *,
@@ -754,10 +763,12 @@ class ReportMeasures(_message.Message):
         quantities: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         cost: _money_pb2.Money | None = ...,
         unpriced_lines: _builtins.int = ...,
+        adjustment_cost: _money_pb2.Money | None = ...,
+        adjusted_unpriced_lines: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment_cost", b"adjustment_cost", "cost", b"cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cost", b"cost", "quantities", b"quantities", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_unpriced_lines", b"adjusted_unpriced_lines", "adjustment_cost", b"adjustment_cost", "calls", b"calls", "cost", b"cost", "quantities", b"quantities", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Adjustments: corrections of what records cost, posted by the same durable path as the records.
+//!
+//! An adjustment names its record and is identified by what it corrects, so posting it again changes nothing. It
+//! touches no counter of a quota: what a tenant may do today does not depend on what another day should have cost.
+//! While the store is away none is accepted, because what is to be corrected is then not known for certain.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use serde::Deserialize;
+
+use crate::access::decode_hex;
+use crate::clock;
+use crate::engine::{Engine, journal_failure, store_failure};
+use crate::error::Failure;
+use crate::keys;
+use crate::proto::taximeter::ledger::v1::{Attribute, EntryKind, LedgerEntry, LedgerLine};
+use crate::record::payload_fingerprint;
+use crate::reopen::{CALL_LIMIT, REPLAY_COUNT};
+use crate::script_call::{Application, Outcome, apply_each};
+use crate::store::StoreError;
+
+const NANOS_PER_MICRO: i64 = 1_000;
+const SHA256_SIZE: usize = 32;
+
+/// What became of an adjustment.
+#[derive(Clone, Copy)]
+pub(crate) enum Posted {
+    /// It is in the ledger now.
+    Applied,
+    /// It had been posted before.
+    Before,
+    /// The record has been adjusted otherwise meanwhile.
+    Conflict,
+}
+
+impl Posted {
+    /// Its name for Python.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Before => "before",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// An adjustment as Python hands it over.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdjustmentDocument {
+    tenant: String,
+    record_id: String,
+    adjusted_record_id: String,
+    occur_time_us: i64,
+    model: String,
+    provider: String,
+    tier: String,
+    region: String,
+    speed: String,
+    attributes: BTreeMap<String, String>,
+    quality: i32,
+    rate_card_id: String,
+    rate_card_version: i64,
+    rate_card_row: String,
+    note: String,
+    author: String,
+    lines: Vec<LineDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineDocument {
+    usage_class: String,
+    priced_as: String,
+    amount_picos: i64,
+    per: i64,
+    adjusted_quantity: i64,
+    previous_cost_picos: i64,
+    cost_picos: i64,
+    prices_unpriced: bool,
+}
+
+/// Reads adjustments. `None` when the text is not a list of them, or a sum exceeds `i64`.
+pub(crate) fn parse(json: &[u8]) -> Option<Vec<LedgerEntry>> {
+    let documents: Vec<AdjustmentDocument> = serde_json::from_slice(json).ok()?;
+    documents.into_iter().map(entry_of).collect()
+}
+
+fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
+    let cost_picos = document
+        .lines
+        .iter()
+        .try_fold(0_i64, |sum, line| sum.checked_add(line.cost_picos))?;
+    let mut entry = LedgerEntry {
+        tenant: document.tenant,
+        record_id: document.record_id,
+        occur_time_nanos: document.occur_time_us.checked_mul(NANOS_PER_MICRO)?,
+        model: document.model,
+        provider: document.provider,
+        tier: document.tier,
+        region: document.region,
+        speed: document.speed,
+        attributes: document
+            .attributes
+            .into_iter()
+            .map(|(key, value)| Attribute { key, value })
+            .collect(),
+        quality: document.quality,
+        rate_card_id: decode_hex::<SHA256_SIZE>(&document.rate_card_id)?.to_vec(),
+        rate_card_version: document.rate_card_version,
+        rate_card_row: document.rate_card_row,
+        lines: document.lines.into_iter().map(line_of).collect(),
+        cost_picos,
+        kind: EntryKind::Adjustment.into(),
+        adjusted_record_id: document.adjusted_record_id,
+        ..Default::default()
+    };
+    // Who posted it, when and why do not tell two corrections apart; what they correct does.
+    entry.fingerprint = payload_fingerprint(&entry.encode_to_vec());
+    entry.receive_time_ms = clock::now_ms();
+    entry.note = document.note;
+    entry.author = document.author;
+    Some(entry)
+}
+
+fn line_of(document: LineDocument) -> LedgerLine {
+    LedgerLine {
+        usage_class: document.usage_class,
+        priced_as: document.priced_as,
+        amount_picos: document.amount_picos,
+        per: document.per,
+        cost_picos: document.cost_picos,
+        adjusted_quantity: document.adjusted_quantity,
+        previous_cost_picos: document.previous_cost_picos,
+        prices_unpriced: document.prices_unpriced,
+        ..Default::default()
+    }
+}
+
+impl Engine {
+    /// Posts adjustments, each durable once answered. A failure says nothing about any of them: post them again.
+    pub(crate) async fn post_adjustments(&self, entries: &[LedgerEntry]) -> Result<Vec<Posted>, Failure> {
+        let mut groups: BTreeMap<u16, Vec<(usize, &LedgerEntry)>> = BTreeMap::new();
+        for (place, entry) in entries.iter().enumerate() {
+            let partition = keys::partition_of(&entry.tenant);
+            groups.entry(partition).or_default().push((place, entry));
+        }
+        let mut posted = vec![Posted::Conflict; entries.len()];
+        for (partition, group) in groups {
+            for batch in group.chunks(REPLAY_COUNT) {
+                for (place, outcome) in self.post_batch(partition, batch).await? {
+                    if let Some(slot) = posted.get_mut(place) {
+                        *slot = outcome;
+                    }
+                }
+            }
+        }
+        Ok(posted)
+    }
+
+    async fn post_batch(
+        &self,
+        partition: u16,
+        batch: &[(usize, &LedgerEntry)],
+    ) -> Result<Vec<(usize, Posted)>, Failure> {
+        let store = self.open_store().map_err(store_failure)?;
+        let applications: Vec<Application<'_>> = batch
+            .iter()
+            .map(|(_, entry)| Application {
+                entry,
+                archived_id: None,
+            })
+            .collect();
+        let outcomes = apply_each(&store, &self.functions, partition, &applications, CALL_LIMIT)
+            .await
+            .map_err(|error| {
+                if matches!(
+                    error,
+                    StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen
+                ) {
+                    self.store_lost(&store);
+                }
+                store_failure(error)
+            })?;
+        let mut posted = Vec::with_capacity(batch.len());
+        for ((place, entry), outcome) in batch.iter().zip(outcomes) {
+            let (epoch, outcome) = outcome.map_err(store_failure)?;
+            let (id, state) = match outcome {
+                Outcome::Applied { id, .. } => (id, Posted::Applied),
+                Outcome::Same { id, .. } => (id, Posted::Before),
+                Outcome::Conflict { .. } | Outcome::Overflow => {
+                    posted.push((*place, Posted::Conflict));
+                    continue;
+                }
+            };
+            self.journal_entry(partition, epoch, id, entry)
+                .await
+                .map_err(|_| journal_failure())?;
+            posted.push((*place, state));
+        }
+        if self.is_open(&store) {
+            Ok(posted)
+        } else {
+            // What this store had may be lost, and the journal read before the entries stood there.
+            Err(store_failure(StoreError::NotOpen))
+        }
+    }
+}
