@@ -8,6 +8,16 @@ from reports.ledger_entries import JUNE_US, Entry, Line, ListPrice
 from taximeter_server.ledger import SCHEMA, StreamId, partition_of, read_rows
 from taximeter_server.ledger_manifest import Manifest
 
+NO_ADJUSTMENT = {
+    "kind": 0,
+    "adjusted_record_id": None,
+    "note": None,
+    "author": None,
+    "adjusted_quantity": 0,
+    "previous_cost_picos": 0,
+    "prices_unpriced": False,
+}
+
 
 def rows_of(ledger: LedgerFixture, entry: Entry, stream_id: str) -> pa.Table:
     """Return the rows of one entry after its way through the store and the native module."""
@@ -70,13 +80,7 @@ def test_each_line_is_a_row_with_all_of_its_entry(ledger: LedgerFixture) -> None
         "list_amount_picos": 15_000_000_000_000,
         "list_per": 1_000_000,
         "list_cost_picos": 75,
-        "kind": 0,
-        "adjusted_record_id": None,
-        "note": None,
-        "author": None,
-        "adjusted_quantity": 0,
-        "previous_cost_picos": 0,
-        "prices_unpriced": False,
+        **NO_ADJUSTMENT,
     }
     line = {
         "usage_class": "custom",
