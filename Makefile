@@ -71,6 +71,10 @@ bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency and throughput on this
 	@cargo build --locked --release --quiet --package taximeter-load
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
+.PHONY: bench-reports
+bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of growing size
+	$(BIN)/python benchmarks/reports.py $(ARGS)
+
 .PHONY: lock
 lock: ## Resolve all versions again and rewrite constraints.txt
 	@PYTHON=$(PYTHON) scripts/lock.sh

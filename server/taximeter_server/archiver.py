@@ -25,8 +25,10 @@ from taximeter_server.ledger import (
     read_rows,
 )
 from taximeter_server.ledger_directory import LedgerDirectory
-from taximeter_server.ledger_manifest import LedgerFile, Manifest
+from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
 from taximeter_server.ledger_merge import FileMerger, choose_files
+from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
+from taximeter_server.ledger_rollup import plan_rollup
 
 INTERVAL_MS = 2_000
 IDLE_INTERVAL_MS_MAX = 16_000
@@ -107,7 +109,7 @@ class Archiver:
                 wait_ms = min(max(wait_ms, interval_ms) * 2, IDLE_INTERVAL_MS_MAX)
 
     def run_once(self, stop: threading.Event | None = None) -> ArchiveResult:
-        """Archive what is in the streams, merge small files and remove old ones.
+        """Archive what is in the streams, merge small files, roll up and remove old files.
 
         At most ROUNDS_MAX * round_entries_max entries. Ends early, in a good state, when stop is set. Does nothing
         when another archiver works on the folder. Raises what the engine raises, OSError, and LedgerCorruptError.
@@ -117,26 +119,32 @@ class Archiver:
                 return ArchiveResult()
             manifest = self._directory.read_manifest()
             if not self._is_clean:
-                self._recover(manifest)
+                manifest = self._recover(manifest)
             # True again only when this run ends well.
             self._is_clean = False
             manifest, entry_count, file_count, has_more = self._archive(manifest, stop)
             manifest, merged_file_count = self._merge(manifest, stop)
+            manifest = self._roll_up(manifest, stop)
             removed_file_count = self._remove_obsolete(manifest)
             self._is_clean = True
             return ArchiveResult(entry_count, file_count, merged_file_count, removed_file_count, has_more)
 
-    def _recover(self, manifest: Manifest) -> None:
-        """Finish or undo what an interrupted run left."""
+    def _recover(self, manifest: Manifest) -> Manifest:
+        """Finish or undo what an interrupted run left. Returns the manifest as it is then."""
         if manifest.generation == 0:
             # Never a file without a manifest: that is how a lost manifest is told from a new folder.
             self._directory.replace_manifest(manifest)
         self._directory.check_files(manifest.files)
-        known = {file.path for file in manifest.files} | {file.path for file in manifest.obsolete_files}
+        lost = self._directory.lost_rollups(manifest.rollups)
+        lost |= {rollup.path for rollup in manifest.rollups if rollup.format != ROLLUP_FORMAT}
+        if lost:
+            manifest = manifest.without_rollups(lost)
+            self._directory.replace_manifest(manifest)
         for path in self._directory.list_files():
-            if path not in known:
+            if path not in manifest.paths:
                 self._directory.remove_file(path)
         self._release(dict(enumerate(manifest.watermarks)))
+        return manifest
 
     def _archive(self, manifest: Manifest, stop: threading.Event | None) -> tuple[Manifest, int, int, bool]:
         entry_count = file_count = 0
@@ -209,6 +217,7 @@ class Archiver:
                     stream_ms_max=stream_ms["max"],
                     occur_time_us_min=occur_time_us["min"],
                     occur_time_us_max=occur_time_us["max"],
+                    generation=generation,
                 )
             )
         return files
@@ -241,11 +250,38 @@ class Archiver:
                 stream_ms_max=stream_ms_max,
                 occur_time_us_min=min(file.occur_time_us_min for file in sources),
                 occur_time_us_max=max(file.occur_time_us_max for file in sources),
+                generation=max(file.generation for file in sources),
+                rollup=sources[0].rollup,
             )
             manifest = manifest.with_merged(merged, sources, time_ms=self._clock())
             self._directory.replace_manifest(manifest)
             merged_file_count += len(sources)
         return manifest, merged_file_count
+
+    def _roll_up(self, manifest: Manifest, stop: threading.Event | None) -> Manifest:
+        """Sum what is worth it. Failures cost nothing but time: reports read the files themselves."""
+        while not (stop and stop.is_set()):
+            plan = plan_rollup(manifest, now_ms=self._source.store_time_ms())
+            if plan is None:
+                break
+            name = f"rollups/{plan.folder}/{manifest.generation + 1:012d}.parquet"
+            with self._directory.writing(name) as path:
+                row_count = self._merger.roll_up(
+                    [self._directory.absolute(file.path) for file in plan.files],
+                    [self._directory.absolute(rollup.path) for rollup in plan.rollups],
+                    path,
+                )
+            rollup = RollupFile(
+                path=name,
+                row_count=row_count,
+                size_bytes=path.stat().st_size,
+                stream_ms_max=max(part.stream_ms_max for part in plan.parts),
+                generation=max(part.generation for part in plan.parts),
+                format=ROLLUP_FORMAT,
+            )
+            manifest = manifest.with_rollup(rollup, plan.files, plan.rollups, time_ms=self._clock())
+            self._directory.replace_manifest(manifest)
+        return manifest
 
     def _remove_obsolete(self, manifest: Manifest) -> int:
         due_ms = self._clock() - self._grace_ms

@@ -7,8 +7,11 @@
     ├── lock                                           held by whoever changes the folder
     ├── ledger_id                                      names the ledger for good: a store has one
     ├── manifest.json                                  replaced as a whole, never edited
-    └── date=2026-06-03/
-        └── 000000000042-1780495629123-1780495631000.parquet
+    ├── date=2026-06-03/
+    │   └── 000000000042-1780495629123-1780495631000.parquet
+    └── rollups/
+        └── date=2026-06-03/                           sums of the files of that date; made again when lost
+            └── 000000000043.parquet
 
 A file's name is the generation of the manifest that brought it in and the range of stream milliseconds in it. The
 generation alone makes it unique within its date, so a name is never used for two contents.
@@ -25,12 +28,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taximeter_server.data_directory import write_private_file
-from taximeter_server.ledger_manifest import LedgerCorruptError, LedgerFile, Manifest
+from taximeter_server.ledger_manifest import LedgerCorruptError, LedgerFile, Manifest, RollupFile
 
 _MANIFEST_NAME = "manifest.json"
 _LOCK_NAME = "lock"
 _ID_NAME = "ledger_id"
 _FOLDER_PATTERN = "date=*"
+_ROLLUPS_PATTERN = f"rollups/{_FOLDER_PATTERN}"
 
 ROW_GROUP_ROWS = 131_072
 """Rows that a reader skips or takes as a whole."""
@@ -128,9 +132,21 @@ class LedgerDirectory:
             if size_bytes != file.size_bytes:
                 raise LedgerCorruptError(f"{file.path} has {size_bytes} bytes, not {file.size_bytes}")
 
+    def lost_rollups(self, rollups: tuple[RollupFile, ...]) -> set[str]:
+        """Return the paths of those rollups that are missing or have another size."""
+        lost = set()
+        for rollup in rollups:
+            try:
+                size_bytes = (self.path / rollup.path).stat().st_size
+            except FileNotFoundError:
+                size_bytes = -1
+            if size_bytes != rollup.size_bytes:
+                lost.add(rollup.path)
+        return lost
+
     def list_files(self) -> list[str]:
         """Return the paths of all files but lock and manifest itself: data, and what a kill left behind."""
-        patterns = (f"{_FOLDER_PATTERN}/*", f".{_MANIFEST_NAME}.*")
+        patterns = (f"{_FOLDER_PATTERN}/*", f"{_ROLLUPS_PATTERN}/*", f".{_MANIFEST_NAME}.*")
         paths = (path for pattern in patterns for path in self.path.glob(pattern))
         return sorted(path.relative_to(self.path).as_posix() for path in paths)
 
@@ -140,9 +156,11 @@ class LedgerDirectory:
 
     def _make_room(self, name: str) -> Path:
         path = self.path / name
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700)
-            _fsync_directory(self.path)
+        for parent in reversed(Path(name).parents[:-1]):
+            folder = self.path / parent
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700)
+                _fsync_directory(folder.parent)
         return path
 
 

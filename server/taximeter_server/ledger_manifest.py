@@ -22,7 +22,11 @@ class LedgerCorruptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LedgerFile:
-    """One Parquet file of the ledger. path is relative to the ledger's folder; bounds are inclusive."""
+    """One Parquet file of the ledger. path is relative to the ledger's folder; bounds are inclusive.
+
+    generation: of the manifest that archived the newest of its rows. rollup: path of the rollup that has summed the
+    whole file; None while there is none.
+    """
 
     path: str
     row_count: int
@@ -31,11 +35,33 @@ class LedgerFile:
     stream_ms_max: int
     occur_time_us_min: int
     occur_time_us_max: int
+    generation: int
+    rollup: str | None = None
 
     @property
     def folder(self) -> str:
         """Folder "date=YYYY-MM-DD", the UTC date on which everything in the file occurred."""
         return self.path.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RollupFile:
+    """Sums of all files of the manifest that name its path, and of nothing else.
+
+    generation: the newest of theirs. format: ledger_rollup.FORMAT of the server that wrote it.
+    """
+
+    path: str
+    row_count: int
+    size_bytes: int
+    stream_ms_max: int
+    generation: int
+    format: int
+
+    @property
+    def folder(self) -> str:
+        """Folder "date=YYYY-MM-DD" of the files that it sums."""
+        return self.path.split("/")[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +79,18 @@ class Manifest:
     generation: int = 0
     watermarks: tuple[StreamId, ...] = (BEFORE_ALL,) * PARTITION_COUNT
     files: tuple[LedgerFile, ...] = ()
+    rollups: tuple[RollupFile, ...] = ()
     obsolete_files: tuple[ObsoleteFile, ...] = ()
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Everything that the folder holds for this version and those before it that may still be read."""
+        named: tuple[LedgerFile | RollupFile | ObsoleteFile, ...] = (
+            *self.files,
+            *self.rollups,
+            *self.obsolete_files,
+        )
+        return frozenset(file.path for file in named)
 
     def with_archived(self, files: Iterable[LedgerFile], watermarks: Mapping[int, StreamId]) -> Self:
         """Return the next version: files added, watermarks moved on by partition."""
@@ -72,6 +109,32 @@ class Manifest:
             obsolete_files=(*self.obsolete_files, *obsolete),
         )
 
+    def with_rollup(
+        self, rollup: RollupFile, files: Iterable[LedgerFile], rollups: Iterable[RollupFile], *, time_ms: int
+    ) -> Self:
+        """Return the next version: rollup sums files and what rollups summed, which are obsolete since time_ms."""
+        new = {file.path for file in files}
+        gone = {old.path for old in rollups}
+        return replace(
+            self,
+            generation=self.generation + 1,
+            files=tuple(
+                replace(file, rollup=rollup.path) if file.path in new or file.rollup in gone else file
+                for file in self.files
+            ),
+            rollups=(*(old for old in self.rollups if old.path not in gone), rollup),
+            obsolete_files=(*self.obsolete_files, *(ObsoleteFile(path, time_ms) for path in sorted(gone))),
+        )
+
+    def without_rollups(self, paths: set[str]) -> Self:
+        """Return the next version: rollups with these paths forgotten, their files not rolled up."""
+        return replace(
+            self,
+            generation=self.generation + 1,
+            files=tuple(replace(file, rollup=None) if file.rollup in paths else file for file in self.files),
+            rollups=tuple(rollup for rollup in self.rollups if rollup.path not in paths),
+        )
+
     def without_obsolete(self, paths: set[str]) -> Self:
         """Return the next version: obsolete files with these paths forgotten."""
         kept = tuple(file for file in self.obsolete_files if file.path not in paths)
@@ -84,6 +147,7 @@ class Manifest:
             "generation": self.generation,
             "watermarks": [str(watermark) for watermark in self.watermarks],
             "files": [asdict(file) for file in self.files],
+            "rollups": [asdict(rollup) for rollup in self.rollups],
             "obsolete_files": [asdict(file) for file in self.obsolete_files],
         }
         return json.dumps(document, separators=(",", ":")).encode()
@@ -100,7 +164,8 @@ class Manifest:
             manifest = cls(
                 generation=document["generation"],
                 watermarks=tuple(StreamId.parse(text) for text in document["watermarks"]),
-                files=tuple(LedgerFile(**file) for file in document["files"]),
+                files=tuple(LedgerFile(**_with_generation(file)) for file in document["files"]),
+                rollups=tuple(RollupFile(**rollup) for rollup in document.get("rollups", ())),
                 obsolete_files=tuple(ObsoleteFile(**file) for file in document["obsolete_files"]),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -110,3 +175,9 @@ class Manifest:
                 f"manifest has {len(manifest.watermarks)} partitions, not {PARTITION_COUNT}"
             )
         return manifest
+
+
+def _with_generation(file: dict[str, Any]) -> dict[str, Any]:
+    """Return a file as it is kept today: its generation used to be known by its name only."""
+    name = str(file["path"]).rpartition("/")[2]
+    return {"generation": int(name.partition("-")[0]), **file}

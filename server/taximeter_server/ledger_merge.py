@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which small files of the ledger to merge, and how.
 
-Files of a date fall into tiers by their number of rows, each tier eight times the one before. Eight files of one
-tier become one file of about the next. So a date never has more than seven files per tier, and a row is written
-again at most once per tier: however long the server runs, files do not pile up and merging stays cheap.
+Files of a date and rollup fall into tiers by their number of rows, each tier eight times the one before. Eight files
+of one tier become one file of about the next. So a date never has more than seven files per tier and rollup, and a row
+is written again at most once per tier: however long the server runs, files do not pile up and merging stays cheap.
 """
 
 from collections import defaultdict
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import duckdb
 
-from taximeter_server.ledger import SORT_COLUMNS
+from taximeter_server.ledger import SCHEMA, SORT_COLUMNS
 from taximeter_server.ledger_directory import ROW_GROUP_ROWS
 from taximeter_server.ledger_manifest import LedgerFile
+from taximeter_server.ledger_rollup import rollup_statement
 
 MERGE_FILE_COUNT = 8
 """Files of one tier that become one."""
@@ -33,11 +34,11 @@ def _tier(row_count: int) -> int:
 
 
 def choose_files(files: Sequence[LedgerFile]) -> list[LedgerFile]:
-    """Return files of one date and tier to merge into one; empty when no tier is full."""
-    tiers: dict[tuple[str, int], list[LedgerFile]] = defaultdict(list)
+    """Return files of one date, tier and rollup to merge into one; empty when no tier is full."""
+    tiers: dict[tuple[str, str, int], list[LedgerFile]] = defaultdict(list)
     for file in files:
         if file.row_count < MERGED_ROWS_MAX:
-            tiers[file.folder, _tier(file.row_count)].append(file)
+            tiers[file.folder, file.rollup or "", _tier(file.row_count)].append(file)
     for _, members in sorted(tiers.items()):
         if len(members) >= MERGE_FILE_COUNT:
             return members[:MERGE_FILE_COUNT]
@@ -58,11 +59,21 @@ class FileMerger:
 
     def merge(self, sources: Sequence[str], target: Path) -> None:
         """Write all rows of sources, sorted, to target. Paths are absolute."""
+        # By name: an older version's files have fewer columns.
+        rows = "SELECT * FROM read_parquet($sources, hive_partitioning = false, union_by_name = true)"
+        self._write(f"{rows} ORDER BY {', '.join(SORT_COLUMNS)}", {"sources": list(sources)}, target)
+
+    def roll_up(self, files: Sequence[str], rollups: Sequence[str], target: Path) -> int:
+        """Write the sums of files and rollups to target. Paths are absolute. Returns the number of rows."""
+        statement, parameters = rollup_statement(files, rollups)
+        return self._write(statement, parameters, target)
+
+    def _write(self, statement: str, parameters: dict[str, object], target: Path) -> int:
         # COPY takes no parameter for its target, whose name is made of digits by us, in a folder of the operator's.
         escaped_target = str(target).replace("'", "''")
         options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
-        # By name: an older version's files have fewer columns.
-        rows = "SELECT * FROM read_parquet($sources, hive_partitioning = false, union_by_name = true)"
-        statement = f"COPY ({rows} ORDER BY {', '.join(SORT_COLUMNS)}) TO '{escaped_target}' ({options})"
         with duckdb.connect(config=self._settings) as connection:
-            connection.execute(statement, {"sources": list(sources)})
+            connection.register("empty_ledger", SCHEMA.empty_table())
+            connection.execute(f"COPY ({statement}) TO '{escaped_target}' ({options})", parameters)
+            ((row_count,),) = connection.fetchall()
+        return int(row_count)

@@ -13,6 +13,7 @@ from taximeter_server.errors import InvalidFieldsError, SumOutOfRangeError
 from taximeter_server.ledger import LedgerSource
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.page_token import PageToken
+from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_csv import CsvRow
 from taximeter_server.report_dimensions import Dimension
 from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery, ReportRow
@@ -73,20 +74,20 @@ class Reporter:
         canonical_query = query.canonical_bytes()
         token = PageToken.decode(page_token, self._token_secret, canonical_query) if page_token else None
         offset = token.offset if token else 0
-        as_of_time_ms = token.as_of_time_ms if token else None
-        with self._groups(query, groups_statement, as_of_time_ms=as_of_time_ms) as groups:
+        with self._groups(query, groups_statement, as_of=token.as_of if token else None) as groups:
             # One more than the page says whether there is another page.
             found = tuple(_rows(groups, first=offset + 1, last=offset + size + 1))
             total = _total(groups.connection)
         rows, has_more = found[:size], len(found) > size
         for measures in (total, *(row.measures for row in rows)):
             _check_range(measures)
-        next_token = PageToken(groups.as_of_time_ms, offset + size) if has_more else None
+        next_token = PageToken(groups.as_of, offset + size) if has_more else None
         return ReportPage(
             rows=rows,
             next_page_token=next_token.encode(self._token_secret, canonical_query) if next_token else "",
             total=total,
-            as_of_time_ms=groups.as_of_time_ms,
+            as_of_time_ms=groups.as_of.time_ms,
+            as_of=groups.as_of.encode(self._token_secret),
         )
 
     def rows(self, query: ReportQuery) -> Iterator[ReportRow]:
@@ -125,24 +126,43 @@ class Reporter:
         query: ReportQuery,
         make_statement: Callable[[ReportQuery, Snapshot], Statement],
         *,
-        as_of_time_ms: int | None = None,
+        as_of: AsOf | None = None,
     ) -> Iterator["_Groups"]:
         """Compute the temporary table groups in a connection of its own."""
         with contextlib.closing(self._database.cursor()) as connection:
             for attempt in range(_ATTEMPTS):
                 snapshot = take_snapshot(
-                    connection, self._source, self._directory, query, as_of_time_ms=as_of_time_ms
+                    connection,
+                    self._source,
+                    self._directory,
+                    query,
+                    as_of=as_of or self._as_of(query),
+                    # Rollups are derived: one that is gone only makes the report slower.
+                    is_with_rollups=attempt == 0,
                 )
                 statement = make_statement(query, snapshot)
                 try:
                     connection.execute(statement.sql, statement.parameters)
-                except duckdb.IOException:
-                    # Merged files are removed after a grace that a stepped clock can cut short.
+                except (duckdb.IOException, duckdb.InvalidInputException):
+                    # A damaged rollup; or merged files, removed after a grace that a stepped clock cuts short.
                     if attempt == _ATTEMPTS - 1:
                         raise
                 else:
                     break
-            yield _Groups(connection, statement.dimensions, snapshot.as_of_time_ms)
+            yield _Groups(connection, statement.dimensions, snapshot.as_of)
+
+    def _as_of(self, query: ReportQuery) -> AsOf | None:
+        """Return what the query asks to see again; None for now."""
+        if query.as_of:
+            try:
+                return AsOf.decode(query.as_of, self._token_secret)
+            except ValueError:
+                raise InvalidFieldsError.of("query.as_of", "is not the as_of of a report") from None
+        if query.as_of_time_ms is None:
+            return None
+        if query.as_of_time_ms >= self._source.store_time_ms():
+            raise InvalidFieldsError.of("query.as_of_time", "must be over")
+        return AsOf.at(max(query.as_of_time_ms, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +171,7 @@ class _Groups:
 
     connection: duckdb.DuckDBPyConnection
     dimensions: Sequence[Dimension]
-    as_of_time_ms: int
+    as_of: AsOf
 
     def fetch(self, *, first: int, last: int) -> Iterator[tuple[Any, ...]]:
         """Yield the rows from position first to last, without holding more than a few of them."""

@@ -36,6 +36,7 @@ _COLUMNS = {
     "speed": "speed",
     "entry_kind": f"CASE kind WHEN {KIND_ADJUSTMENT} THEN 'adjustment' ELSE 'usage' END",
 }
+_COLUMN_NAMES = {"root_tenant": "tenant", "entry_kind": "kind"}
 _TIMES = ("hour", "day", "month")
 
 
@@ -70,6 +71,13 @@ def is_dimension(name: str) -> bool:
 def is_time_dimension(name: str) -> bool:
     """Return whether name is a dimension of time, which a filter cannot have."""
     return name in _TIMES
+
+
+def column_of(name: str) -> str | None:
+    """Return the column of a ledger row that a dimension is made of; None for one of time."""
+    if name.startswith(ATTRIBUTE_PREFIX):
+        return "attributes"
+    return None if is_time_dimension(name) else _COLUMN_NAMES.get(name, name)
 
 
 def dimension(name: str, offsets: Sequence[OffsetChange], parameters: Parameters) -> Dimension:

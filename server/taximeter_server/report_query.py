@@ -34,6 +34,7 @@ class ReportQuery:
 
     tenant: path whose usage and that of everything below is summed; "" is all.
     readable_tenants: paths that the caller may read, with everything below; None is all.
+    as_of: that of an earlier report, to see what it saw. as_of_time_ms: see what had been recorded by then.
     """
 
     start_time_us: int
@@ -43,6 +44,8 @@ class ReportQuery:
     filters: tuple[ReportFilter, ...] = ()
     time_zone: str = "UTC"
     readable_tenants: tuple[str, ...] | None = None
+    as_of: str = ""
+    as_of_time_ms: int | None = None
 
     def check(self) -> None:
         """Raise RangeInvalidError or InvalidFieldsError when the query is not one that can be answered."""
@@ -56,6 +59,8 @@ class ReportQuery:
             raise InvalidFieldsError.of("query.tenant", "is not the path of a tenant")
         if not is_time_zone(self.time_zone):
             raise InvalidFieldsError.of("query.time_zone", "is not an IANA time zone")
+        if self.as_of and self.as_of_time_ms is not None:
+            raise InvalidFieldsError.of("query.as_of_time", "excludes query.as_of")
         self._check_group_by()
         self._check_filters()
 
@@ -110,9 +115,10 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True)
 class ReportPage:
-    """One page. next_page_token is "" on the last. total sums the rows of all pages."""
+    """One page. next_page_token is "" on the last. total sums the rows of all pages. as_of names what was seen."""
 
     rows: tuple[ReportRow, ...]
     next_page_token: str
     total: ReportMeasures
     as_of_time_ms: int
+    as_of: str

@@ -1,38 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One consistent view of the ledger: every entry up to an instant, each exactly once, while the archiver runs.
+"""One consistent view of the ledger: every entry up to a position per partition, each once, while the archiver runs.
 
-The order of steps makes it so. An instant is chosen by the store's clock and waited out, so that no entry of that
-millisecond can still appear. The tail of the streams is read first and the manifest second: an entry that the
+The order of steps makes it so. The tail of the streams is read first and the manifest second: an entry that the
 archiver takes away in between was in the tail, or is in the manifest, or both; and what is in both is dropped from
-the tail by the manifest's watermark.
+the tail by the manifest's watermark. The positions are those of the last entries that were read or archived.
 """
 
 import contextlib
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.ledger import PARTITION_COUNT, SCHEMA, LedgerSource, StreamId, partition_of, read_rows
 from taximeter_server.ledger_directory import LedgerDirectory
-from taximeter_server.ledger_manifest import Manifest
+from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
+from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
+from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_query import ReportQuery
 
 READ_ENTRIES_MAX = 5_000
 """Entries of one answer of the engine."""
 
 _INSERT_ROWS = 100_000
-_CLOCK_WAIT_SECONDS = 0.0005
+_INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Half-open, in microseconds since 1970 UTC; never empty."""
+
+    start_us: int
+    end_us: int
+
+    def aligned(self, unit_us: int) -> "Interval | None":
+        """Return what of it consists of whole units."""
+        start_us, end_us = -(-self.start_us // unit_us) * unit_us, self.end_us // unit_us * unit_us
+        return Interval(start_us, end_us) if start_us < end_us else None
+
+    def without(self, inner: "Interval | None") -> "tuple[Interval, ...]":
+        """Return what is left of it before and after inner, which lies within."""
+        if inner is None:
+            return (self,)
+        edges = ((self.start_us, inner.start_us), (inner.end_us, self.end_us))
+        return tuple(Interval(*edge) for edge in edges if edge[0] < edge[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The rows of the temporary table tail, and of files with stream_ms up to as_of_time_ms."""
+    """Which rows there are: those of the temporary table tail, those of files, and those that rollups have summed.
 
-    as_of_time_ms: int
-    files: tuple[str, ...]
+    files: all of them, by absolute path, with the inclusive bounds of their occur_time_us. rolled_up: those of files
+    whose rows are in rollups, too, so that a report reads either. are_files_whole: whether all rows of files are
+    within as_of; otherwise the temporary table positions says which.
+    """
+
+    as_of: AsOf
+    files: Mapping[str, tuple[int, int]]
+    rolled_up: frozenset[str]
+    rollups: tuple[str, ...]
+    are_files_whole: bool
+
+    def overlaps(self, path: str, intervals: Iterable[Interval]) -> bool:
+        """Return whether a file can have rows within one of intervals."""
+        first_us, last_us = self.files[path]
+        return any(first_us < part.end_us and last_us >= part.start_us for part in intervals)
 
 
 def relevant_partitions(query: ReportQuery) -> tuple[int, ...]:
@@ -44,54 +78,83 @@ def relevant_partitions(query: ReportQuery) -> tuple[int, ...]:
     return tuple(range(PARTITION_COUNT))
 
 
-def settled_time_ms(source: LedgerSource) -> int:
-    """Return a time of the store's clock that has passed: whatever is recorded from now on is later."""
-    as_of_ms = source.store_time_ms()
-    while (now_ms := source.store_time_ms()) <= as_of_ms:
-        # A clock that was set back meanwhile would keep us here for as long as it was set back.
-        as_of_ms = min(as_of_ms, now_ms)
-        time.sleep(_CLOCK_WAIT_SECONDS)
-    return as_of_ms
-
-
 def take_snapshot(
     connection: duckdb.DuckDBPyConnection,
     source: LedgerSource,
     directory: LedgerDirectory,
     query: ReportQuery,
     *,
-    as_of_time_ms: int | None,
+    as_of: AsOf | None,
+    is_with_rollups: bool = True,
 ) -> Snapshot:
-    """Fill the temporary table tail of connection and choose the files that the query needs.
+    """Fill the temporary tables tail and positions of connection and choose the files that the query needs.
 
-    as_of_time_ms: that of an earlier snapshot, to see the same again; None for now.
+    as_of: that of an earlier snapshot, to see the same again; None for now. Raises InvalidFieldsError when as_of
+    does not reach what the query needs, or the ledger does not reach as_of.
     """
-    if as_of_time_ms is None:
-        as_of_ms = settled_time_ms(source)
-        is_fixed = False
-    else:
-        as_of_ms = as_of_time_ms
-        is_fixed = True
-    while True:
-        first_manifest = directory.read_manifest()
-        last_ids = _read_tail(connection, source, query, first_manifest, as_of_ms)
-        manifest = directory.read_manifest()
-        newest_ms = max(stream_id.ms for stream_id in (*last_ids, *manifest.watermarks))
-        # Ids never go back, so after the store's clock was set back they run ahead of it. Then the newest of them is
-        # "now": a report must hold what was recorded before it. Its later pages may hold more until the clock has
-        # caught up, which only then is unavoidable.
-        if is_fixed or newest_ms <= as_of_ms or newest_ms <= source.store_time_ms():
-            break
-        as_of_ms = newest_ms
-    _drop_from_tail(connection, manifest, as_of_ms)
-    files = tuple(
-        directory.absolute(file.path)
+    partitions = relevant_partitions(query)
+    if as_of is not None and not set(partitions) <= set(as_of.positions):
+        raise InvalidFieldsError.of("query.as_of", "is of a report about other tenants")
+    now_ms = source.store_time_ms()
+    first_manifest = directory.read_manifest()
+    # For now a stream is read to its end, wherever ids have got to: they run ahead of a clock that was set back.
+    ends = dict.fromkeys(partitions, _INT64_MAX) if as_of is None else _ends(as_of, partitions)
+    last_ids = _read_tail(connection, source, query, first_manifest, ends)
+    manifest = directory.read_manifest()
+    seen = {partition: max(last_ids[partition], manifest.watermarks[partition]) for partition in partitions}
+    if as_of is None:
+        # Entries of the current millisecond may still come.
+        as_of = AsOf(now_ms - 1, manifest.generation, seen)
+    elif as_of.generation > manifest.generation:
+        raise InvalidFieldsError.of(
+            "query.as_of", "is later than this ledger, which was restored or replaced"
+        )
+    _drop_from_tail(connection, manifest, as_of)
+    return _choose_files(directory, query, manifest, as_of, is_with_rollups=is_with_rollups)
+
+
+def _ends(as_of: AsOf, partitions: Collection[int]) -> dict[int, int]:
+    return {partition: as_of.positions[partition].ms for partition in partitions}
+
+
+def _choose_files(
+    directory: LedgerDirectory,
+    query: ReportQuery,
+    manifest: Manifest,
+    as_of: AsOf,
+    *,
+    is_with_rollups: bool,
+) -> Snapshot:
+    newest_ms = max((position.ms for position in as_of.positions.values()), default=-1)
+    files = [
+        file
         for file in manifest.files
-        if file.stream_ms_min <= as_of_ms
+        if file.stream_ms_min <= newest_ms
         and file.occur_time_us_min < query.end_time_us
         and file.occur_time_us_max >= query.start_time_us
+    ]
+    whole = {
+        rollup.path
+        for rollup in manifest.rollups
+        if is_with_rollups and rollup.format == ROLLUP_FORMAT and _is_whole(rollup, as_of)
+    }
+    rolled_up = [file for file in files if file.rollup in whole]
+    return Snapshot(
+        as_of=as_of,
+        files={
+            directory.absolute(file.path): (file.occur_time_us_min, file.occur_time_us_max) for file in files
+        },
+        rolled_up=frozenset(directory.absolute(file.path) for file in rolled_up),
+        rollups=tuple(sorted({directory.absolute(file.rollup) for file in rolled_up if file.rollup})),
+        are_files_whole=all(_is_whole(file, as_of) for file in files),
     )
-    return Snapshot(as_of_ms, files)
+
+
+def _is_whole(file: LedgerFile | RollupFile, as_of: AsOf) -> bool:
+    """Return whether as_of has seen all that is in file."""
+    if as_of.generation >= 0:
+        return file.generation <= as_of.generation
+    return file.stream_ms_max <= as_of.time_ms
 
 
 def _read_tail(
@@ -99,16 +162,20 @@ def _read_tail(
     source: LedgerSource,
     query: ReportQuery,
     manifest: Manifest,
-    as_of_ms: int,
-) -> list[StreamId]:
-    """Read entries after the manifest's watermarks into the table tail. Returns the last id read, by partition."""
+    ends: Mapping[int, int],
+) -> dict[int, StreamId]:
+    """Read entries after the manifest's watermarks into the table tail. Returns the last id read, by partition.
+
+    ends: milliseconds from which on a partition need not be read; some later entries may be.
+    """
     with _registered(connection, SCHEMA.empty_table()):
         connection.execute("CREATE OR REPLACE TEMP TABLE tail AS FROM chunk")
-    last_ids = []
+        connection.execute("CREATE OR REPLACE TEMP TABLE empty_ledger AS FROM chunk")
+    last_ids = {}
     pending: list[pa.Table] = []
-    for partition in relevant_partitions(query):
+    for partition, end_ms in ends.items():
         last_id = manifest.watermarks[partition]
-        while last_id.ms <= as_of_ms:
+        while last_id.ms <= end_ms:
             ipc, last_text, entry_count = source.read_ledger(
                 partition, after_id=str(last_id), count_max=READ_ENTRIES_MAX
             )
@@ -120,7 +187,7 @@ def _read_tail(
                 pending = []
             if entry_count < READ_ENTRIES_MAX:
                 break
-        last_ids.append(last_id)
+        last_ids[partition] = last_id
     if pending:
         _insert(connection, pending, query)
     return last_ids
@@ -136,20 +203,27 @@ def _insert(connection: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table], q
         )
 
 
-def _drop_from_tail(connection: duckdb.DuckDBPyConnection, manifest: Manifest, as_of_ms: int) -> None:
-    watermarks = pa.table(
+def _drop_from_tail(connection: duckdb.DuckDBPyConnection, manifest: Manifest, as_of: AsOf) -> None:
+    """Keep what is after the manifest's watermarks and up to as_of; make the table positions."""
+    partitions = sorted(as_of.positions)
+    positions = [as_of.positions[partition] for partition in partitions]
+    watermarks = [manifest.watermarks[partition] for partition in partitions]
+    bounds = pa.table(
         {
-            "partition": pa.array(range(PARTITION_COUNT), pa.int16()),
-            "ms": pa.array([watermark.ms for watermark in manifest.watermarks], pa.int64()),
-            "seq": pa.array([watermark.seq for watermark in manifest.watermarks], pa.int64()),
+            "partition": pa.array(partitions, pa.int16()),
+            "from_ms": pa.array([one.ms for one in watermarks], pa.int64()),
+            "from_seq": pa.array([one.seq for one in watermarks], pa.int64()),
+            "to_ms": pa.array([one.ms for one in positions], pa.int64()),
+            "to_seq": pa.array([min(one.seq, _INT64_MAX) for one in positions], pa.int64()),
         }
     )
-    with _registered(connection, watermarks):
-        connection.execute(
-            "DELETE FROM tail USING chunk WHERE tail.partition = chunk.partition"
-            " AND (stream_ms < ms OR (stream_ms = ms AND stream_seq <= seq))"
-        )
-    connection.execute("DELETE FROM tail WHERE stream_ms > $as_of", {"as_of": as_of_ms})
+    with _registered(connection, bounds):
+        connection.execute("CREATE OR REPLACE TEMP TABLE positions AS FROM chunk")
+    connection.execute(
+        "DELETE FROM tail USING positions WHERE tail.partition = positions.partition AND ("
+        "stream_ms < from_ms OR (stream_ms = from_ms AND stream_seq <= from_seq)"
+        " OR stream_ms > to_ms OR (stream_ms = to_ms AND stream_seq > to_seq))"
+    )
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taximeter_server.ledger import KIND_ADJUSTMENT, partition_of
+from taximeter_server.ledger_rollup import SUM_COLUMNS
 from taximeter_server.report_dimensions import Dimension, Parameters, dimension
 from taximeter_server.report_query import ReportFilter, ReportQuery
-from taximeter_server.report_snapshot import Snapshot, relevant_partitions
+from taximeter_server.report_snapshot import Interval, Snapshot, relevant_partitions
+from taximeter_server.report_sources import Needs, sources
 from taximeter_server.report_time_zone import offset_changes
 
 _INPUT = ("input", "input_audio", "input_image", "input_video")
@@ -30,12 +32,6 @@ CSV_CLASSES = {
 }
 """Usage classes whose quantities each number of the CSV sums."""
 
-_COLUMNS = (
-    "stream_ms, stream_seq, partition, tenant, occur_time_us, calls, entry_calls, model, provider, tier, region, speed,"
-    " attributes, rate_card_id, usage_class, quantity, cost_picos, unpriced, coalesce(kind, 0) AS kind,"
-    " coalesce(prices_unpriced, false) AS prices_unpriced"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -49,20 +45,19 @@ class Statement:
 def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     """Fill the temporary table groups: position from 1, d0 and so on, quantities, then the sums of ReportMeasures."""
     parameters = Parameters()
-    dimensions, kept = _kept_rows(query, snapshot, query.group_by, parameters)
+    dimensions, kept = _summed_rows(query, snapshot, query.group_by, parameters)
     names = [f"d{index}" for index in range(len(dimensions))]
     selected = "".join(f"{name}, " for name in names)
     order = f"ORDER BY {', '.join(f'{name} ASC NULLS FIRST' for name in names)}" if names else ""
     group_by = f"GROUP BY {', '.join(names)}" if names else ""
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
-        WITH kept AS ({kept}),
-        per_class AS (
+        WITH per_class AS (
             SELECT {selected} usage_class, sum(quantity) AS quantity, sum(counted_calls) AS calls,
-                sum(cost_picos) AS cost_picos, count(*) FILTER (unpriced) AS unpriced_lines,
-                coalesce(sum(cost_picos) FILTER (kind = {KIND_ADJUSTMENT}), 0) AS adjustment_picos,
-                count(*) FILTER (prices_unpriced) AS adjusted_unpriced_lines
-            FROM kept GROUP BY {selected} usage_class
+                sum(cost_picos) AS cost_picos, sum(unpriced_lines) AS unpriced_lines,
+                sum(adjustment_picos) AS adjustment_picos,
+                sum(adjusted_unpriced_lines) AS adjusted_unpriced_lines
+            FROM ({kept}) GROUP BY {selected} usage_class
         )
         SELECT row_number() OVER ({order}) AS position, {selected}
             list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)
@@ -77,7 +72,7 @@ def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
 def csv_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     """Fill the temporary table groups: position from 1, d0 to d3 after CSV_GROUP_BY, CSV_CLASSES, cost_picos."""
     parameters = Parameters()
-    dimensions, kept = _kept_rows(query, snapshot, CSV_GROUP_BY, parameters)
+    dimensions, kept = _summed_rows(query, snapshot, CSV_GROUP_BY, parameters)
     sums = "".join(
         f"coalesce(sum(quantity) FILTER (usage_class IN ({_placeholders(classes, parameters)})), 0) AS {name}, "
         for name, classes in CSV_CLASSES.items()
@@ -91,31 +86,39 @@ def csv_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     return Statement(sql, parameters.values, dimensions)
 
 
-def _kept_rows(
+def _summed_rows(
     query: ReportQuery, snapshot: Snapshot, group_by: Sequence[str], parameters: Parameters
 ) -> tuple[tuple[Dimension, ...], str]:
-    """Return the dimensions and the statement for the rows that the query keeps."""
+    """Return the dimensions and the statement for sums by them and usage class, one per source of rows."""
     offsets = offset_changes(query.time_zone, query.start_time_us, query.end_time_us)
     dimensions = tuple(dimension(name, offsets, parameters) for name in group_by)
     columns = "".join(f"{one.sql} AS d{index}, " for index, one in enumerate(dimensions))
-    conditions = " AND ".join(_conditions(query, parameters))
-    kept = (
-        f"SELECT {columns} usage_class, quantity, cost_picos, unpriced, kind, prices_unpriced,"  # noqa: S608
-        f" {_counted_calls(query, group_by)} AS counted_calls"
-        f" FROM (SELECT {_COLUMNS} FROM ({ledger_rows(snapshot, parameters)})) WHERE {conditions}"
+    keys = "".join(f"d{index}, " for index in range(len(dimensions)))
+    counted_calls = _counted_calls(query, group_by)
+    needs = Needs(
+        dimensions={*group_by, *(condition.dimension for condition in query.filters)},
+        offsets=offsets,
+        has_entries=counted_calls not in SUM_COLUMNS,
     )
-    return dimensions, kept
-
-
-def ledger_rows(snapshot: Snapshot, parameters: Parameters) -> str:
-    """Return the statement for all rows of a snapshot, with every column of ledger.SCHEMA."""
-    if not snapshot.files:
-        return "SELECT * FROM tail"
-    files = parameters.add(list(snapshot.files))
-    as_of = parameters.add(snapshot.as_of_time_ms)
-    rows = f"read_parquet({files}, hive_partitioning = false, union_by_name = true)"
-    # By name: a file has no columns that came after it.
-    return f"SELECT * FROM tail UNION ALL BY NAME SELECT * FROM {rows} WHERE stream_ms <= {as_of}"  # noqa: S608
+    conditions = _conditions(query, parameters)
+    parts = []
+    for source in sources(Interval(query.start_time_us, query.end_time_us), needs, snapshot, parameters):
+        within = " OR ".join(
+            f"(occur_time_us >= {parameters.add(part.start_us)} AND occur_time_us < {parameters.add(part.end_us)})"
+            for part in source.intervals
+        )
+        where = " AND ".join((f"({within})", *conditions))
+        parts.append(
+            f"SELECT {keys} usage_class, sum(quantity)::HUGEINT AS quantity,"  # noqa: S608
+            f" sum(counted_calls)::HUGEINT AS counted_calls, sum(cost_picos)::HUGEINT AS cost_picos,"
+            f" coalesce(sum(lines) FILTER (unpriced), 0)::HUGEINT AS unpriced_lines,"
+            f" coalesce(sum(cost_picos) FILTER (kind = {KIND_ADJUSTMENT}), 0)::HUGEINT AS adjustment_picos,"
+            f" coalesce(sum(lines) FILTER (prices_unpriced), 0)::HUGEINT AS adjusted_unpriced_lines"
+            f" FROM (SELECT {columns} usage_class, quantity, cost_picos, unpriced, lines, kind, prices_unpriced,"
+            f" {counted_calls} AS counted_calls FROM ({source.relation}) WHERE {where})"
+            f" GROUP BY {keys} usage_class"
+        )
+    return dimensions, " UNION ALL ".join(parts)
 
 
 def _counted_calls(query: ReportQuery, group_by: Sequence[str]) -> str:
@@ -132,10 +135,7 @@ def _counted_calls(query: ReportQuery, group_by: Sequence[str]) -> str:
 
 
 def _conditions(query: ReportQuery, parameters: Parameters) -> list[str]:
-    conditions = [
-        f"occur_time_us >= {parameters.add(query.start_time_us)}",
-        f"occur_time_us < {parameters.add(query.end_time_us)}",
-    ]
+    conditions = []
     if query.tenant:
         # Files are sorted by partition, so this skips what the tenant cannot be in.
         conditions.append(f"partition = {parameters.add(partition_of(query.tenant))}")

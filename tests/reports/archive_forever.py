@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reports.stream_engine import StreamEngine
 
+from taximeter_server import ledger_rollup
 from taximeter_server.archiver import Archiver
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_merge import FileMerger
@@ -14,6 +15,8 @@ from taximeter_server.ledger_merge import FileMerger
 def main() -> None:
     """Take store URL, ledger folder, temporary folder and journal folder from the command line."""
     url, ledger, temporary, journal = sys.argv[1:]
+    # So that kills hit what makes rollups, too.
+    ledger_rollup.ROLL_UP_ROWS_MIN, ledger_rollup.ROLLUP_COUNT_MAX = 200, 3
     now_ms = iter(range(0, 2**62, 1_000))
     archiver = Archiver(
         StreamEngine(url, Path(journal)),

@@ -15,6 +15,7 @@ from reports.faults import FaultyDirectory, FaultyEngine, KilledError, Steps
 from reports.ledger_checks import archived_rows, assert_no_leftovers, expected_rows
 from reports.ledger_entries import DAY_US, JUNE_US, Entry, varied_entries
 
+from taximeter_server import ledger_rollup
 from taximeter_server.archiver import Archiver, ArchiveResult
 from taximeter_server.ledger_merge import FileMerger
 from taximeter_server.report_query import ReportQuery
@@ -46,6 +47,16 @@ def run_with_everything(ledger: LedgerFixture) -> None:
     ledger.now_ms += 2_000
 
 
+def run_with_rollups(ledger: LedgerFixture) -> None:
+    """Prepare a run that rolls up new files and merges their rollup with those before."""
+    archiver = ledger.archiver(grace_ms=1_000)
+    for seed in range(8):
+        ledger.record(few_entries(seed))
+        archiver.run_once()
+    assert ledger.directory.read_manifest().rollups
+    ledger.now_ms += 2_000
+
+
 def run_until(ledger: LedgerFixture, stop_at: int | None) -> tuple[int, ArchiveResult] | None:
     """Run a new archiver up to a step. Returns the number of steps and the result when it came to its end."""
     steps = Steps(stop_at)
@@ -65,16 +76,27 @@ def run_until(ledger: LedgerFixture, stop_at: int | None) -> tuple[int, ArchiveR
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    ("prepare", "result"),
+    ("prepare", "roll_up_rows_min", "result"),
     [
-        (first_run, ArchiveResult(entry_count=4, file_count=2)),
-        (run_with_everything, ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=8)),
+        (first_run, 10**9, ArchiveResult(entry_count=4, file_count=2)),
+        (
+            run_with_everything,
+            10**9,
+            ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=8),
+        ),
+        (run_with_rollups, 6, ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=14)),
     ],
 )
 def test_a_kill_at_any_step_loses_and_repeats_nothing(
-    make_ledger: Callable[[], LedgerFixture], prepare: Callable[[LedgerFixture], None], result: ArchiveResult
+    make_ledger: Callable[[], LedgerFixture],
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[LedgerFixture], None],
+    roll_up_rows_min: int,
+    result: ArchiveResult,
 ) -> None:
     """Stopped at any step, reports stay right, and the next run brings everything to its end without leftovers."""
+    monkeypatch.setattr(ledger_rollup, "ROLL_UP_ROWS_MIN", roll_up_rows_min)
+    monkeypatch.setattr(ledger_rollup, "ROLLUP_COUNT_MAX", 2)
     prepared = make_ledger()
     prepare(prepared)
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from reports.conftest import LedgerFixture
+from hypothesis import given
+from hypothesis import strategies as st
+from reports.conftest import TOKEN_SECRET, LedgerFixture
 from reports.ledger_entries import DAY_US, JUNE_US, Entry, varied_entries
 
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.ledger import StreamId, partition_of
+from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_query import ReportQuery, ReportRow
-from taximeter_server.report_snapshot import settled_time_ms
 
 ALL_TIME = ReportQuery(JUNE_US, JUNE_US + 20 * DAY_US)
 
@@ -82,33 +85,107 @@ def test_entries_of_a_clock_that_was_set_back_are_reported(ledger: LedgerFixture
         ledger.engine.append(entry.tenant, ledger.encode(entry), stream_id=f"{ahead_ms + seq}-5")
     reporter = ledger.reporter()
 
-    page = reporter.report(ALL_TIME)
-    assert (page.total.calls, page.as_of_time_ms) == (3, ahead_ms + 2)
-    ledger.archiver().run_once()
-    page = reporter.report(ALL_TIME)
-    assert (page.total.calls, page.as_of_time_ms) == (3, ahead_ms + 2)
+    for _ in ("tail", "files"):
+        assert reporter.report(ALL_TIME).total.calls == 3
+        ledger.archiver().run_once()
     ledger.record([Entry()])
     assert reporter.report(ALL_TIME).total.calls == 4
 
 
-def test_as_of_is_over_before_anything_is_read(ledger: LedgerFixture) -> None:
-    """Whatever is recorded after the instant was chosen has a later millisecond."""
-    for _ in range(50):
-        as_of_ms = settled_time_ms(ledger.engine)
-        entry = Entry()
-        stream_id = ledger.engine.append(entry.tenant, ledger.encode(entry))
-        assert StreamId.parse(stream_id).ms > as_of_ms
+def test_the_same_as_of_is_the_same_for_ever(ledger: LedgerFixture) -> None:
+    """What an earlier report saw is seen again whatever was recorded, archived, merged and rolled up since."""
+    ledger.record(varied_entries(150, seed=1))
+    ledger.archiver().run_once()
+    ledger.record(varied_entries(150, seed=2))
+    reporter = ledger.reporter()
+    query = replace(ALL_TIME, group_by=("tenant", "model", "usage_class", "attributes.team"))
+    first = reporter.report(query, page_size=10_000)
+    fixed = replace(query, as_of=first.as_of)
+    for seed in range(10, 20):
+        ledger.record(varied_entries(30, seed=seed))
+        ledger.archiver().run_once()
+        again = ledger.reporter().report(fixed, page_size=10_000)
+        assert (again.rows, again.total, again.as_of) == (first.rows, first.total, first.as_of)
+        assert reporter.report(replace(fixed, group_by=("day",))).total.cost_picos == first.total.cost_picos
+    assert reporter.report(query).total != first.total
 
 
-def test_a_clock_set_back_while_waiting_does_not_hang() -> None:
-    """The wait for the chosen millisecond follows a clock that goes back."""
-    times_ms = iter([1_000, 1_000, 400, 400, 401])
+def test_as_of_holds_when_the_clock_is_set_back(ledger: LedgerFixture) -> None:
+    """Entries with earlier ids in other partitions, recorded after the report, are not in its as_of."""
+    now_ms = ledger.engine.store_time_ms()
+    entries = {name: Entry(tenant=name) for name in ("acme", "globex", "initech")}
+    ledger.engine.append("acme", ledger.encode(entries["acme"]), stream_id=f"{now_ms - 5_000}-1")
+    reporter = ledger.reporter()
+    first = reporter.report(ALL_TIME)
+    ledger.engine.append("globex", ledger.encode(entries["globex"]), stream_id=f"{now_ms - 9_000}-0")
+    ledger.engine.append("acme", ledger.encode(entries["acme"]), stream_id=f"{now_ms - 5_000}-2")
+    fixed = replace(ALL_TIME, as_of=first.as_of)
 
-    class Clock:
-        def store_time_ms(self) -> int:
-            return next(times_ms)
+    for _ in ("tail", "files"):
+        assert reporter.report(fixed).total.calls == 1
+        assert reporter.report(replace(fixed, group_by=("attributes.team",))).total.calls == 1
+        assert reporter.report(ALL_TIME).total.calls == 3
+        ledger.archiver().run_once()
 
-    assert settled_time_ms(Clock()) == 400  # type: ignore[arg-type]
+
+def test_as_of_an_instant(ledger: LedgerFixture) -> None:
+    """An instant that is over holds what had been recorded by then; one to come is refused."""
+    now_ms = ledger.engine.store_time_ms()
+    for number, tenant in enumerate(("acme", "globex", "acme")):
+        entry = ledger.encode(Entry(tenant=tenant))
+        ledger.engine.append(tenant, entry, stream_id=f"{now_ms - 9_000 + number}-0")
+    reporter = ledger.reporter()
+    for _ in ("tail", "files"):
+        counts = [
+            reporter.report(replace(ALL_TIME, as_of_time_ms=now_ms - 9_001 + number)).total.calls
+            for number in range(5)
+        ]
+        assert counts == [0, 1, 2, 3, 3]
+        ledger.archiver().run_once()
+    with pytest.raises(InvalidFieldsError) as caught:
+        reporter.report(replace(ALL_TIME, as_of_time_ms=now_ms + 3_600_000))
+    assert caught.value.violations[0].field == "query.as_of_time"
+
+
+def test_an_as_of_is_not_for_other_tenants_or_ledgers(
+    ledger: LedgerFixture, make_ledger: Callable[[], LedgerFixture]
+) -> None:
+    """An as_of that did not look where the query looks is refused, and so is one that no report made."""
+    ledger.record([Entry(tenant="acme"), Entry(tenant="globex")])
+    ledger.archiver().run_once()
+    reporter = ledger.reporter()
+    of_acme = reporter.report(replace(ALL_TIME, tenant="acme")).as_of
+    assert reporter.report(replace(ALL_TIME, tenant="acme/research", as_of=of_acme)).total.calls == 0
+    for query in (
+        replace(ALL_TIME, as_of=of_acme),
+        replace(ALL_TIME, as_of="x"),
+        replace(ALL_TIME, as_of="Ä"),
+    ):
+        with pytest.raises(InvalidFieldsError) as caught:
+            reporter.report(query)
+        assert caught.value.violations[0].field == "query.as_of"
+    newer = reporter.report(ALL_TIME).as_of
+    with pytest.raises(InvalidFieldsError, match="restored or replaced"):
+        make_ledger().reporter().report(replace(ALL_TIME, as_of=newer))
+
+
+@given(
+    st.integers(0, 2**60),
+    st.integers(-1, 2**60),
+    st.dictionaries(
+        st.integers(0, 63), st.tuples(st.integers(0, 2**60), st.integers(0, 2**64 - 1)), max_size=64
+    ),
+)
+def test_as_of_is_read_as_written(
+    time_ms: int, generation: int, positions: dict[int, tuple[int, int]]
+) -> None:
+    """Any positions survive their short form; a changed text is no as_of."""
+    as_of = AsOf(time_ms, generation, {number: StreamId(*one) for number, one in positions.items()})
+    text = as_of.encode(TOKEN_SECRET)
+
+    assert AsOf.decode(text, TOKEN_SECRET) == as_of
+    with pytest.raises(ValueError, match="not signed"):
+        AsOf.decode(text, b"another secret of 16+")
 
 
 def test_a_tenants_report_reads_only_its_partition(

@@ -11,6 +11,7 @@ from reports.ledger_entries import DAY_US, JUNE_US, Entry
 
 from taximeter_server.errors import InvalidFieldsError, PageTokenError, RangeInvalidError
 from taximeter_server.page_token import PageToken
+from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_query import ReportFilter, ReportQuery
 
 QUERY = ReportQuery(JUNE_US, JUNE_US + DAY_US)
@@ -133,10 +134,10 @@ def test_a_page_token_is_bound_to_its_query(ledger: LedgerFixture, changes: dict
         reporter.report(replace(query, **changes), page_token=token)  # type: ignore[arg-type]
 
 
-@given(st.integers(0, 2**63), st.integers(0, 2**63), st.integers(0, 10**6), st.integers(1, 255))
+@given(st.integers(0, 2**60), st.integers(0, 2**63), st.integers(0, 10**6), st.integers(1, 255))
 def test_a_changed_page_token_is_refused(as_of_time_ms: int, offset: int, position: int, change: int) -> None:
     """A token is read back as made, and not at all after any byte of it was changed."""
-    token = PageToken(as_of_time_ms, offset)
+    token = PageToken(AsOf.at(as_of_time_ms), offset)
     text = token.encode(SECRET, b"query")
     assert PageToken.decode(text, SECRET, b"query") == token
 

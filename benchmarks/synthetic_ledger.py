@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ledger as months of traffic would have left it, written by the real archiver from a source that makes entries up.
+
+Tenants and models are used unevenly, as they are: the first ones most. Every event has three lines.
+"""
+
+import threading
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from taximeter_server.archiver import Archiver
+from taximeter_server.ledger import PARTITION_COUNT, SCHEMA, StreamId, partition_of
+from taximeter_server.ledger_directory import LedgerDirectory
+from taximeter_server.ledger_merge import FileMerger
+
+FIRST_DAY_MS = 1_782_864_000_000
+"""2026-07-01T00:00:00Z."""
+DAY_MS = 86_400_000
+CLASSES = ("input", "cache_read", "output")
+
+_ROWS = """
+    WITH events AS (
+        SELECT number, $day_ms + number * 86400000 // $count AS stream_ms,
+            power(hash(number * 3 + $seed) / 18446744073709551616, 2) AS which_tenant,
+            power(hash(number * 5 + $seed) / 18446744073709551616, 2) AS which_model,
+            hash(number * 7 + $seed) AS amount
+        FROM range($count) AS numbers(number)
+    ), named AS (
+        SELECT *, floor(which_tenant * $tenants)::INTEGER AS tenant_number,
+            'model-' || floor(which_model * $models)::INTEGER AS model FROM events
+    )
+    SELECT stream_ms, number AS stream_seq, partitions.partition, partitions.tenant,
+        printf('%d-%d', $day_ms, number) AS record_id,
+        stream_ms * 1000 + amount % 1000 AS occur_time_us, stream_ms AS receive_time_ms,
+        CASE WHEN line = 0 THEN 1 ELSE 0 END AS calls, 1 AS entry_calls,
+        model, 'provider-' || (amount % 3) AS provider, NULL AS tier, NULL AS region, NULL AS speed,
+        MAP {'workflow_uuid': 'workflow-' || (amount % 500)} AS attributes, 1 AS quality,
+        repeat('ab', 32) AS rate_card_id, 1 AS rate_card_version, model AS rate_card_row,
+        $classes[line + 1] AS usage_class, $classes[line + 1] AS priced_as,
+        (amount // (line + 1)) % 20000 + 1 AS quantity, (amount // (line + 1)) % 20000 + 1 AS billed_quantity,
+        3000000000000 AS amount_picos, 1000000 AS per,
+        ((amount // (line + 1)) % 20000 + 1) * 3000000 AS cost_picos, false AS unpriced,
+        0 AS tenant_prices_version, NULL AS tenant_prices_id, priced_as AS list_priced_as,
+        billed_quantity AS list_billed_quantity, amount_picos AS list_amount_picos, per AS list_per,
+        cost_picos AS list_cost_picos, 0 AS kind, NULL AS adjusted_record_id, NULL AS note, NULL AS author,
+        0 AS adjusted_quantity, 0 AS previous_cost_picos, false AS prices_unpriced
+    FROM named JOIN partitions USING (tenant_number), range(3) AS lines(line)
+    ORDER BY partition, number, line
+"""
+
+
+class SyntheticSource:
+    """A LedgerSource that has one day's entries at a time. Stream ids are the times of the events."""
+
+    def __init__(self, *, tenant_count: int, model_count: int) -> None:
+        self._database = duckdb.connect()
+        tenants = [f"tenant-{number:05}" for number in range(tenant_count)]
+        table = pa.table(
+            {"tenant_number": range(tenant_count), "tenant": tenants, "partition": map(partition_of, tenants)}
+            | {"partition": pa.array([partition_of(tenant) for tenant in tenants], pa.int16())}
+        )
+        self._database.register("partitions", table)
+        self._tenant_count = tenant_count
+        self._model_count = model_count
+        self._waiting: dict[int, pa.Table] = {}
+        self._now_ms = FIRST_DAY_MS
+
+    def make_day(self, day: int, event_count: int) -> None:
+        """Have the events of a day, which is over."""
+        day_ms = FIRST_DAY_MS + day * DAY_MS
+        self._now_ms = day_ms + DAY_MS
+        values = {"day_ms": day_ms, "count": event_count, "seed": day, "classes": list(CLASSES)}
+        values |= {"tenants": self._tenant_count, "models": self._model_count}
+        rows = self._database.sql(_ROWS, params=values).to_arrow_table().cast(SCHEMA)
+        partitions = rows["partition"].to_pylist()
+        starts = {partition: index for index, partition in reversed(list(enumerate(partitions)))}
+        ends = [*sorted(starts.values()), rows.num_rows]
+        for partition, start in starts.items():
+            end = ends[ends.index(start) + 1]
+            self._waiting[partition] = rows.slice(start, end - start)
+
+    def store_time_ms(self) -> int:
+        """The end of the newest day."""
+        return self._now_ms
+
+    def read_ledger(
+        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
+    ) -> tuple[bytes, str, int]:
+        """Return the next entries, for the archiver only: a report finds no tail."""
+        rows = self._waiting.get(partition, SCHEMA.empty_table()).slice(0, count_max * len(CLASSES))
+        if not to_archive or rows.num_rows == 0:
+            return _NOTHING, after_id, 0
+        self._waiting[partition] = self._waiting[partition].slice(rows.num_rows)
+        last = rows.slice(rows.num_rows - 1).to_pylist()[0]
+        last_id = StreamId(last["stream_ms"], last["stream_seq"])
+        return _ipc(rows), str(last_id), rows.num_rows // len(CLASSES)
+
+    def begin_archive(self) -> int:
+        """Always the same opening."""
+        return 0
+
+    def hold_archive(self, opening: int) -> None:
+        """Nothing opens this store again."""
+
+    def release_archive(self) -> None:
+        """Nothing was held."""
+
+    def set_archived(self, partition: int, stream_id: str) -> None:
+        """What was read is forgotten."""
+
+    def trim_ledger(self, partition: int, *, through_id: str) -> None:
+        """What was read is forgotten."""
+
+
+def _ipc(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_table(rows)
+    return sink.getvalue().to_pybytes()
+
+
+_NOTHING = _ipc(SCHEMA.empty_table())
+
+
+def write_ledger(
+    folder: Path, *, event_count: int, day_count: int, tenant_count: int, model_count: int
+) -> tuple[SyntheticSource, LedgerDirectory]:
+    """Write event_count events, spread over day_count days from FIRST_DAY_MS on."""
+    assert PARTITION_COUNT == 64  # noqa: PLR2004, S101 (what the tenants were spread over)
+    ledger = folder / "ledger"
+    ledger.mkdir(parents=True)
+    source = SyntheticSource(tenant_count=tenant_count, model_count=model_count)
+    directory = LedgerDirectory(ledger)
+    archiver = Archiver(
+        source,
+        directory,
+        merger=FileMerger(temporary_directory=folder / "temporary"),
+        clock=source.store_time_ms,
+    )
+    stop = threading.Event()
+    for day in range(day_count):
+        source.make_day(day, event_count * (day + 1) // day_count - event_count * day // day_count)
+        while archiver.run_once(stop).entry_count:
+            pass
+    # Two hours later the last day is quiet, too.
+    source.make_day(day_count, 0)
+    archiver.run_once(stop)
+    return source, directory

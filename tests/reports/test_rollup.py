@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rollups change how fast a report is, never what it says; and they are made again when they are lost."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from reports.conftest import LedgerFixture
+from reports.ledger_checks import assert_no_leftovers
+from reports.ledger_entries import DAY_US, JUNE_US, Entry, Line, varied_entries
+from reports.oracle import expected_report
+from reports.test_report_exact import plain, random_query
+
+from taximeter_server import ledger_rollup
+from taximeter_server.ledger_rollup import HOUR_US, QUIET_MS
+from taximeter_server.report_query import ReportQuery
+
+ALL_TIME = ReportQuery(JUNE_US, JUNE_US + 6 * DAY_US)
+
+
+@pytest.fixture(autouse=True)
+def roll_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make rollups of few rows, and merge few of them."""
+    monkeypatch.setattr(ledger_rollup, "ROLL_UP_ROWS_MIN", 40)
+    monkeypatch.setattr(ledger_rollup, "ROLLUP_COUNT_MAX", 3)
+
+
+def fill(ledger: LedgerFixture, *, runs: int = 4, days: int = 6) -> None:
+    """Archive in several runs, so that there are rollups, merged rollups, files without one, and a tail."""
+    archiver = ledger.archiver()
+    for seed in range(runs):
+        ledger.record(varied_entries(100, seed=seed, days=days))
+        archiver.run_once()
+    ledger.record(varied_entries(30, seed=99, days=days))
+    manifest = ledger.directory.read_manifest()
+    rolled_up = {file.rollup for file in manifest.files}
+    assert {None} < rolled_up
+    assert {rollup.path for rollup in manifest.rollups} == rolled_up - {None}
+
+
+def remove_rolled_up_files(ledger: LedgerFixture) -> None:
+    """Leave of the files only those that have no rollup."""
+    for file in ledger.directory.read_manifest().files:
+        if file.rollup is not None:
+            (ledger.directory.path / file.path).unlink()
+
+
+def test_random_queries_over_rollups_equal_the_oracle(ledger: LedgerFixture) -> None:
+    """Whatever mix of rollups, files and tail a query needs, its groups and sums are those of its entries."""
+    fill(ledger)
+    reporter = ledger.reporter()
+    chance = random.Random(5)
+    for _ in range(50):
+        query, arguments = random_query(chance)
+        unit_us = chance.choice((DAY_US, HOUR_US, HOUR_US, 1))
+        start_us, end_us = query.start_time_us // unit_us * unit_us, query.end_time_us // unit_us * unit_us
+        query = replace(query, start_time_us=start_us, end_time_us=end_us)
+        expected = expected_report(ledger.entries, **(arguments | {"start_us": start_us, "end_us": end_us}))  # type: ignore[arg-type]
+        page = reporter.report(query, page_size=10_000)
+        assert {row.group: plain(row.measures) for row in page.rows} == expected, query
+
+
+@pytest.mark.parametrize(
+    ("group_by", "time_zone", "tenant"),
+    [
+        (("tenant",), "UTC", ""),
+        (("root_tenant", "month"), "UTC", "acme"),
+        (("hour", "model", "provider"), "Europe/Berlin", ""),
+        (("day", "rate_card_id", "usage_class", "tier", "region", "speed"), "America/New_York", "acme"),
+        ((), "Asia/Kolkata", ""),
+    ],
+)
+def test_what_is_rolled_up_is_not_read_again(
+    ledger: LedgerFixture, group_by: tuple[str, ...], time_zone: str, tenant: str
+) -> None:
+    """A report of whole hours does not open the files that a rollup has summed."""
+    fill(ledger)
+    reporter = ledger.reporter()
+    query = replace(ALL_TIME, group_by=group_by, time_zone=time_zone, tenant=tenant)
+    before = reporter.report(query, page_size=10_000)
+    remove_rolled_up_files(ledger)
+
+    assert reporter.report(query, page_size=10_000).rows == before.rows
+
+
+def test_edges_within_an_hour_read_only_the_files_of_the_edges(ledger: LedgerFixture) -> None:
+    """An interval that begins and ends within an hour takes the hours between from rollups."""
+    fill(ledger)
+    query = replace(
+        ALL_TIME, start_time_us=JUNE_US + 1, end_time_us=JUNE_US + 5 * DAY_US + 1, group_by=("model",)
+    )
+    expected = expected_report(
+        ledger.entries, start_us=query.start_time_us, end_us=query.end_time_us, group_by=("model",)
+    )
+    for file in ledger.directory.read_manifest().files:
+        if file.rollup is not None and file.folder not in {"date=2026-06-01", "date=2026-06-06"}:
+            (ledger.directory.path / file.path).unlink()
+
+    page = ledger.reporter().report(query)
+
+    assert {row.group: plain(row.measures) for row in page.rows} == expected
+
+
+def test_sums_above_64_bits_are_rolled_up_exactly(ledger: LedgerFixture) -> None:
+    """A rollup holds sums that no 64-bit integer does, and negative ones."""
+    most = 2**63 - 1
+    ledger.record([Entry(lines=(Line("output", 1, most),)) for _ in range(60)])
+    ledger.archiver().run_once()
+    ledger.record([Entry(model="gpt-5", lines=(Line("output", 1, -7),)) for _ in range(60)])
+    ledger.archiver().run_once()
+    remove_rolled_up_files(ledger)
+
+    rows = ledger.reporter().report(replace(ALL_TIME, group_by=("model",))).rows
+
+    assert [row.measures.cost_picos for row in rows] == [60 * most, -420]
+
+
+def test_rollups_of_a_date_become_few(ledger: LedgerFixture) -> None:
+    """However often a date is rolled up, it has fewer rollups than are merged at once, and no leftovers."""
+    archiver = ledger.archiver(grace_ms=0)
+    for seed in range(20):
+        ledger.record(varied_entries(40, seed=seed, days=1))
+        archiver.run_once()
+    manifest = ledger.directory.read_manifest()
+
+    assert 1 <= len(manifest.rollups) < 3
+    assert_no_leftovers(ledger.directory)
+
+
+def test_a_date_that_went_quiet_is_rolled_up_whole(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour after the last entry of a date came, one rollup has all of it."""
+    ledger.record(varied_entries(30, seed=1, days=2))
+    archiver = ledger.archiver()
+    archiver.run_once()
+    later_ms = ledger.engine.store_time_ms() + QUIET_MS + 60_000
+    monkeypatch.setattr(ledger.engine, "store_time_ms", lambda: later_ms)
+    archiver.run_once()
+
+    manifest = ledger.directory.read_manifest()
+    assert [rollup.folder for rollup in manifest.rollups] == ["date=2026-06-01", "date=2026-06-02"]
+    assert all(file.rollup is not None for file in manifest.files)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1")])
+def test_a_lost_rollup_is_made_again(ledger: LedgerFixture, damage: object) -> None:
+    """Without its rollups the ledger is whole: reports read the files, and the next start makes new rollups."""
+    fill(ledger)
+    reporter = ledger.reporter()
+    query = replace(ALL_TIME, group_by=("tenant", "day"))
+    before = reporter.report(query, page_size=10_000)
+    for rollup in ledger.directory.read_manifest().rollups:
+        damage(ledger.directory.path / rollup.path)  # type: ignore[operator]
+    assert reporter.report(query, page_size=10_000).rows == before.rows
+
+    ledger.archiver().run_once()
+
+    assert ledger.directory.read_manifest().rollups
+    assert_no_leftovers(ledger.directory)
+    remove_rolled_up_files(ledger)
+    assert reporter.report(query, page_size=10_000).rows == before.rows
