@@ -11,6 +11,7 @@ use prost::Message;
 use serde::Deserialize;
 
 use crate::access::decode_hex;
+use crate::archive::Stored;
 use crate::clock;
 use crate::engine::{Engine, journal_failure, store_failure};
 use crate::error::Failure;
@@ -185,21 +186,28 @@ impl Engine {
                 store_failure(error)
             })?;
         let mut posted = Vec::with_capacity(batch.len());
+        let mut stored = Vec::with_capacity(batch.len());
         for ((place, entry), outcome) in batch.iter().zip(outcomes) {
             let (epoch, outcome) = outcome.map_err(store_failure)?;
-            let (id, state) = match outcome {
-                Outcome::Applied { id, .. } => (id, Posted::Applied),
-                Outcome::Same { id, .. } => (id, Posted::Before),
+            let (id, encoded, state) = match outcome {
+                Outcome::Applied { id, encoded, .. } => (id, encoded, Posted::Applied),
+                Outcome::Same { id, .. } => (id, entry.encode_to_vec(), Posted::Before),
                 Outcome::Conflict { .. } | Outcome::Overflow => {
                     posted.push((*place, Posted::Conflict));
                     continue;
                 }
             };
-            self.journal_entry(partition, epoch, id, entry)
-                .await
-                .map_err(|_| journal_failure())?;
+            stored.push(Stored {
+                epoch,
+                id,
+                entry: encoded,
+                is_restored: false,
+            });
             posted.push((*place, state));
         }
+        self.journal_entries(partition, stored)
+            .await
+            .map_err(|_| journal_failure())?;
         if self.is_open(&store) {
             Ok(posted)
         } else {

@@ -10,15 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use prost::Message;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::engine::{Engine, lock};
 use crate::journal::NotDurable;
 use crate::journal_format::Note;
 use crate::keys::PARTITION_COUNT;
-use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::store::StoreError;
 use crate::store_id::StreamId;
 
@@ -45,6 +42,16 @@ impl From<NotDurable> for ArchiveError {
     fn from(_: NotDurable) -> Self {
         Self::Journal
     }
+}
+
+/// An entry that the store has and the journal is to have.
+pub(crate) struct Stored {
+    pub(crate) epoch: u64,
+    pub(crate) id: StreamId,
+    /// Encoded.
+    pub(crate) entry: Vec<u8>,
+    /// Whether its place in the stream was not given back to the store, because the ledger files have it.
+    pub(crate) is_restored: bool,
 }
 
 /// State shared by the archiver, the calls and whoever opens the store.
@@ -107,23 +114,24 @@ impl Archive {
 }
 
 impl Engine {
-    /// Makes an entry durable that the store has under `id`.
-    pub(crate) async fn journal_entry(
+    /// Makes entries of one partition durable that the store has.
+    pub(crate) async fn journal_entries(
         &self,
         partition: u16,
-        epoch: u64,
-        id: StreamId,
-        entry: &LedgerEntry,
+        stored: Vec<Stored>,
     ) -> Result<(), NotDurable> {
-        let note = Note::Applied {
+        let ids: Vec<StreamId> = stored.iter().map(|one| one.id).collect();
+        let notes = stored.into_iter().map(|one| Note::Applied {
             partition,
-            epoch,
-            id,
-            entry: entry.encode_to_vec(),
-            is_restored: false,
-        };
-        self.journal.append(note).await?;
-        self.archive.note_journaled(partition, id);
+            epoch: one.epoch,
+            id: one.id,
+            entry: one.entry,
+            is_restored: one.is_restored,
+        });
+        self.journal.append(notes.collect()).await?;
+        for id in ids {
+            self.archive.note_journaled(partition, id);
+        }
         Ok(())
     }
 
@@ -147,16 +155,14 @@ impl Engine {
             .archive
             .are_journaled(partition, entries.iter().map(|(id, _)| *id));
         let missing = entries.iter().zip(journaled).filter(|(_, is_known)| !is_known);
-        try_join_all(missing.map(|((id, entry), _)| {
-            self.journal.append(Note::Applied {
-                partition,
-                epoch: UNKNOWN_EPOCH,
-                id: *id,
-                entry: entry.clone(),
-                is_restored: false,
-            })
-        }))
-        .await?;
+        let missing = missing.map(|((id, entry), _)| Note::Applied {
+            partition,
+            epoch: UNKNOWN_EPOCH,
+            id: *id,
+            entry: entry.clone(),
+            is_restored: false,
+        });
+        self.journal.append(missing.collect()).await?;
         Ok(entries)
     }
 

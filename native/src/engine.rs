@@ -21,13 +21,11 @@ use crate::journal::Journal;
 use crate::keys::PARTITION_COUNT;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse, UsageRecord};
-use crate::record::{Priced, price_again, price_record, read_mark, response};
-use crate::script_call::{Application, Outcome, apply_each};
+use crate::record::{Priced, price_record, response};
 use crate::store::{Functions, Store, StoreError};
 use crate::store_id::StreamId;
+use crate::workers::Workers;
 
-/// A Record waits this long for the store, then relies on the journal.
-const RECORD_LIMIT: Duration = Duration::from_secs(1);
 /// An instance that has not heard of the catalogue for this long does not price. Cards take force 5 s after they were
 /// published, and a confirmation may be half a second old when it arrives.
 const CATALOGUE_AGE_MAX: Duration = Duration::from_millis(4_500);
@@ -35,6 +33,8 @@ const CATALOGUE_AGE_MAX: Duration = Duration::from_millis(4_500);
 /// State shared by all calls.
 pub(crate) struct Engine {
     pub(crate) client: redis::Client,
+    /// Serve the calls; each has its connection to the store.
+    pub(crate) workers: Workers,
     pub(crate) functions: Functions,
     pub(crate) journal: Journal,
     /// Present while the store is open: connected, and given back what it lost.
@@ -56,7 +56,7 @@ pub(crate) struct Engine {
     /// Milliseconds after `started` at which the catalogue was last known to be the store's.
     confirmed_ms: AtomicU64,
     exclusive_store: bool,
-    volatile_store: bool,
+    pub(crate) volatile_store: bool,
 }
 
 /// A lock that a panic elsewhere does not poison: every critical section leaves its value whole.
@@ -68,12 +68,14 @@ impl Engine {
     /// An engine whose store is not open yet.
     pub(crate) fn new(
         client: redis::Client,
+        workers: Workers,
         journal: Journal,
         exclusive_store: bool,
         volatile_store: bool,
     ) -> Self {
         Self {
             client,
+            workers,
             functions: Functions::new(),
             journal,
             store: ArcSwapOption::empty(),
@@ -184,129 +186,6 @@ impl Engine {
             .collect()
     }
 
-    /// Applies entries of one partition and makes them durable.
-    async fn record_group(
-        &self,
-        partition: u16,
-        entries: Vec<LedgerEntry>,
-        paths: &[&str],
-        catalogue: &Catalogue,
-    ) -> Vec<Result<RecordResponse, Failure>> {
-        let Some(store) = self.store.load_full() else {
-            return self.accept_all_pending(entries, catalogue).await;
-        };
-        let applications: Vec<Application<'_>> = entries
-            .iter()
-            .map(|entry| Application {
-                entry,
-                archived_id: None,
-            })
-            .collect();
-        let applied = apply_each(&store, &self.functions, partition, &applications, RECORD_LIMIT).await;
-        let outcomes = match applied {
-            Ok(outcomes) => outcomes,
-            Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
-                self.store_lost(&store);
-                return self.accept_all_pending(entries, catalogue).await;
-            }
-            Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
-        };
-        let store = &store;
-        join_all(
-            entries
-                .iter()
-                .zip(paths)
-                .zip(outcomes)
-                .map(|((entry, path), outcome)| async move {
-                    let (epoch, outcome) = outcome.map_err(store_failure)?;
-                    let place = Place {
-                        store,
-                        partition,
-                        epoch,
-                    };
-                    self.commit(entry, path, &place, outcome, catalogue).await
-                }),
-        )
-        .await
-    }
-
-    async fn accept_all_pending(
-        &self,
-        entries: Vec<LedgerEntry>,
-        catalogue: &Catalogue,
-    ) -> Vec<Result<RecordResponse, Failure>> {
-        let accepted = entries
-            .into_iter()
-            .map(|entry| self.accept_pending(entry, catalogue));
-        join_all(accepted).await
-    }
-
-    /// Turns the store's outcome into an answer; OK only once the journal has it.
-    async fn commit(
-        &self,
-        entry: &LedgerEntry,
-        path: &str,
-        place: &Place<'_>,
-        outcome: Outcome,
-        catalogue: &Catalogue,
-    ) -> Result<RecordResponse, Failure> {
-        match outcome {
-            Outcome::Applied { id, limits } => {
-                self.journal_applied(place, id, entry).await?;
-                self.answer_applied(entry, place, catalogue, limits, false).await
-            }
-            Outcome::Same { mark, id } => {
-                let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;
-                let again = price_again(entry, &first, catalogue, path)?;
-                // The first attempt may have been cut off between the store and its journal.
-                self.journal_applied(place, id, &again).await?;
-                self.answer_applied(&again, place, catalogue, Vec::new(), true)
-                    .await
-            }
-            Outcome::Conflict { mark } => Err(conflict(&mark, path)),
-            Outcome::Overflow => {
-                let message = format!("{path}.usage: a counter would pass its maximum");
-                Err(Failure::new(
-                    Code::OutOfRange,
-                    ErrorReason::CounterOverflow,
-                    message,
-                ))
-            }
-        }
-    }
-
-    /// Answers for an entry that store and journal have. When the store was lost since, what it lost may have been read
-    /// from the journal before the entry stood there: then it is offered once more.
-    async fn answer_applied(
-        &self,
-        entry: &LedgerEntry,
-        place: &Place<'_>,
-        catalogue: &Catalogue,
-        limits: Vec<LimitStatus>,
-        duplicate: bool,
-    ) -> Result<RecordResponse, Failure> {
-        if !self.is_open(place.store) {
-            return self.accept_pending(entry.clone(), catalogue).await;
-        }
-        let durability = if self.volatile_store {
-            Durability::Volatile
-        } else {
-            Durability::Committed
-        };
-        Ok(answer(entry, catalogue, limits, durability, duplicate))
-    }
-
-    async fn journal_applied(
-        &self,
-        place: &Place<'_>,
-        id: StreamId,
-        entry: &LedgerEntry,
-    ) -> Result<(), Failure> {
-        self.journal_entry(place.partition, place.epoch, id, entry)
-            .await
-            .map_err(|_| journal_failure())
-    }
-
     /// Whether this store is still the open one.
     pub(crate) fn is_open(&self, store: &Arc<Store>) -> bool {
         self.store
@@ -321,13 +200,6 @@ impl Engine {
     }
 }
 
-/// Where an entry was applied.
-struct Place<'a> {
-    store: &'a Arc<Store>,
-    partition: u16,
-    epoch: u64,
-}
-
 /// The answer to Record for an entry.
 pub(crate) fn answer(
     entry: &LedgerEntry,
@@ -340,18 +212,6 @@ pub(crate) fn answer(
         .version(entry.rate_card_version)
         .map(|card| &card.card.prices);
     response(entry, card, limits, durability, duplicate)
-}
-
-fn conflict(mark: &[u8], path: &str) -> Failure {
-    let failure = Failure::new(
-        Code::AlreadyExists,
-        ErrorReason::RecordIdConflict,
-        format!("{path}.record_id: used before with another payload"),
-    );
-    match read_mark(mark) {
-        Some(first) => failure.with("first_receive_time_ms", first.receive_time_ms.to_string()),
-        None => failure,
-    }
 }
 
 /// What a store error means to a caller of Record.

@@ -109,7 +109,7 @@ async fn accept(
     loop {
         tokio::select! {
             connection = listener.accept() => match connection {
-                Ok((stream, _)) => serve(stream, Arc::clone(&shared), graceful.watcher()),
+                Ok((stream, _)) => hand_over(stream, &shared, graceful.watcher()),
                 // Out of descriptors, for one: the next moment may be better.
                 Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             },
@@ -122,7 +122,20 @@ async fn accept(
     let _ = done.send(());
 }
 
-fn serve(stream: TcpStream, shared: Arc<Shared>, watcher: Watcher) {
+/// Gives a connection to a worker, where it stays.
+fn hand_over(stream: TcpStream, shared: &Arc<Shared>, watcher: Watcher) {
+    let (Ok(stream), Some(worker)) = (stream.into_std(), shared.engine.workers.next()) else {
+        return;
+    };
+    let shared = Arc::clone(shared);
+    worker.spawn(async move {
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            serve(stream, shared, watcher).await;
+        }
+    });
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>, watcher: Watcher) {
     // Answers are single small frames; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
@@ -138,11 +151,8 @@ fn serve(stream: TcpStream, shared: Arc<Shared>, watcher: Watcher) {
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    let connection = watcher.watch(connection);
-    tokio::spawn(async move {
-        // A broken connection is its client's business.
-        let _ = connection.await;
-    });
+    // A broken connection is its client's business.
+    let _ = watcher.watch(connection).await;
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<AnswerBody> {

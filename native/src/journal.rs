@@ -43,7 +43,7 @@ impl Ticket {
 }
 
 struct Request {
-    note: Note,
+    notes: Vec<Note>,
     done: oneshot::Sender<Result<(), NotDurable>>,
 }
 
@@ -105,20 +105,23 @@ impl Journal {
         })
     }
 
-    /// Appends the note; the answer comes once it is fsynced.
-    pub(crate) async fn append(&self, note: Note) -> Result<(), NotDurable> {
-        self.enqueue(note)?.wait().await
+    /// Appends the notes, all in one group; the answer comes once they are fsynced.
+    pub(crate) async fn append(&self, notes: Vec<Note>) -> Result<(), NotDurable> {
+        if notes.is_empty() {
+            return Ok(());
+        }
+        self.enqueue(notes)?.wait().await
     }
 
-    /// Puts the note in line without waiting: notes stand in the journal in the order of these calls.
-    pub(crate) fn enqueue(&self, note: Note) -> Result<Ticket, NotDurable> {
+    /// Puts the notes in line without waiting: they stand in the journal in the order of these calls.
+    pub(crate) fn enqueue(&self, notes: Vec<Note>) -> Result<Ticket, NotDurable> {
         let (done, durable) = oneshot::channel();
         self.sender
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .as_ref()
             .ok_or(NotDurable)?
-            .send(Request { note, done })
+            .send(Request { notes, done })
             .map_err(|_| NotDurable)?;
         Ok(Ticket(durable))
     }
@@ -247,8 +250,10 @@ impl Writer {
         let mut waiting = Vec::new();
         while let Ok(first) = receiver.recv() {
             let mut request = Some(first);
-            while let Some(Request { note, done }) = request {
-                write_frame(&mut buffer, &note);
+            while let Some(Request { notes, done }) = request {
+                for note in &notes {
+                    write_frame(&mut buffer, note);
+                }
                 waiting.push(done);
                 request = if buffer.len() < GROUP_SIZE_MAX {
                     receiver.try_recv().ok()

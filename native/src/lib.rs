@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The hot path of Taximeter as a Python extension module.
 //!
-//! Follow a call: `front` (port, credentials, dispatch) to `engine` (Record) or `check` (`CheckQuota`), to
-//! `script_call` and `scripts/meter.lua` in the store, to `journal`; everything else goes to `forward`. `reopen`
-//! gives a restarted store back what it lost, `keeper` calls it. `reprice` and `adjust` correct what was
-//! charged. `python` is the border.
+//! Follow a call: `front` (port, credentials, dispatch; on one of the `workers`) to `engine` (Record) or `check`
+//! (`CheckQuota`), to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`; everything else
+//! goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice` and `adjust`
+//! correct what was charged. `python` is the border.
 
 mod access;
 mod adjust;
@@ -29,12 +29,14 @@ mod python;
 mod quota;
 mod rate_card;
 mod record;
+mod record_group;
 mod reopen;
 mod reprice;
 mod script_call;
 mod store;
 mod store_id;
 mod validate;
+mod workers;
 
 use pyo3::prelude::*;
 

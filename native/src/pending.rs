@@ -34,7 +34,7 @@ impl Engine {
             if pending.len() >= PENDING_COUNT_MAX {
                 return Err(store_failure(StoreError::Unavailable));
             }
-            let ticket = self.journal.enqueue(note).map_err(|_| journal_failure())?;
+            let ticket = self.journal.enqueue(vec![note]).map_err(|_| journal_failure())?;
             pending.push_back(entry.clone());
             self.journal
                 .set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
@@ -99,7 +99,7 @@ impl Engine {
             self.journal
                 .set_pending(u64::try_from(pending.len()).unwrap_or(u64::MAX));
             if pending.is_empty() {
-                self.journal.enqueue(Note::Drained).ok()
+                self.journal.enqueue(vec![Note::Drained]).ok()
             } else {
                 None
             }

@@ -30,11 +30,10 @@ use crate::rate_card::CardError;
 use crate::reopen::OpenError;
 use crate::store::StoreError;
 use crate::store_id::StreamId;
+use crate::workers::Workers;
 
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Threads of the runtime. The store is one process: more would only contend with it.
-const WORKER_COUNT_MAX: usize = 8;
 
 create_exception!(taximeter_server._native, StoreUnavailableError, PyException);
 create_exception!(taximeter_server._native, StoreCorruptError, PyException);
@@ -88,15 +87,20 @@ impl PyEngine {
             .map_err(|_| PyValueError::new_err("store_url: unix:///path or redis://host:port"))?;
         let journal = Journal::open(Path::new(journal_dir))
             .map_err(|error| JournalError::new_err(error.to_string()))?;
-        let workers = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .clamp(2, WORKER_COUNT_MAX);
+        let workers = Workers::start()?;
+        // For what nobody's call waits for: the keeper, and what Python asks.
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(workers)
-            .thread_name("taximeter")
+            .worker_threads(1)
+            .thread_name("keeper")
             .enable_all()
             .build()?;
-        let engine = Arc::new(Engine::new(client, journal, exclusive_store, volatile_store));
+        let engine = Arc::new(Engine::new(
+            client,
+            workers,
+            journal,
+            exclusive_store,
+            volatile_store,
+        ));
         Ok(Self { engine, runtime })
     }
 

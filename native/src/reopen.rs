@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::future::try_join_all;
 use prost::Message;
 
+use crate::archive::Stored;
 use crate::clock;
 use crate::engine::{Engine, lock};
 use crate::journal_format::Note;
@@ -56,7 +57,7 @@ struct Opened {
 impl Engine {
     /// Connects, opens all partitions and applies again what the store lost.
     pub(crate) async fn open(&self) -> Result<(), OpenError> {
-        let store = Store::connect(&self.client).await?;
+        let store = Store::connect(&self.client, &self.workers).await?;
         *lock(&self.store_version) = store.version(CALL_LIMIT).await?;
         // Until the end: what the archiver has read of the store before must not get into the files meanwhile.
         let _opening = self.archive.begin_opening().await;
@@ -152,7 +153,7 @@ impl Engine {
         if !known_already {
             let failed = |_| OpenError::Journal("the journal could not be written".to_owned());
             self.journal
-                .append(Note::Replayed { epochs })
+                .append(vec![Note::Replayed { epochs }])
                 .await
                 .map_err(failed)?;
         }
@@ -218,36 +219,31 @@ impl Engine {
             })
             .collect();
         let outcomes = apply_each(store, &self.functions, partition, &applications, CALL_LIMIT).await?;
-        let mut notes = Vec::new();
+        let mut stored = Vec::new();
         for (lost, outcome) in batch.iter().zip(outcomes) {
-            let (epoch, id, was_noted) = match outcome {
-                Ok((epoch, Outcome::Applied { id, .. })) => (epoch, id, false),
+            let (epoch, id, entry, was_noted) = match outcome {
+                Ok((epoch, Outcome::Applied { id, encoded, .. })) => (epoch, id, encoded, false),
                 // Otherwise by a call that gave up waiting, or by a replay that was cut off before it was noted.
-                Ok((epoch, Outcome::Same { id, .. })) => (epoch, id, lost.id == Some(id) && id > through),
+                Ok((epoch, Outcome::Same { id, .. })) => {
+                    let was_noted = lost.id == Some(id) && id > through;
+                    (epoch, id, lost.entry.encode_to_vec(), was_noted)
+                }
                 Ok((_, Outcome::Conflict { .. } | Outcome::Overflow)) | Err(_) => {
                     self.note_conflict(store, &lost.entry).await?;
                     continue;
                 }
             };
             if !was_noted && !lost.is_restored {
-                notes.push((epoch, id, &lost.entry, id <= through));
+                stored.push(Stored {
+                    epoch,
+                    id,
+                    entry,
+                    is_restored: id <= through,
+                });
             }
         }
         let failed = |_| OpenError::Journal("the journal could not be written".to_owned());
-        try_join_all(notes.iter().map(|(epoch, id, entry, is_restored)| {
-            self.journal.append(Note::Applied {
-                partition,
-                epoch: *epoch,
-                id: *id,
-                entry: entry.encode_to_vec(),
-                is_restored: *is_restored,
-            })
-        }))
-        .await
-        .map_err(failed)?;
-        for (_, id, ..) in notes {
-            self.archive.note_journaled(partition, id);
-        }
+        self.journal_entries(partition, stored).await.map_err(failed)?;
         Ok(())
     }
 

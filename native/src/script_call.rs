@@ -20,7 +20,12 @@ const STREAM_ID_SIZE: usize = 16;
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Applied now.
-    Applied { id: StreamId, limits: Vec<LimitStatus> },
+    Applied {
+        id: StreamId,
+        limits: Vec<LimitStatus>,
+        /// The entry, as the ledger stream has it.
+        encoded: Vec<u8>,
+    },
     /// The same record had been applied before; its mark and stream id.
     Same { mark: Vec<u8>, id: StreamId },
     /// Another record has this id; its mark.
@@ -90,13 +95,17 @@ async fn apply(
         command.arg(&argument.keys);
     }
     command.arg(partition);
-    for (argument, application) in arguments.iter().zip(applications) {
+    let encoded: Vec<Vec<u8>> = applications
+        .iter()
+        .map(|application| application.entry.encode_to_vec())
+        .collect();
+    for ((argument, application), encoded) in arguments.iter().zip(applications).zip(&encoded) {
         command
             .arg(argument.identity.as_slice())
             .arg(argument.mark.as_slice())
             .arg(&argument.numbers);
         match application.archived_id {
-            None => command.arg(application.entry.encode_to_vec()),
+            None => command.arg(encoded),
             Some(id) => command.arg([id.ms.to_le_bytes(), id.seq.to_le_bytes()].concat()),
         };
     }
@@ -106,7 +115,10 @@ async fn apply(
     let now_ms = Reader(&clock).clock_ms()?;
     let outcomes = replies
         .zip(applications)
-        .map(|(reply, application)| outcome(&bytes(reply)?, &application.entry.tenant, now_ms))
+        .zip(encoded)
+        .map(|((reply, application), encoded)| {
+            outcome(&bytes(reply)?, &application.entry.tenant, now_ms, encoded)
+        })
         .collect::<Result<Vec<_>, StoreError>>()?;
     if outcomes.len() == applications.len() {
         Ok((epoch, outcomes))
@@ -122,7 +134,7 @@ pub(crate) fn parse_epoch(value: Option<Value>) -> Result<u64, StoreError> {
         .map_err(|_| StoreError::Corrupt)
 }
 
-fn outcome(reply: &[u8], tenant: &str, now_ms: i64) -> Result<Outcome, StoreError> {
+fn outcome(reply: &[u8], tenant: &str, now_ms: i64, encoded: Vec<u8>) -> Result<Outcome, StoreError> {
     let (kind, rest) = reply.split_first().ok_or(StoreError::Corrupt)?;
     match *kind {
         b'A' => {
@@ -133,6 +145,7 @@ fn outcome(reply: &[u8], tenant: &str, now_ms: i64) -> Result<Outcome, StoreErro
             Ok(Outcome::Applied {
                 id: stream_id(id)?,
                 limits,
+                encoded,
             })
         }
         b'D' => {

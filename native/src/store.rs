@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::time::timeout;
 
 use crate::keys;
 use crate::store_id::StreamId;
+use crate::workers::{Workers, current_index};
 
 const SCRIPTS: &str = concat!(
     include_str!("scripts/levels.lua"),
@@ -89,26 +91,35 @@ fn prefix() -> String {
     format!("taximeter_{}", hash.as_str().get(..12).unwrap_or_default())
 }
 
-/// One connection, shared by all calls and pipelined.
-#[derive(Clone)]
+async fn connect_one(client: &Client) -> Result<MultiplexedConnection, StoreError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        // Each call has a limit of its own.
+        .set_response_timeout(None);
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    Ok(timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| StoreError::Unavailable)??)
+}
+
+/// Connections, one per worker, each shared by the calls of its worker and pipelined.
 pub(crate) struct Store {
-    connection: MultiplexedConnection,
+    connections: Vec<MultiplexedConnection>,
 }
 
 impl Store {
     /// Connects and loads the script library where it is missing.
-    pub(crate) async fn connect(client: &Client) -> Result<Self, StoreError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            // Each call has a limit of its own.
-            .set_response_timeout(None);
-        let connection = timeout(
-            CONNECT_TIMEOUT,
-            client.get_multiplexed_async_connection_with_config(&config),
-        )
-        .await
-        .map_err(|_| StoreError::Unavailable)??;
-        let store = Self { connection };
+    pub(crate) async fn connect(client: &Client, workers: &Workers) -> Result<Self, StoreError> {
+        let connecting = workers.handles().iter().map(|worker| {
+            let client = client.clone();
+            // What drives a connection runs where it was made.
+            worker.spawn(async move { connect_one(&client).await })
+        });
+        let mut connections = Vec::new();
+        for connection in join_all(connecting).await {
+            connections.push(connection.map_err(|_| StoreError::Unavailable)??);
+        }
+        let store = Self { connections };
         store.load_scripts().await?;
         Ok(store)
     }
@@ -120,7 +131,7 @@ impl Store {
         load.arg("LOAD").arg(source);
         match timeout(
             CONNECT_TIMEOUT,
-            load.query_async::<Value>(&mut self.connection.clone()),
+            load.query_async::<Value>(&mut self.connection()?),
         )
         .await
         {
@@ -132,9 +143,15 @@ impl Store {
         }
     }
 
+    /// The connection of the worker that this runs on.
+    fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
+        let own = self.connections.get(current_index());
+        own.cloned().ok_or(StoreError::Unavailable)
+    }
+
     /// Runs one command within the limit.
     pub(crate) async fn call(&self, command: &Cmd, limit: Duration) -> Result<Value, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection()?;
         Ok(timeout(limit, command.query_async(&mut connection))
             .await
             .map_err(|_| StoreError::Timeout)??)

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Records of one partition on their way through store and journal: one script call, one place in the journal's next
+//! group, and an answer for each.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use prost::Message;
+
+use crate::archive::Stored;
+use crate::catalogue::Catalogue;
+use crate::engine::{Engine, answer, journal_failure, store_failure};
+use crate::error::{Code, Failure};
+use crate::proto::taximeter::ledger::v1::LedgerEntry;
+use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse};
+use crate::record::{price_again, read_mark};
+use crate::script_call::{Application, Outcome, apply_each};
+use crate::store::StoreError;
+
+/// A Record waits this long for the store, then relies on the journal.
+const RECORD_LIMIT: Duration = Duration::from_secs(1);
+
+/// An entry that the store has, now or since an earlier attempt.
+struct Applied<'a> {
+    entry: Cow<'a, LedgerEntry>,
+    limits: Vec<LimitStatus>,
+    duplicate: bool,
+}
+
+impl Engine {
+    /// Applies entries of one partition and makes them durable. `paths` are their places in the request.
+    pub(crate) async fn record_group(
+        &self,
+        partition: u16,
+        entries: Vec<LedgerEntry>,
+        paths: &[&str],
+        catalogue: &Catalogue,
+    ) -> Vec<Result<RecordResponse, Failure>> {
+        let Some(store) = self.store.load_full() else {
+            return join_all(
+                entries
+                    .into_iter()
+                    .map(|entry| self.accept_pending(entry, catalogue)),
+            )
+            .await;
+        };
+        let applications: Vec<Application<'_>> = entries
+            .iter()
+            .map(|entry| Application {
+                entry,
+                archived_id: None,
+            })
+            .collect();
+        let outcomes = match apply_each(&store, &self.functions, partition, &applications, RECORD_LIMIT).await
+        {
+            Ok(outcomes) => outcomes,
+            Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
+                self.store_lost(&store);
+                return join_all(
+                    entries
+                        .into_iter()
+                        .map(|entry| self.accept_pending(entry, catalogue)),
+                )
+                .await;
+            }
+            Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
+        };
+        let mut stored = Vec::with_capacity(entries.len());
+        let applied: Vec<Result<Applied<'_>, Failure>> = entries
+            .iter()
+            .zip(paths)
+            .zip(outcomes)
+            .map(|((entry, path), outcome)| {
+                let (epoch, outcome) = outcome.map_err(store_failure)?;
+                settle(entry, path, epoch, outcome, catalogue, &mut stored)
+            })
+            .collect();
+        if self.journal_entries(partition, stored).await.is_err() {
+            return applied
+                .into_iter()
+                .map(|one| one.and(Err(journal_failure())))
+                .collect();
+        }
+        if !self.is_open(&store) {
+            // What the store lost may have been read from the journal before the entries stood there: offered once
+            // more.
+            return join_all(
+                applied
+                    .into_iter()
+                    .map(|one| async { self.accept_pending(one?.entry.into_owned(), catalogue).await }),
+            )
+            .await;
+        }
+        let durability = self.store_durability();
+        applied
+            .into_iter()
+            .map(|one| {
+                let one = one?;
+                Ok(answer(
+                    &one.entry,
+                    catalogue,
+                    one.limits,
+                    durability,
+                    one.duplicate,
+                ))
+            })
+            .collect()
+    }
+
+    const fn store_durability(&self) -> Durability {
+        if self.volatile_store {
+            Durability::Volatile
+        } else {
+            Durability::Committed
+        }
+    }
+}
+
+/// What the store's outcome means for one entry; what the journal must have goes to `stored`.
+fn settle<'a>(
+    entry: &'a LedgerEntry,
+    path: &str,
+    epoch: u64,
+    outcome: Outcome,
+    catalogue: &Catalogue,
+    stored: &mut Vec<Stored>,
+) -> Result<Applied<'a>, Failure> {
+    let (id, encoded, applied) = match outcome {
+        Outcome::Applied { id, limits, encoded } => {
+            let applied = Applied {
+                entry: Cow::Borrowed(entry),
+                limits,
+                duplicate: false,
+            };
+            (id, encoded, applied)
+        }
+        Outcome::Same { mark, id } => {
+            let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;
+            let again = price_again(entry, &first, catalogue, path)?;
+            // Journaled once more: the first attempt may have been cut off between the store and its journal.
+            let encoded = again.encode_to_vec();
+            let applied = Applied {
+                entry: Cow::Owned(again),
+                limits: Vec::new(),
+                duplicate: true,
+            };
+            (id, encoded, applied)
+        }
+        Outcome::Conflict { mark } => return Err(conflict(&mark, path)),
+        Outcome::Overflow => {
+            let message = format!("{path}.usage: a counter would pass its maximum");
+            let reason = ErrorReason::CounterOverflow;
+            return Err(Failure::new(Code::OutOfRange, reason, message));
+        }
+    };
+    stored.push(Stored {
+        epoch,
+        id,
+        entry: encoded,
+        is_restored: false,
+    });
+    Ok(applied)
+}
+
+fn conflict(mark: &[u8], path: &str) -> Failure {
+    let failure = Failure::new(
+        Code::AlreadyExists,
+        ErrorReason::RecordIdConflict,
+        format!("{path}.record_id: used before with another payload"),
+    );
+    match read_mark(mark) {
+        Some(first) => failure.with("first_receive_time_ms", first.receive_time_ms.to_string()),
+        None => failure,
+    }
+}
