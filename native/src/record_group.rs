@@ -3,6 +3,7 @@
 //! group, and an answer for each.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -16,7 +17,7 @@ use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse};
 use crate::record::{price_again, read_mark};
 use crate::script_call::{Application, Outcome, apply_each};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// A Record waits this long for the store, then relies on the journal.
 const RECORD_LIMIT: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ impl Engine {
             Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
         };
         let mut stored = Vec::with_capacity(entries.len());
-        let applied: Vec<Result<Applied<'_>, Failure>> = entries
+        let applied = entries
             .iter()
             .zip(paths)
             .zip(outcomes)
@@ -76,13 +77,26 @@ impl Engine {
                 settle(entry, path, epoch, outcome, catalogue, &mut stored)
             })
             .collect();
+        self.make_durable(&store, partition, applied, stored, catalogue)
+            .await
+    }
+
+    /// Answers for what the store has, once the journal has it, too.
+    async fn make_durable(
+        &self,
+        store: &Arc<Store>,
+        partition: u16,
+        applied: Vec<Result<Applied<'_>, Failure>>,
+        stored: Vec<Stored>,
+        catalogue: &Catalogue,
+    ) -> Vec<Result<RecordResponse, Failure>> {
         if self.journal_entries(partition, stored).await.is_err() {
             return applied
                 .into_iter()
                 .map(|one| one.and(Err(journal_failure())))
                 .collect();
         }
-        if !self.is_open(&store) {
+        if !self.is_open(store) {
             // What the store lost may have been read from the journal before the entries stood there: offered once
             // more.
             return join_all(
