@@ -2,7 +2,7 @@
 """Reports: exact sums over everything recorded, answered by files and the tail of the streams together."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,19 @@ from taximeter_server.page_token import PageToken
 from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_csv import CsvRow
 from taximeter_server.report_dimensions import Dimension
+from taximeter_server.report_focus import FocusRow
 from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery, ReportRow
 from taximeter_server.report_snapshot import Snapshot, take_snapshot
-from taximeter_server.report_sql import Statement, csv_statement, groups_statement
+from taximeter_server.report_sql import (
+    COMPARED,
+    SUMS,
+    Statement,
+    csv_statement,
+    focus_group_by,
+    focus_statement,
+    groups_statement,
+    other_statements,
+)
 
 PAGE_SIZE_DEFAULT = 1_000
 PAGE_SIZE_MAX = 10_000
@@ -77,10 +87,12 @@ class Reporter:
         with self._groups(query, groups_statement, as_of=token.as_of if token else None) as groups:
             # One more than the page says whether there is another page.
             found = tuple(_rows(groups, first=offset + 1, last=offset + size + 1))
-            total = _total(groups.connection)
+            total = _total(groups.connection, "")
+            compared_total = _total(groups.connection, COMPARED) if query.compared_us else None
         rows, has_more = found[:size], len(found) > size
-        for measures in (total, *(row.measures for row in rows)):
-            _check_range(measures)
+        for row in rows:
+            _check_range(row.measures, row.compared)
+        _check_range(total, compared_total)
         next_token = PageToken(groups.as_of, offset + size) if has_more else None
         return ReportPage(
             rows=rows,
@@ -88,6 +100,7 @@ class Reporter:
             total=total,
             as_of_time_ms=groups.as_of.time_ms,
             as_of=groups.as_of.encode(self._token_secret),
+            compared_total=compared_total,
         )
 
     def rows(self, query: ReportQuery) -> Iterator[ReportRow]:
@@ -106,6 +119,19 @@ class Reporter:
         query.check()
         return self._stream_csv_rows(query)
 
+    def focus_rows(self, query: ReportQuery) -> Iterator[FocusRow]:
+        """Yield the rows of a FOCUS export in the order of their groups; attributes of query.group_by are tags.
+
+        Raises as report() does, the errors of the query before the first row.
+        """
+        query.check()
+        return self._stream_focus_rows(query)
+
+    @property
+    def ledger_id(self) -> str:
+        """The name of the ledger that is reported, for good."""
+        return self._directory.ledger_id()
+
     def close(self) -> None:
         """Free the database. Not while a report is under way."""
         self._database.close()
@@ -119,6 +145,12 @@ class Reporter:
             for values in groups.fetch(first=1, last=_INT64_MAX):
                 group, sums = groups.split(values)
                 yield CsvRow.of(group, sums)
+
+    def _stream_focus_rows(self, query: ReportQuery) -> Iterator[FocusRow]:
+        names = focus_group_by(query)
+        with self._groups(query, focus_statement) as groups:
+            for values in groups.fetch(first=1, last=_INT64_MAX):
+                yield FocusRow.of(names, *groups.split(values))
 
     @contextlib.contextmanager
     def _groups(
@@ -149,6 +181,9 @@ class Reporter:
                         raise
                 else:
                     break
+            if query.top and make_statement is groups_statement:
+                for sql in other_statements(query):
+                    connection.execute(sql)
             yield _Groups(connection, statement.dimensions, snapshot.as_of)
 
     def _as_of(self, query: ReportQuery) -> AsOf | None:
@@ -190,27 +225,33 @@ class _Groups:
 
 
 def _rows(groups: _Groups, *, first: int, last: int) -> Iterator[ReportRow]:
+    count = 1 + len(SUMS)
     for values in groups.fetch(first=first, last=last):
-        group, (quantities, calls, *sums) = groups.split(values)
-        by_class = {quantity["usage_class"]: quantity["quantity"] for quantity in quantities or ()}
-        yield ReportRow(group, ReportMeasures(calls, by_class, *sums))
+        group, (is_other, *measures) = groups.split(values)
+        own, compared = measures[:count], measures[count:]
+        yield ReportRow(group, _measures(*own), _measures(*compared) if compared else None, is_other)
 
 
-def _total(connection: duckdb.DuckDBPyConnection) -> ReportMeasures:
+def _measures(quantities: Sequence[Mapping[str, Any]] | None, calls: int, *sums: int) -> ReportMeasures:
+    by_class = {quantity["usage_class"]: quantity["quantity"] for quantity in quantities or ()}
+    return ReportMeasures(calls, by_class, *sums)
+
+
+def _total(connection: duckdb.DuckDBPyConnection, prefix: str) -> ReportMeasures:
     """Sum the table groups, so that the total is the sum of its parts whatever they count."""
-    names = ("calls", "cost_picos", "unpriced_lines", "adjustment_picos", "adjusted_unpriced_lines")
-    columns = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
-    (calls, *sums) = connection.execute(f"SELECT {columns} FROM groups").fetchall()[0]  # noqa: S608 (names above)
+    columns = ", ".join(f"coalesce(sum({prefix}{name}), 0)" for name in SUMS)
+    (calls, *sums) = connection.execute(f"SELECT {columns} FROM groups").fetchall()[0]  # noqa: S608 (names of ours)
     quantities = connection.execute(
-        "SELECT part.usage_class, sum(part.quantity) FROM (SELECT unnest(quantities) AS part FROM groups)"
-        " GROUP BY 1 ORDER BY 1"
+        "SELECT part.usage_class, sum(part.quantity) AS quantity"  # noqa: S608
+        f" FROM (SELECT unnest({prefix}quantities) AS part FROM groups) GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return ReportMeasures(calls, dict(quantities), *sums)
 
 
-def _check_range(measures: ReportMeasures) -> None:
+def _check_range(*some: ReportMeasures | None) -> None:
     """Costs have a wider field; everything else must fit int64."""
-    counts = (measures.calls, measures.unpriced_lines, measures.adjusted_unpriced_lines)
-    for value in (*counts, *measures.quantities.values()):
-        if value > _INT64_MAX:
-            raise SumOutOfRangeError
+    for measures in some:
+        if measures is not None:
+            counts = (measures.calls, measures.unpriced_lines, measures.adjusted_unpriced_lines)
+            if any(value > _INT64_MAX for value in (*counts, *measures.quantities.values())):
+                raise SumOutOfRangeError

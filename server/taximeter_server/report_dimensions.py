@@ -24,20 +24,44 @@ _DAY_S = 86_400
 _OFFSET_BITS = 18
 _OFFSET_BIAS_S = 1 << (_OFFSET_BITS - 1)
 
+LEVEL_PREFIX = "tenant_level_"
+LEVELS = range(1, 5)
+"""Segments of a tenant's path."""
+
+
+def _level_sql(level: int) -> str:
+    path = "string_split(tenant, '/')"
+    return f"CASE WHEN len({path}) >= {level} THEN array_to_string({path}[1:{level}], '/') END"
+
+
 _COLUMNS = {
     "tenant": "tenant",
     "root_tenant": "split_part(tenant, '/', 1)",
+    **{f"{LEVEL_PREFIX}{level}": _level_sql(level) for level in LEVELS},
     "model": "model",
     "provider": "provider",
     "usage_class": "usage_class",
     "rate_card_id": "rate_card_id",
+    "rate_card_row": "rate_card_row",
+    "pricing": "CASE WHEN unpriced THEN 'unpriced' ELSE 'priced' END",
     "tier": "tier",
     "region": "region",
     "speed": "speed",
     "entry_kind": f"CASE kind WHEN {KIND_ADJUSTMENT} THEN 'adjustment' ELSE 'usage' END",
 }
-_COLUMN_NAMES = {"root_tenant": "tenant", "entry_kind": "kind"}
-_TIMES = ("hour", "day", "month")
+_COLUMN_NAMES = {
+    "root_tenant": "tenant",
+    **{f"{LEVEL_PREFIX}{level}": "tenant" for level in LEVELS},
+    "pricing": "unpriced",
+    "entry_kind": "kind",
+}
+_TIMES = ("hour", "day", "week", "month", "quarter", "year")
+_MONDAY_DAY = 3
+"""1970-01-01 was the fourth day of its week."""
+PRICE_COLUMNS = ("priced_as", "amount_picos", "per", "list_amount_picos", "list_per")
+"""Columns of a row that an export tells apart; not for queries."""
+LINE_DIMENSIONS = frozenset({"usage_class", "pricing"})
+"""Those that can differ between the rows of one entry."""
 
 
 class Parameters:
@@ -51,6 +75,10 @@ class Parameters:
         name = f"p{len(self.values)}"
         self.values[name] = value
         return f"${name}"
+
+    def add_all(self, values: Sequence[str]) -> str:
+        """Return the placeholders that stand for values, as in a list."""
+        return ", ".join(map(self.add, values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +109,16 @@ def column_of(name: str) -> str | None:
 
 
 def dimension(name: str, offsets: Sequence[OffsetChange], parameters: Parameters) -> Dimension:
-    """Return the dimension. name: one that is_dimension accepts. offsets: of the query's time zone, over its range."""
+    """Return the dimension.
+
+    name: one that is_dimension accepts, or of PRICE_COLUMNS. offsets: of the query's time zone, over its range.
+    """
     if name.startswith(ATTRIBUTE_PREFIX):
         key = parameters.add(name.removeprefix(ATTRIBUTE_PREFIX))
         # An empty value is no value, as with the other dimensions.
         return Dimension(f"nullif(map_extract_value(attributes, {key}), '')", _write_text)
-    if name in _COLUMNS:
-        return Dimension(_COLUMNS[name], _write_text)
+    if name in _COLUMNS or name in PRICE_COLUMNS:
+        return Dimension(_COLUMNS.get(name, name), _write_text)
     # Events are after 1970, so that // rounds down.
     offset_s = _offset_sql(offsets)
     local_s = f"(occur_time_us // {_SECOND_US} + {offset_s})"
@@ -97,8 +128,13 @@ def dimension(name: str, offsets: Sequence[OffsetChange], parameters: Parameters
     day = f"({local_s} // {_DAY_S})"
     if name == "day":
         return Dimension(day, write_day)
+    if name == "week":
+        return Dimension(f"({day} - ({day} + {_MONDAY_DAY}) % 7)", write_day)
     local_date = f"(DATE '1970-01-01' + {day}::INTEGER)"
-    return Dimension(f"(year({local_date}) * 12 + month({local_date}) - 1)", _write_month)
+    month = f"(year({local_date}) * 12 + month({local_date}) - 1)"
+    writers = {"month": (1, _write_month), "quarter": (3, _write_quarter), "year": (12, _write_year)}
+    months, write = writers[name]
+    return Dimension(f"({month} // {months})", write)
 
 
 def _offset_sql(offsets: Sequence[OffsetChange]) -> str:
@@ -129,6 +165,15 @@ def write_day(value: object) -> str:
 def _write_month(value: object) -> str:
     year, month = divmod(_integer(value), 12)
     return f"{year:04}-{month + 1:02}"
+
+
+def _write_quarter(value: object) -> str:
+    year, quarter = divmod(_integer(value), 4)
+    return f"{year:04}-Q{quarter + 1}"
+
+
+def _write_year(value: object) -> str:
+    return f"{_integer(value):04}"
 
 
 def _integer(value: object) -> int:

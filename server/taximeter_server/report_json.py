@@ -21,7 +21,7 @@ def json_chunks(rows: Iterable[ReportRow], *, group_by: Sequence[str], currency_
 
 def _line(row: ReportRow, group_by: Sequence[str], currency_code: str) -> str:
     measures = row.measures
-    document = {
+    document: dict[str, object] = {
         "group": dict(zip(group_by, row.group, strict=True)),
         "calls": str(measures.calls),
         "quantities": {name: str(quantity) for name, quantity in measures.quantities.items()},
@@ -29,6 +29,9 @@ def _line(row: ReportRow, group_by: Sequence[str], currency_code: str) -> str:
         "currency_code": currency_code,
         "unpriced_lines": str(measures.unpriced_lines),
         "adjustment_cost": decimal_text(measures.adjustment_picos, _PICO_DIGITS),
+        "list_cost": decimal_text(measures.list_cost_picos, _PICO_DIGITS),
         "adjusted_unpriced_lines": str(measures.adjusted_unpriced_lines),
     }
+    if row.is_other:
+        document["is_other"] = True
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"

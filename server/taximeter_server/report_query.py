@@ -14,18 +14,36 @@ RANGE_DAYS_MAX = 400
 GROUP_BY_MAX = 8
 FILTERS_MAX = 16
 FILTER_VALUES_MAX = 1_000
+ORDER_MAX = 8
+TOP_MAX = 10_000
+
+IN, NOT_IN, PREFIX, NULL, NOT_NULL = "in", "not_in", "prefix", "null", "not_null"
+"""What a filter can ask of a dimension."""
+MEASURES = ("calls", "quantities", "cost", "list_cost", "unpriced_lines")
+ORDER_MEASURES = ("calls", "cost", "list_cost", "unpriced_lines")
+QUANTITY_PREFIX = "quantities."
 
 _DAY_US = 86_400 * 1_000_000
 _SEGMENT = r"(?!\.{1,2}(?:/|$))[a-z0-9._-]{1,64}"
+_QUANTITY = re.compile(re.escape(QUANTITY_PREFIX) + r"[a-z0-9_]{1,64}")
 _TENANT = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFilter:
-    """Keeps usage whose dimension has one of values; "" is usage without a value."""
+    """Keeps usage whose dimension fulfils a condition; "" among values is usage without a value."""
 
     dimension: str
-    values: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    operator: str = IN
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOrder:
+    """by: dimension of group_by, one of ORDER_MEASURES, or QUANTITY_PREFIX and a usage class."""
+
+    by: str
+    descending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +53,8 @@ class ReportQuery:
     tenant: path whose usage and that of everything below is summed; "" is all.
     readable_tenants: paths that the caller may read, with everything below; None is all.
     as_of: that of an earlier report, to see what it saw. as_of_time_ms: see what had been recorded by then.
+    measures: of MEASURES, empty for all. top: rows before the others are summed up in one, 0 for all.
+    compared_us: half-open interval to sum beside this one.
     """
 
     start_time_us: int
@@ -46,23 +66,33 @@ class ReportQuery:
     readable_tenants: tuple[str, ...] | None = None
     as_of: str = ""
     as_of_time_ms: int | None = None
+    measures: tuple[str, ...] = ()
+    order: tuple[ReportOrder, ...] = ()
+    top: int = 0
+    compared_us: tuple[int, int] | None = None
+
+    @property
+    def intervals_us(self) -> tuple[tuple[int, int], ...]:
+        """The interval, and the one that it is compared to."""
+        own = (self.start_time_us, self.end_time_us)
+        return (own,) if self.compared_us is None else (own, self.compared_us)
 
     def check(self) -> None:
         """Raise RangeInvalidError or InvalidFieldsError when the query is not one that can be answered."""
-        if self.end_time_us <= self.start_time_us:
-            raise RangeInvalidError("query.end_time", "must be after query.start_time")
-        if self.end_time_us - self.start_time_us > RANGE_DAYS_MAX * _DAY_US:
-            raise RangeInvalidError(
-                "query.end_time", f"must be at most {RANGE_DAYS_MAX} days after query.start_time"
-            )
+        _check_interval(self.start_time_us, self.end_time_us, "query.")
+        if self.compared_us is not None:
+            _check_interval(*self.compared_us, "query.compare_to.")
         if self.tenant and not _TENANT.fullmatch(self.tenant):
             raise InvalidFieldsError.of("query.tenant", "is not the path of a tenant")
         if not is_time_zone(self.time_zone):
             raise InvalidFieldsError.of("query.time_zone", "is not an IANA time zone")
         if self.as_of and self.as_of_time_ms is not None:
             raise InvalidFieldsError.of("query.as_of_time", "excludes query.as_of")
+        if not 0 <= self.top <= TOP_MAX:
+            raise InvalidFieldsError.of("query.top", f"must be 0 to {TOP_MAX}")
         self._check_group_by()
         self._check_filters()
+        self._check_order()
 
     def _check_group_by(self) -> None:
         if len(self.group_by) > GROUP_BY_MAX:
@@ -73,6 +103,8 @@ class ReportQuery:
                 raise InvalidFieldsError.of(field, "is not a dimension")
             if dimension in self.group_by[:index]:
                 raise InvalidFieldsError.of(field, "stands in query.group_by before")
+            if self.compared_us is not None and is_time_dimension(dimension):
+                raise InvalidFieldsError.of(field, "its values in query.compare_to are others")
 
     def _check_filters(self) -> None:
         if len(self.filters) > FILTERS_MAX:
@@ -81,12 +113,36 @@ class ReportQuery:
             field = f"query.filters[{index}]"
             if not is_dimension(condition.dimension) or is_time_dimension(condition.dimension):
                 raise InvalidFieldsError.of(f"{field}.dimension", "is not a dimension to filter by")
-            if not 1 <= len(condition.values) <= FILTER_VALUES_MAX:
+            if condition.operator in {NULL, NOT_NULL}:
+                if condition.values:
+                    raise InvalidFieldsError.of(f"{field}.values", "excludes this operator")
+            elif not 1 <= len(condition.values) <= FILTER_VALUES_MAX:
                 raise InvalidFieldsError.of(f"{field}.values", f"needs 1 to {FILTER_VALUES_MAX} values")
+
+    def _check_order(self) -> None:
+        if len(self.order) > ORDER_MAX:
+            raise InvalidFieldsError.of("query.order", f"has more than {ORDER_MAX} keys")
+        for index, key in enumerate(self.order):
+            is_known = key.by in self.group_by or key.by in ORDER_MEASURES
+            if not is_known and not _QUANTITY.fullmatch(key.by):
+                raise InvalidFieldsError.of(
+                    f"query.order[{index}].by",
+                    "is neither a dimension of query.group_by nor a measure to order by",
+                )
 
     def canonical_bytes(self) -> bytes:
         """Return a form that is equal for equal queries only. Page tokens are bound to it."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+
+def _check_interval(start_us: int, end_us: int, prefix: str) -> None:
+    """Raise RangeInvalidError for an interval that is reversed, empty or too long."""
+    if end_us <= start_us:
+        raise RangeInvalidError(f"{prefix}end_time", f"must be after {prefix}start_time")
+    if end_us - start_us > RANGE_DAYS_MAX * _DAY_US:
+        raise RangeInvalidError(
+            f"{prefix}end_time", f"must be at most {RANGE_DAYS_MAX} days after {prefix}start_time"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +150,7 @@ class ReportMeasures:
     """Exact sums. quantities: by usage class, in the unit of the class; classes without usage are left out.
 
     unpriced_lines: had no price when they were recorded; adjusted_unpriced_lines: those that an adjustment has priced.
-    adjustment_picos: the part of cost_picos that adjustments are.
+    adjustment_picos: the part of cost_picos that adjustments are. list_cost_picos: the cost by the card alone.
     """
 
     calls: int
@@ -103,14 +159,20 @@ class ReportMeasures:
     unpriced_lines: int
     adjustment_picos: int = 0
     adjusted_unpriced_lines: int = 0
+    list_cost_picos: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One group. group: one value per dimension of the query, in its order, None for usage without a value."""
+    """One group. group: one value per dimension of the query, in its order, None for usage without a value.
+
+    compared: the same group in compared_us; None without it. is_other: all groups after the top.
+    """
 
     group: tuple[str | None, ...]
     measures: ReportMeasures
+    compared: ReportMeasures | None = None
+    is_other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +184,4 @@ class ReportPage:
     total: ReportMeasures
     as_of_time_ms: int
     as_of: str
+    compared_total: ReportMeasures | None = None

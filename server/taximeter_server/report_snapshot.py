@@ -130,8 +130,10 @@ def _choose_files(
         file
         for file in manifest.files
         if file.stream_ms_min <= newest_ms
-        and file.occur_time_us_min < query.end_time_us
-        and file.occur_time_us_max >= query.start_time_us
+        and any(
+            file.occur_time_us_min < end_us and file.occur_time_us_max >= start_us
+            for start_us, end_us in query.intervals_us
+        )
     ]
     whole = {
         rollup.path
@@ -199,7 +201,10 @@ def _insert(connection: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table], q
     with _registered(connection, pa.concat_tables(tables)):
         connection.execute(
             "INSERT INTO tail FROM chunk WHERE occur_time_us >= $start AND occur_time_us < $end",
-            {"start": query.start_time_us, "end": query.end_time_us},
+            {
+                "start": min(start_us for start_us, _ in query.intervals_us),
+                "end": max(end_us for _, end_us in query.intervals_us),
+            },
         )
 
 

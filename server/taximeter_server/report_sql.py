@@ -4,14 +4,23 @@
 All sums are of 64-bit integers into 128-bit ones, which no ledger can overflow: exact, in any order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from taximeter_server.ledger import KIND_ADJUSTMENT, partition_of
+from taximeter_server.ledger import KIND_ADJUSTMENT
 from taximeter_server.ledger_rollup import SUM_COLUMNS
-from taximeter_server.report_dimensions import Dimension, Parameters, dimension
-from taximeter_server.report_query import ReportFilter, ReportQuery
-from taximeter_server.report_snapshot import Interval, Snapshot, relevant_partitions
+from taximeter_server.report_conditions import conditions
+from taximeter_server.report_dimensions import (
+    ATTRIBUTE_PREFIX,
+    LINE_DIMENSIONS,
+    Dimension,
+    Parameters,
+    dimension,
+)
+from taximeter_server.report_focus import GROUP_BY as FOCUS_GROUP_BY
+from taximeter_server.report_focus import SUMS as FOCUS_SUMS
+from taximeter_server.report_query import IN, QUANTITY_PREFIX, ReportQuery
+from taximeter_server.report_snapshot import Interval, Snapshot
 from taximeter_server.report_sources import Needs, sources
 from taximeter_server.report_time_zone import offset_changes
 
@@ -32,6 +41,22 @@ CSV_CLASSES = {
 }
 """Usage classes whose quantities each number of the CSV sums."""
 
+SUMS = {
+    "calls": "sum(counted_calls)",
+    "cost_picos": "sum(cost_picos)",
+    "unpriced_lines": "sum(lines) FILTER (unpriced)",
+    "adjustment_picos": f"sum(cost_picos) FILTER (kind = {KIND_ADJUSTMENT})",
+    "adjusted_unpriced_lines": "sum(lines) FILTER (prices_unpriced)",
+    "list_cost_picos": "sum(list_cost_picos)",
+}
+"""The sums of ReportMeasures after its quantities, in its order: how they are made of rows."""
+_SUMMED_COLUMNS = (
+    "quantity, billed_quantity, cost_picos, list_cost_picos, unpriced, lines, kind, prices_unpriced"
+)
+_ORDER_COLUMNS = {"cost": "cost_picos", "list_cost": "list_cost_picos"}
+COMPARED = "compared_"
+"""Before the names of columns that are about the interval compared to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -43,53 +68,117 @@ class Statement:
 
 
 def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
-    """Fill the temporary table groups: position from 1, d0 and so on, quantities, then the sums of ReportMeasures."""
+    """Fill the temporary table groups: position from 1, d0 and so on, is_other, quantities, SUMS.
+
+    When the query compares, quantities and SUMS follow once more with COMPARED before their names.
+    """
     parameters = Parameters()
-    dimensions, kept = _summed_rows(query, snapshot, query.group_by, parameters)
-    names = [f"d{index}" for index in range(len(dimensions))]
-    selected = "".join(f"{name}, " for name in names)
-    order = f"ORDER BY {', '.join(f'{name} ASC NULLS FIRST' for name in names)}" if names else ""
-    group_by = f"GROUP BY {', '.join(names)}" if names else ""
+    dimensions, summed = _summed_rows(query, snapshot, query.group_by, parameters)
+    keys = [f"d{index}" for index in range(len(dimensions))]
+    selected = "".join(f"{key}, " for key in keys)
+    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+    periods = [("", 0), (COMPARED, 1)][: len(query.intervals_us)]
+    measures = ", ".join(_measures(prefix, number) for prefix, number in periods)
+    group_by = f"GROUP BY {', '.join(keys)}" if keys else ""
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
         WITH per_class AS (
-            SELECT {selected} usage_class, sum(quantity) AS quantity, sum(counted_calls) AS calls,
-                sum(cost_picos) AS cost_picos, sum(unpriced_lines) AS unpriced_lines,
-                sum(adjustment_picos) AS adjustment_picos,
-                sum(adjusted_unpriced_lines) AS adjusted_unpriced_lines
-            FROM ({kept}) GROUP BY {selected} usage_class
+            SELECT {selected} period, usage_class, sum(quantity) AS quantity, {sums}
+            FROM ({summed}) GROUP BY {selected} period, usage_class
+        ), grouped AS (
+            SELECT {selected} false AS is_other, {measures} FROM per_class {group_by} HAVING count(*) > 0
         )
-        SELECT row_number() OVER ({order}) AS position, {selected}
-            list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)
-                FILTER (quantity <> 0) AS quantities,
-            sum(calls) AS calls, sum(cost_picos) AS cost_picos, sum(unpriced_lines) AS unpriced_lines,
-            sum(adjustment_picos) AS adjustment_picos, sum(adjusted_unpriced_lines) AS adjusted_unpriced_lines
-        FROM per_class {group_by} HAVING count(*) > 0
+        SELECT row_number() OVER ({_order(query, keys, parameters)}) AS position, * FROM grouped
     """  # noqa: S608 (see the head of the file)
     return Statement(sql, parameters.values, dimensions)
+
+
+def other_statements(query: ReportQuery) -> Iterator[str]:
+    """Put one row in the place of all rows of groups after the query's top; its group has no values."""
+    columns = []
+    for prefix in ("", COMPARED)[: len(query.intervals_us)]:
+        columns.append(
+            f"(SELECT list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)"  # noqa: S608
+            f" FROM (SELECT part.usage_class, sum(part.quantity) AS quantity"
+            f" FROM (SELECT unnest({prefix}quantities) AS part FROM groups WHERE position > {query.top})"
+            f" GROUP BY 1)) AS {prefix}quantities"
+        )
+        columns += [f"sum({prefix}{name}) AS {prefix}{name}" for name in SUMS]
+    yield (
+        f"INSERT INTO groups BY NAME SELECT {query.top + 1} AS position, true AS is_other, {', '.join(columns)}"  # noqa: S608
+        f" FROM groups WHERE position > {query.top} HAVING count(*) > 0"
+    )
+    yield f"DELETE FROM groups WHERE position > {query.top} AND NOT is_other"  # noqa: S608
 
 
 def csv_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     """Fill the temporary table groups: position from 1, d0 to d3 after CSV_GROUP_BY, CSV_CLASSES, cost_picos."""
     parameters = Parameters()
-    dimensions, kept = _summed_rows(query, snapshot, CSV_GROUP_BY, parameters)
+    dimensions, summed = _summed_rows(query, snapshot, CSV_GROUP_BY, parameters)
     sums = "".join(
-        f"coalesce(sum(quantity) FILTER (usage_class IN ({_placeholders(classes, parameters)})), 0) AS {name}, "
+        f"coalesce(sum(quantity) FILTER (usage_class IN ({parameters.add_all(classes)})), 0) AS {name}, "
         for name, classes in CSV_CLASSES.items()
     )
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
         SELECT row_number() OVER (ORDER BY d0, d1, d2 ASC NULLS FIRST, d3 ASC NULLS FIRST) AS position,
             d0, d1, d2, d3, {sums} sum(cost_picos) AS cost_picos
-        FROM ({kept}) GROUP BY d0, d1, d2, d3
+        FROM ({summed}) GROUP BY d0, d1, d2, d3
     """  # noqa: S608
     return Statement(sql, parameters.values, dimensions)
+
+
+def focus_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
+    """Fill the temporary table groups: position from 1, d0 and so on after focus_group_by, report_focus.SUMS."""
+    parameters = Parameters()
+    dimensions, summed = _summed_rows(query, snapshot, focus_group_by(query), parameters)
+    keys = ", ".join(f"d{index}" for index in range(len(dimensions)))
+    order = ", ".join(f"d{index} ASC NULLS FIRST" for index in range(len(dimensions)))
+    sums = ", ".join(f"sum({name}) AS {name}" for name in FOCUS_SUMS)
+    sql = f"""
+        CREATE OR REPLACE TEMP TABLE groups AS
+        SELECT row_number() OVER (ORDER BY {order}) AS position, {keys}, {sums} FROM ({summed}) GROUP BY {keys}
+    """  # noqa: S608
+    return Statement(sql, parameters.values, dimensions)
+
+
+def focus_group_by(query: ReportQuery) -> tuple[str, ...]:
+    """Return what a FOCUS export of a query groups by."""
+    return (*FOCUS_GROUP_BY, *(name for name in query.group_by if name.startswith(ATTRIBUTE_PREFIX)))
+
+
+def _measures(prefix: str, period: int) -> str:
+    within = f"FILTER (period = {period})"
+    quantities = (
+        f"list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)"
+        f" FILTER (period = {period} AND quantity <> 0) AS {prefix}quantities"
+    )
+    sums = (f"coalesce(sum({name}) {within}, 0) AS {prefix}{name}" for name in SUMS)
+    return ", ".join((quantities, *sums))
+
+
+def _order(query: ReportQuery, keys: Sequence[str], parameters: Parameters) -> str:
+    names = dict(zip(query.group_by, keys, strict=True))
+    terms = []
+    for key in query.order:
+        if key.by in names:
+            column = names[key.by]
+        elif key.by.startswith(QUANTITY_PREFIX):
+            wanted = parameters.add(key.by.removeprefix(QUANTITY_PREFIX))
+            column = (
+                f"coalesce(list_filter(quantities, lambda part: part.usage_class = {wanted})[1].quantity, 0)"
+            )
+        else:
+            column = _ORDER_COLUMNS.get(key.by, key.by)
+        terms.append(f"{column} DESC NULLS LAST" if key.descending else f"{column} ASC NULLS FIRST")
+    terms += [f"{key} ASC NULLS FIRST" for key in keys]
+    return f"ORDER BY {', '.join(terms)}" if terms else ""
 
 
 def _summed_rows(
     query: ReportQuery, snapshot: Snapshot, group_by: Sequence[str], parameters: Parameters
 ) -> tuple[tuple[Dimension, ...], str]:
-    """Return the dimensions and the statement for sums by them and usage class, one per source of rows."""
+    """Return the dimensions and the statement for sums by them, period and usage class, one per source of rows."""
     offsets = offset_changes(query.time_zone, query.start_time_us, query.end_time_us)
     dimensions = tuple(dimension(name, offsets, parameters) for name in group_by)
     columns = "".join(f"{one.sql} AS d{index}, " for index, one in enumerate(dimensions))
@@ -100,70 +189,41 @@ def _summed_rows(
         offsets=offsets,
         has_entries=counted_calls not in SUM_COLUMNS,
     )
-    conditions = _conditions(query, parameters)
+    kept = conditions(query, parameters)
+    sums = ", ".join(f"coalesce({sql}, 0)::HUGEINT AS {name}" for name, sql in SUMS.items())
     parts = []
-    for source in sources(Interval(query.start_time_us, query.end_time_us), needs, snapshot, parameters):
-        within = " OR ".join(
-            f"(occur_time_us >= {parameters.add(part.start_us)} AND occur_time_us < {parameters.add(part.end_us)})"
-            for part in source.intervals
-        )
-        where = " AND ".join((f"({within})", *conditions))
-        parts.append(
-            f"SELECT {keys} usage_class, sum(quantity)::HUGEINT AS quantity,"  # noqa: S608
-            f" sum(counted_calls)::HUGEINT AS counted_calls, sum(cost_picos)::HUGEINT AS cost_picos,"
-            f" coalesce(sum(lines) FILTER (unpriced), 0)::HUGEINT AS unpriced_lines,"
-            f" coalesce(sum(cost_picos) FILTER (kind = {KIND_ADJUSTMENT}), 0)::HUGEINT AS adjustment_picos,"
-            f" coalesce(sum(lines) FILTER (prices_unpriced), 0)::HUGEINT AS adjusted_unpriced_lines"
-            f" FROM (SELECT {columns} usage_class, quantity, cost_picos, unpriced, lines, kind, prices_unpriced,"
-            f" {counted_calls} AS counted_calls FROM ({source.relation}) WHERE {where})"
-            f" GROUP BY {keys} usage_class"
-        )
+    for period, interval_us in enumerate(query.intervals_us):
+        for source in sources(Interval(*interval_us), needs, snapshot, parameters):
+            within = " OR ".join(
+                f"(occur_time_us >= {parameters.add(part.start_us)}"
+                f" AND occur_time_us < {parameters.add(part.end_us)})"
+                for part in source.intervals
+            )
+            where = " AND ".join((f"({within})", *kept))
+            parts.append(
+                f"SELECT {keys} {period} AS period, usage_class, sum(quantity)::HUGEINT AS quantity,"  # noqa: S608
+                f" sum(billed_quantity)::HUGEINT AS billed_quantity, {sums}"
+                f" FROM (SELECT {columns} usage_class, {_SUMMED_COLUMNS}, {counted_calls} AS counted_calls"
+                f" FROM ({source.relation}) WHERE {where}) GROUP BY {keys} usage_class"
+            )
     return dimensions, " UNION ALL ".join(parts)
 
 
 def _counted_calls(query: ReportQuery, group_by: Sequence[str]) -> str:
     """Return what to sum so that an entry's calls count once in each group in which it has a row."""
-    class_filters = [condition for condition in query.filters if condition.dimension == "usage_class"]
-    if "usage_class" not in group_by and not class_filters:
+    filters = [condition for condition in query.filters if condition.dimension in LINE_DIMENSIONS]
+    if not LINE_DIMENSIONS.intersection(group_by) and not filters:
         # All rows of an entry are in one group.
         return "calls"
-    if "usage_class" in group_by or any(len(condition.values) == 1 for condition in class_filters):
+    is_one_class = any(
+        condition.dimension == "usage_class" and condition.operator == IN and len(condition.values) == 1
+        for condition in filters
+    )
+    if "usage_class" in group_by or is_one_class:
         # Each row of an entry is in a group of its own, or only one of its rows is kept.
         return "entry_calls"
-    first = "row_number() OVER (PARTITION BY partition, stream_ms, stream_seq ORDER BY usage_class) = 1"
+    group = ", unpriced" if "pricing" in group_by else ""
+    first = (
+        f"row_number() OVER (PARTITION BY partition, stream_ms, stream_seq{group} ORDER BY usage_class) = 1"
+    )
     return f"CASE WHEN {first} THEN entry_calls ELSE 0 END"
-
-
-def _conditions(query: ReportQuery, parameters: Parameters) -> list[str]:
-    conditions = []
-    if query.tenant:
-        # Files are sorted by partition, so this skips what the tenant cannot be in.
-        conditions.append(f"partition = {parameters.add(partition_of(query.tenant))}")
-        conditions.append(_is_below(query.tenant, parameters))
-    if query.readable_tenants is not None:
-        partitions = [str(partition) for partition in relevant_partitions(query)]
-        conditions.append(f"partition IN ({', '.join(partitions)})" if partitions else "false")
-        below = [_is_below(tenant, parameters) for tenant in query.readable_tenants]
-        conditions.append(f"({' OR '.join(below)})" if below else "false")
-    conditions.extend(_filter(condition, parameters) for condition in query.filters)
-    return conditions
-
-
-def _is_below(tenant: str, parameters: Parameters) -> str:
-    """By segment: acme is acme and acme/research, not acmes."""
-    return f"(tenant = {parameters.add(tenant)} OR starts_with(tenant, {parameters.add(tenant + '/')}))"
-
-
-def _filter(condition: ReportFilter, parameters: Parameters) -> str:
-    sql = dimension(condition.dimension, (), parameters).sql
-    values = [value for value in condition.values if value]
-    alternatives = []
-    if values:
-        alternatives.append(f"{sql} IN ({_placeholders(values, parameters)})")
-    if len(values) < len(condition.values):
-        alternatives.append(f"{sql} IS NULL")
-    return f"({' OR '.join(alternatives)})"
-
-
-def _placeholders(values: Sequence[str], parameters: Parameters) -> str:
-    return ", ".join(parameters.add(value) for value in values)

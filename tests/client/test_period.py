@@ -130,3 +130,25 @@ def test_parse_day_takes_one_form_only() -> None:
     assert parse_day("2026-06-03") == date(2026, 6, 3)
     with pytest.raises(ValueError, match="no day"):
         parse_day("2026-W23-3")
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "before", "a_year_before"),
+    [
+        ("2026-06-01", "2026-06-30", ("2026-05-01", "2026-05-31"), ("2025-06-01", "2025-06-30")),
+        ("2026-01-01", "2026-01-31", ("2025-12-01", "2025-12-31"), ("2025-01-01", "2025-01-31")),
+        ("2026-01-01", "2026-03-31", ("2025-10-01", "2025-12-31"), ("2025-01-01", "2025-03-31")),
+        ("2024-02-01", "2024-02-29", ("2024-01-01", "2024-01-31"), ("2023-02-01", "2023-02-28")),
+        ("2025-02-01", "2025-02-28", ("2025-01-01", "2025-01-31"), ("2024-02-01", "2024-02-29")),
+        ("2026-06-03", "2026-06-03", ("2026-06-02", "2026-06-02"), ("2025-06-03", "2025-06-03")),
+        ("2026-06-08", "2026-06-14", ("2026-06-01", "2026-06-07"), ("2025-06-08", "2025-06-14")),
+    ],
+)
+def test_periods_to_compare_with(
+    first: str, last: str, before: tuple[str, str], a_year_before: tuple[str, str]
+) -> None:
+    """Before whole months are as many whole months, before days as many days; a year before, months stay whole."""
+    period = Period(parse_day(first), parse_day(last), ZoneInfo("UTC"))
+
+    for found, expected in ((period.before(), before), (period.a_year_before(), a_year_before)):
+        assert (found.first.isoformat(), found.last.isoformat()) == expected

@@ -23,7 +23,7 @@ def expected_report(
     end_us: int,
     tenant: str = "",
     group_by: Sequence[str] = (),
-    filters: Sequence[tuple[str, Sequence[str]]] = (),
+    filters: Sequence[tuple[str, Sequence[str], str]] = (),
     time_zone: str = "UTC",
 ) -> dict[Group, Measures]:
     """Return the measures by group."""
@@ -37,13 +37,23 @@ def expected_report(
             continue
         groups_of_entry = set()
         for line in entry.lines or (None,):
-            if all((_value(entry, line, name, zone) or "") in values for name, values in filters):
+            if all(_passes(_value(entry, line, name, zone), values, how) for name, values, how in filters):
                 group = tuple(_value(entry, line, name, zone) for name in group_by)
                 groups_of_entry.add(group)
                 line_groups[group] += [line] if line else []
         for group in groups_of_entry:
             entry_groups[group].append(entry.calls)
     return {group: _measures(calls, line_groups[group]) for group, calls in entry_groups.items()}
+
+
+def _passes(value: str | None, values: Sequence[str], operator: str) -> bool:
+    return {
+        "in": (value or "") in values,
+        "not_in": (value or "") not in values,
+        "prefix": value is not None and value.startswith(tuple(values)),
+        "null": value is None,
+        "not_null": value is not None,
+    }[operator]
 
 
 def _measures(calls: Sequence[int], lines: Sequence[Line]) -> Measures:
@@ -64,8 +74,17 @@ def _value(entry: Entry, line: Line | None, name: str, zone: dt.tzinfo) -> str |
         return entry.attributes.get(name.removeprefix("attributes.")) or None
     if name == "usage_class":
         return line.usage_class if line else None
+    if name == "pricing":
+        return "unpriced" if line and line.unpriced else "priced"
+    if name.startswith("tenant_level_"):
+        level, path = int(name[-1]), entry.tenant.split("/")
+        return "/".join(path[:level]) if len(path) >= level else None
     special = {
         "root_tenant": entry.tenant.split("/")[0],
+        "rate_card_row": entry.model or None,
+        "week": (local.date() - dt.timedelta(days=local.weekday())).isoformat(),
+        "quarter": f"{local.year}-Q{(local.month + 2) // 3}",
+        "year": str(local.year),
         "hour": local.replace(minute=0, second=0, microsecond=0).isoformat(),
         "day": local.date().isoformat(),
         "month": local.date().isoformat()[:7],

@@ -29,7 +29,7 @@ def test_the_cost_includes_adjustments_and_nothing_else_does(ledger: LedgerFixtu
 
     page = ledger.reporter().report(QUERY)
 
-    expected = ReportMeasures(2, {"input": 1_000, "output": 10}, 67, 1, -23, 1)
+    expected = ReportMeasures(2, {"input": 1_000, "output": 10}, 67, 1, -23, 1, 67)
     assert [row.measures for row in page.rows] == [expected]
     assert page.total == expected
 
@@ -42,9 +42,9 @@ def test_adjustments_are_told_apart_by_a_dimension(ledger: LedgerFixture) -> Non
     page = reporter.report(replace(QUERY, group_by=("entry_kind", "usage_class")))
 
     assert [(row.group, row.measures) for row in page.rows] == [
-        (("adjustment", "input"), ReportMeasures(0, {}, -30, 0, -30, 0)),
-        (("adjustment", "output"), ReportMeasures(0, {}, 7, 0, 7, 1)),
-        (("usage", "input"), ReportMeasures(2, {"input": 1_000}, 90, 0)),
+        (("adjustment", "input"), ReportMeasures(0, {}, -30, 0, -30, 0, -30)),
+        (("adjustment", "output"), ReportMeasures(0, {}, 7, 0, 7, 1, 7)),
+        (("usage", "input"), ReportMeasures(2, {"input": 1_000}, 90, 0, list_cost_picos=90)),
         (("usage", "output"), ReportMeasures(2, {"output": 10}, 0, 1)),
     ]
 
@@ -80,7 +80,11 @@ def test_files_of_an_older_server_are_read(ledger: LedgerFixture) -> None:
             resized = replace(manifest.files[0], size_bytes=path.stat().st_size)
             ledger.directory.replace_manifest(replace(manifest, files=(resized,)))
         expected = ReportMeasures(
-            2 * count, {"input": 1_000 * count, "output": 10 * count}, 90 * count, count
+            2 * count,
+            {"input": 1_000 * count, "output": 10 * count},
+            90 * count,
+            count,
+            list_cost_picos=90 * count,
         )
         assert ledger.reporter().report(QUERY).total == expected
 

@@ -13,10 +13,21 @@ from taximeter_server.report_query import ReportFilter, ReportMeasures, ReportQu
 
 END_US = JUNE_US + 20 * DAY_US
 DIMENSIONS = (
+    *(
+        "tenant_level_1",
+        "tenant_level_2",
+        "tenant_level_4",
+        "rate_card_row",
+        "pricing",
+        "week",
+        "quarter",
+        "year",
+    ),
     *("tenant", "root_tenant", "model", "provider", "usage_class", "rate_card_id", "tier", "region", "speed"),
     *("hour", "day", "month", "attributes.team", "attributes.a-b.c", "attributes.absent"),
 )
-TIME_DIMENSIONS = {"hour", "day", "month"}
+TIME_DIMENSIONS = {"hour", "day", "week", "month", "quarter", "year"}
+OPERATORS = ("in", "in", "not_in", "prefix", "null", "not_null")
 
 
 def plain(measures: ReportMeasures) -> Measures:
@@ -32,13 +43,20 @@ def random_query(chance: random.Random) -> tuple[ReportQuery, dict[str, object]]
         "tenant": ("acme", "acme/research", "globex"),
         "root_tenant": ("acme", "acmes"),
         "model": ("", "gpt-5"),
+        "tenant_level_2": ("acme/research", ""),
+        "pricing": ("priced", "unpriced"),
         "usage_class": ("input", "output", "", "tool_calls"),
         "rate_card_id": ("", "ab" * 32),
     }
-    filters = tuple(
-        (name, tuple(chance.sample(values.get(name, ("x", "y", "", "fast", "eu", "batch", "openai")), 2)))
-        for name in chance.sample(filterable, chance.choice((0, 0, 1, 2)))
-    )
+    conditions = []
+    for name in chance.sample(filterable, chance.choice((0, 0, 1, 2))):
+        operator = chance.choice(OPERATORS)
+        some = values.get(name, ("x", "y", "", "fast", "eu", "batch", "openai"))
+        wanted = () if operator in {"null", "not_null"} else tuple(chance.sample(some, 2))
+        if operator == "prefix":
+            wanted = tuple(value[: chance.randrange(1, 6)] for value in wanted)
+        conditions.append((name, wanted, operator))
+    filters = tuple(conditions)
     start_us = JUNE_US + chance.randrange(5 * DAY_US)
     end_us = END_US - chance.randrange(5 * DAY_US)
     tenant = chance.choice(("", "", "acme", "acme/research", "globex"))

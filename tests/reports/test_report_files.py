@@ -221,6 +221,7 @@ def test_json_lines(ledger: LedgerFixture) -> None:
             "currency_code": "USD",
             "unpriced_lines": "0",
             "adjustment_cost": zero,
+            "list_cost": zero,
             "adjusted_unpriced_lines": "0",
         },
         {
@@ -231,6 +232,7 @@ def test_json_lines(ledger: LedgerFixture) -> None:
             "currency_code": "USD",
             "unpriced_lines": "1",
             "adjustment_cost": zero,
+            "list_cost": "0.000000000001",
             "adjusted_unpriced_lines": "0",
         },
     ]

@@ -12,7 +12,7 @@ from reports.ledger_entries import DAY_US, JUNE_US, Entry
 from taximeter_server.errors import InvalidFieldsError, PageTokenError, RangeInvalidError
 from taximeter_server.page_token import PageToken
 from taximeter_server.report_as_of import AsOf
-from taximeter_server.report_query import ReportFilter, ReportQuery
+from taximeter_server.report_query import ReportFilter, ReportOrder, ReportQuery
 
 QUERY = ReportQuery(JUNE_US, JUNE_US + DAY_US)
 SECRET = b"0123456789abcdef"
@@ -65,6 +65,20 @@ def test_the_longest_interval_is_answered(ledger: LedgerFixture) -> None:
         ({"filters": (ReportFilter("model", ("x",)), ReportFilter("tier", ()))}, "query.filters[1].values"),
         ({"filters": (ReportFilter("model", ("x",) * 1001),)}, "query.filters[0].values"),
         ({"filters": (ReportFilter("model", ("x",)),) * 17}, "query.filters"),
+        ({"filters": (ReportFilter("model", (), "not_in"),)}, "query.filters[0].values"),
+        ({"filters": (ReportFilter("model", ("x",), "null"),)}, "query.filters[0].values"),
+        ({"filters": (ReportFilter("week", ("2026-06-01",)),)}, "query.filters[0].dimension"),
+        ({"group_by": ("tenant_level_5",)}, "query.group_by[0]"),
+        ({"order": (ReportOrder("model"),)}, "query.order[0].by"),
+        ({"order": (ReportOrder("cost"), ReportOrder("quantities."))}, "query.order[1].by"),
+        ({"order": (ReportOrder("1; DROP TABLE tail"),)}, "query.order[0].by"),
+        ({"order": (ReportOrder("cost"),) * 9}, "query.order"),
+        ({"top": -1}, "query.top"),
+        ({"top": 10_001}, "query.top"),
+        ({"compared_us": (JUNE_US, JUNE_US)}, "query.compare_to.end_time"),
+        ({"compared_us": (JUNE_US, JUNE_US + 3_653 * DAY_US)}, "query.compare_to.end_time"),
+        ({"compared_us": (JUNE_US, JUNE_US + 1), "group_by": ("model", "day")}, "query.group_by[1]"),
+        ({"as_of": "x", "as_of_time_ms": 5}, "query.as_of_time"),
     ],
 )
 def test_a_query_names_the_field_that_is_wrong(changes: dict[str, object], field: str) -> None:
@@ -120,6 +134,11 @@ def test_a_full_last_page_has_no_token(ledger: LedgerFixture) -> None:
         {"filters": (ReportFilter("tier", ("",)),)},
         {"time_zone": "Europe/Berlin"},
         {"readable_tenants": ("acme",)},
+        {"order": (ReportOrder("cost"),)},
+        {"top": 5},
+        {"compared_us": (JUNE_US, JUNE_US + 1)},
+        {"measures": ("cost",)},
+        {"as_of_time_ms": 5},
     ],
 )
 def test_a_page_token_is_bound_to_its_query(ledger: LedgerFixture, changes: dict[str, object]) -> None:

@@ -9,7 +9,8 @@ if meter.check_quota("acme", model="gpt-5").allowed:
 meter.record("acme", Usage(uncached_input_tokens=1200, visible_output_tokens=300), model="gpt-5")
 """
 
-from taximeter.client import ExportFormat, Meter
+from taximeter._reporting import ExportFormat
+from taximeter.client import Meter
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import (
     AbortedError,
@@ -33,6 +34,7 @@ from taximeter.errors import (
 )
 from taximeter.money import Money, decimal_string, parse_picos, picos_of
 from taximeter.record_id import RecordIds, new_record_id
+from taximeter.report_query import Filter, FilterOperator, Measure, Order, ReportQuery
 from taximeter.results import (
     BatchItem,
     CostLine,
@@ -79,6 +81,8 @@ __all__ = [
     "Estimate",
     "ExportFormat",
     "FieldViolation",
+    "Filter",
+    "FilterOperator",
     "ForbiddenError",
     "InternalError",
     "InvalidArgumentError",
@@ -86,11 +90,13 @@ __all__ = [
     "LimitKind",
     "LimitStatus",
     "Limits",
+    "Measure",
     "Measures",
     "Meter",
     "Money",
     "NotFoundError",
     "NotServedError",
+    "Order",
     "OutOfRangeError",
     "OverloadedError",
     "PreconditionError",
@@ -105,6 +111,7 @@ __all__ = [
     "RecordIds",
     "Recorded",
     "Report",
+    "ReportQuery",
     "ReportRow",
     "Role",
     "ServerError",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Between the values of this package and the messages of taximeter.v1, for metering and reports."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
@@ -18,12 +18,10 @@ from taximeter.results import (
     Estimate,
     LimitKind,
     LimitStatus,
-    Measures,
     PricingState,
     QuotaDecision,
     RecordConflict,
     Recorded,
-    ReportRow,
 )
 from taximeter.usage import Usage, UsageRecord
 from taximeter.v1 import metering_service_pb2, money_pb2, operations_service_pb2, quota_pb2, usage_pb2
@@ -179,46 +177,6 @@ def quota_decision(message: metering_service_pb2.CheckQuotaResponse) -> QuotaDec
         rate_card_id=message.rate_card_id,
         estimated_cost=money(message.estimated_cost) if message.HasField("estimated_cost") else None,
         pricing_state=pricing_state(message.pricing_state),
-    )
-
-
-def measures(message: metering_service_pb2.ReportMeasures) -> Measures:
-    """Converts sums."""
-    return Measures(
-        message.calls,
-        dict(message.quantities),
-        money(message.cost),
-        message.unpriced_lines,
-        money(message.adjustment_cost),
-        message.adjusted_unpriced_lines,
-    )
-
-
-def report_row(message: metering_service_pb2.ReportRow) -> ReportRow:
-    """Converts one group of a report."""
-    group = {value.dimension: value.value if value.HasField("value") else None for value in message.group}
-    return ReportRow(group, measures(message.measures))
-
-
-def report_query(
-    tenant: str,
-    start_time: datetime,
-    end_time: datetime,
-    group_by: Iterable[str],
-    filters: Mapping[str, Iterable[str]],
-    time_zone: str,
-) -> metering_service_pb2.ReportQuery:
-    """Makes the query of a report."""
-    return metering_service_pb2.ReportQuery(
-        tenant=tenant,
-        start_time=timestamp(start_time),
-        end_time=timestamp(end_time),
-        group_by=group_by,
-        filters=[
-            metering_service_pb2.ReportFilter(dimension=dimension, values=values)
-            for dimension, values in filters.items()
-        ],
-        time_zone=time_zone,
     )
 
 

@@ -1,43 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client: one object per server, shared by all threads."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
-from types import MappingProxyType
 from typing import Self
 
 import grpc
 
 from taximeter import _convert
 from taximeter._administration import Administration
+from taximeter._reporting import REPORT_TIMEOUT_S, Reporting
 from taximeter._retry import RETRYABLE, OutcomeUnknownError, Timing, call_until_known
 from taximeter._session import Session
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import InternalError
 from taximeter.record_id import RecordIds
-from taximeter.results import BatchItem, Estimate, QuotaDecision, Recorded, Report
+from taximeter.results import BatchItem, Estimate, QuotaDecision, Recorded
 from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord
 from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
 
 RECORD_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 1.0
-REPORT_TIMEOUT_S = 60.0
-EXPORT_TIMEOUT_S = 600.0
-_REPORT_PAGE_SIZE = 10_000
-_NO_FILTERS: Mapping[str, Iterable[str]] = MappingProxyType({})
 
 
-class ExportFormat(StrEnum):
-    """Format of an exported report."""
-
-    CSV = "CSV"
-    """RFC 4180 with the stable columns; its grouping is fixed."""
-    JSON_LINES = "JSON_LINES"
-    """One JSON object per row; amounts are decimal strings."""
-
-
-class Meter(Administration):
+class Meter(Reporting, Administration):
     """Records usage, asks before calls whether they may go on, reports, and administers.
 
     Safe to share between threads. Usable as a context manager. Every method raises ServerError; the families
@@ -182,62 +168,6 @@ class Meter(Administration):
             speed=speed,
         )
         return _convert.quota_decision(self._session.unary(self._metering.CheckQuota, request, timeout_s))
-
-    def report(
-        self,
-        start_time: datetime,
-        end_time: datetime,
-        *,
-        tenant: str = "",
-        group_by: Iterable[str] = (),
-        filters: Mapping[str, Iterable[str]] = _NO_FILTERS,
-        time_zone: str = "UTC",
-        timeout_s: float = REPORT_TIMEOUT_S,
-    ) -> Report:
-        """Sums recorded usage from `start_time` to before `end_time`, at most 400 days; fetches all pages.
-
-        `timeout_s` is for each page. Dimensions of `group_by` and `filters` are those of ReportQuery in the
-        API: "tenant", "root_tenant", "model", "provider", "usage_class", "rate_card_id", "tier", "region",
-        "speed", "hour", "day", "month", or "attributes.KEY".
-        """
-        query = _convert.report_query(tenant, start_time, end_time, group_by, filters, time_zone)
-
-        def fetch(token: str) -> metering_service_pb2.ReportResponse:
-            request = metering_service_pb2.ReportRequest(
-                query=query, page_size=_REPORT_PAGE_SIZE, page_token=token
-            )
-            return self._session.unary(self._metering.Report, request, timeout_s)
-
-        pages = list(self._session.pages(fetch))
-        last = pages[-1]
-        return Report(
-            rows=tuple(_convert.report_row(row) for page in pages for row in page.rows),
-            total=_convert.measures(last.total),
-            as_of_time=_convert.instant(last.as_of_time) if last.HasField("as_of_time") else None,
-        )
-
-    def export_report(
-        self,
-        start_time: datetime,
-        end_time: datetime,
-        *,
-        file_format: ExportFormat = ExportFormat.CSV,
-        tenant: str = "",
-        group_by: Iterable[str] = (),
-        filters: Mapping[str, Iterable[str]] = _NO_FILTERS,
-        time_zone: str = "UTC",
-        timeout_s: float = EXPORT_TIMEOUT_S,
-    ) -> Iterator[bytes]:
-        """Yields a report as the pieces of a file. The arguments are those of `report`.
-
-        A ServerError may come after some pieces: the file is then not whole.
-        """
-        request = metering_service_pb2.ExportReportRequest(
-            query=_convert.report_query(tenant, start_time, end_time, group_by, filters, time_zone),
-            format=metering_service_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{file_format.value}"),
-        )
-        pieces = self._session.stream(self._metering.ExportReport, request, timeout_s)
-        return (piece.chunk for piece in pieces)
 
     def estimate(  # noqa: PLR0913 - by name, one per field of the request
         self,

@@ -35,6 +35,22 @@ class Period:
         """The instant after the last, in UTC."""
         return day_start(self.last + _ONE_DAY, self.time_zone)
 
+    def before(self) -> "Period":
+        """The days before it: as many, or the whole month before whole months."""
+        day_after = self.last + _ONE_DAY
+        if self.first.day == 1 and day_after.day == 1:
+            months = (day_after.year - self.first.year) * 12 + day_after.month - self.first.month
+            return Period(_months_after(self.first, -months), self.first - _ONE_DAY, self.time_zone)
+        return Period(self.first - (day_after - self.first), self.first - _ONE_DAY, self.time_zone)
+
+    def a_year_before(self) -> "Period":
+        """The same days of the year before; 29 February becomes 28 February."""
+        first, last = (_a_year_before(day) for day in (self.first, self.last))
+        if (self.last + _ONE_DAY).day == 1:
+            # The end of a month stays the end of a month.
+            last = _a_year_before(self.last + _ONE_DAY) - _ONE_DAY
+        return Period(first, last, self.time_zone)
+
     @property
     def days(self) -> tuple[date, ...]:
         """Every day, in order."""
@@ -99,6 +115,18 @@ def _month(year: int, month: int, time_zone: ZoneInfo) -> Period:
     first = date(year, month, 1)
     next_first = date(year + month // 12, month % 12 + 1, 1)
     return Period(first, next_first - _ONE_DAY, time_zone)
+
+
+def _months_after(first: date, months: int) -> date:
+    number = first.year * 12 + first.month - 1 + months
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def _a_year_before(day: date) -> date:
+    try:
+        return day.replace(year=day.year - 1)
+    except ValueError:
+        return day.replace(year=day.year - 1, day=28)
 
 
 def _check_year(year: int) -> None:

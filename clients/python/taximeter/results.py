@@ -169,6 +169,8 @@ class Measures:
     """The part of cost that adjustments are: charged, or taken back, after the usage was recorded."""
     adjusted_unpriced_lines: int = 0
     """Lines that had no price when they were recorded and were priced by an adjustment since."""
+    list_cost: Money = _NO_COST
+    """What the lines would have cost by the rate card alone, without the tenants' own prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,10 @@ class ReportRow:
     """Value by dimension, in the order of the query; None for usage without a value."""
     measures: Measures
     """The sums of the group."""
+    compared: Measures | None = None
+    """The sums of the group in the interval compared to. None without one."""
+    is_other: bool = False
+    """Whether this is the sum of all rows after the top; then no dimension has a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,10 @@ class Report:
     """Sum over all rows."""
     as_of_time: datetime | None
     """The report holds what had been recorded up to here."""
+    as_of: str = ""
+    """Names exactly what the report has seen, for ReportQuery.as_of."""
+    compared_total: Measures | None = None
+    """Sum over all rows of the interval compared to. None without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from taximeter.v1 import (
     access_service_pb2,
-    metering_service_pb2,
     money_pb2,
     quota_pb2,
     rate_card_service_pb2,
@@ -16,7 +15,6 @@ from taximeter.v1 import (
 from taximeter_server.errors import InvalidFieldsError, SumOutOfRangeError
 from taximeter_server.keys import Key
 from taximeter_server.rate_card_timeline import TimelineEntry
-from taximeter_server.report_query import ReportFilter, ReportMeasures, ReportQuery, ReportRow
 from taximeter_server.tenants import Limits, Tenant
 
 PICOS_PER_UNIT = 10**12
@@ -69,10 +67,11 @@ def to_money(cost_picos: int, currency_code: str) -> money_pb2.Money:
     """Return an amount as a message. Raises SumOutOfRangeError when its units do not fit."""
     units, picos = divmod(abs(cost_picos), PICOS_PER_UNIT)
     sign = -1 if cost_picos < 0 else 1
-    return money_pb2.Money(currency_code=currency_code, units=_int64(sign * units), picos=sign * picos)
+    return money_pb2.Money(currency_code=currency_code, units=int64(sign * units), picos=sign * picos)
 
 
-def _int64(value: int) -> int:
+def int64(value: int) -> int:
+    """Return value. Raises SumOutOfRangeError when it does not fit its field."""
     if not -INT64_MAX <= value <= INT64_MAX:
         raise SumOutOfRangeError
     return value
@@ -140,45 +139,4 @@ def to_entry(entry: TimelineEntry) -> rate_card_service_pb2.RateCardEntry:
         author=entry.author,
         note=entry.note,
         chain_hash=entry.chain_hash,
-    )
-
-
-def report_query_of(message: metering_service_pb2.ReportQuery, readable: tuple[str, ...]) -> ReportQuery:
-    """Return a query. readable: tenants that the caller is bound to, empty for all. Raises InvalidFieldsError."""
-    for field in ("start_time", "end_time"):
-        if not message.HasField(field):
-            raise InvalidFieldsError.required(f"query.{field}")
-    return ReportQuery(
-        start_time_us=timestamp_us(message.start_time, "query.start_time"),
-        end_time_us=timestamp_us(message.end_time, "query.end_time"),
-        tenant=message.tenant,
-        group_by=tuple(message.group_by),
-        filters=tuple(ReportFilter(each.dimension, tuple(each.values)) for each in message.filters),
-        time_zone=message.time_zone or "UTC",
-        readable_tenants=readable or None,
-    )
-
-
-def to_measures(measures: ReportMeasures, currency_code: str) -> metering_service_pb2.ReportMeasures:
-    """Return sums as a message. Raises SumOutOfRangeError when one does not fit."""
-    return metering_service_pb2.ReportMeasures(
-        calls=_int64(measures.calls),
-        quantities={name: _int64(quantity) for name, quantity in measures.quantities.items()},
-        cost=to_money(measures.cost_picos, currency_code),
-        unpriced_lines=_int64(measures.unpriced_lines),
-        adjustment_cost=to_money(measures.adjustment_picos, currency_code),
-        adjusted_unpriced_lines=_int64(measures.adjusted_unpriced_lines),
-    )
-
-
-def to_report_row(
-    row: ReportRow, dimensions: tuple[str, ...], currency_code: str
-) -> metering_service_pb2.ReportRow:
-    """Return a group as a message."""
-    return metering_service_pb2.ReportRow(
-        group=[
-            metering_service_pb2.ReportGroupValue(dimension=dimension, value=value)
-            for dimension, value in zip(dimensions, row.group, strict=True)
-        ],
-        measures=to_measures(row.measures, currency_code),
     )

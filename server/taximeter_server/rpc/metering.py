@@ -10,9 +10,11 @@ from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.report import Reporter
 from taximeter_server.report_csv import csv_chunks
+from taximeter_server.report_focus import FocusContext, focus_chunks
 from taximeter_server.report_json import json_chunks
-from taximeter_server.report_query import ReportPage, ReportQuery
-from taximeter_server.rpc.convert import report_query_of, to_measures, to_report_row, to_timestamp
+from taximeter_server.report_parquet import parquet_chunks
+from taximeter_server.report_query import ReportQuery
+from taximeter_server.rpc.convert_report import report_query_of, to_response
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.tenant_path import check_tenant
@@ -52,36 +54,38 @@ class MeteringService:
         page_size = request.page_size
         while True:
             page = self._reporter.report(query, page_size=page_size, page_token=request.page_token)
-            response = self._to_response(page, query)
+            response = to_response(page, query, self._currency_code())
             size_bytes = response.ByteSize()
             if size_bytes <= RESPONSE_BYTES_MAX or len(page.rows) <= 1:
                 return response
             # Rows differ in size, so aim well below.
             page_size = max(1, len(page.rows) * RESPONSE_BYTES_MAX // size_bytes * 3 // 4)
 
-    def _to_response(self, page: ReportPage, query: ReportQuery) -> pb.ReportResponse:
-        currency_code = self._currency_code()
-        return pb.ReportResponse(
-            rows=[to_report_row(row, query.group_by, currency_code) for row in page.rows],
-            next_page_token=page.next_page_token,
-            total=to_measures(page.total, currency_code),
-            as_of_time=to_timestamp(page.as_of_time_ms),
-        )
-
     def export_report(
         self, request: pb.ExportReportRequest, principal: Principal
     ) -> Generator[pb.ExportReportResponse, None, None]:
         """Stream a report as a file. Errors of the query come before the first piece."""
         query = _query_of(request.query, principal)
-        if request.format == pb.EXPORT_FORMAT_CSV:
-            chunks = csv_chunks(self._reporter.csv_rows(query))
-        elif request.format == pb.EXPORT_FORMAT_JSON_LINES:
-            chunks = json_chunks(
-                self._reporter.rows(query), group_by=query.group_by, currency_code=self._currency_code()
+        if query.compared_us is not None:
+            raise InvalidFieldsError.of("query.compare_to", "is not for files")
+        return _to_responses(self._chunks(request.format, query))
+
+    def _chunks(self, file_format: pb.ExportFormat.ValueType, query: ReportQuery) -> Iterator[bytes]:
+        currency_code = self._currency_code()
+        if file_format == pb.EXPORT_FORMAT_CSV:
+            return csv_chunks(self._reporter.csv_rows(query))
+        if file_format == pb.EXPORT_FORMAT_FOCUS:
+            context = FocusContext(self._reporter.ledger_id, currency_code, query.time_zone)
+            return focus_chunks(self._reporter.focus_rows(query), context)
+        if file_format == pb.EXPORT_FORMAT_JSON_LINES:
+            return json_chunks(
+                self._reporter.rows(query), group_by=query.group_by, currency_code=currency_code
             )
-        else:
-            raise InvalidFieldsError.required("format")
-        return _to_responses(chunks)
+        if file_format == pb.EXPORT_FORMAT_PARQUET:
+            return parquet_chunks(
+                self._reporter.rows(query), group_by=query.group_by, currency_code=currency_code
+            )
+        raise InvalidFieldsError.required("format")
 
     def estimate(self, request: pb.EstimateRequest, _principal: Principal) -> pb.EstimateResponse:
         """Price usage that has not happened."""

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`taximeter billing`: what finance asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
+from taximeter._reporting import ExportFormat
 from taximeter.cli.app import App, TaximeterGroup, pass_app
 from taximeter.cli.measures import measure_columns, measure_values
 from taximeter.cli.output import (
@@ -19,13 +20,24 @@ from taximeter.cli.output import (
     write,
 )
 from taximeter.cli.parameters import period_options
-from taximeter.client import ExportFormat
+from taximeter.cli.report_options import query_options
 from taximeter.money import Money
 from taximeter.period import Period
+from taximeter.report_query import ReportQuery
 from taximeter.results import Measures, Report, ReportRow
 
 _TITLES = {"root_tenant": "tenant", "rate_card_id": "rate card", "usage_class": "class"}
 _BYTES_PER_KIB = 1024
+_COMPARED_COST = "compared_cost"
+PARQUET, JSON_LINES, FOCUS = "parquet", "jsonl", "focus"
+_EXPORTS = {
+    CSV: ExportFormat.CSV,
+    PARQUET: ExportFormat.PARQUET,
+    JSON_LINES: ExportFormat.JSON_LINES,
+    FOCUS: ExportFormat.FOCUS,
+}
+"""Formats that the server writes."""
+MakeQuery = Callable[[Period, str, Iterable[str]], ReportQuery]
 
 
 @click.group(cls=TaximeterGroup)
@@ -40,44 +52,55 @@ def billing() -> None:
     "--group-by",
     multiple=True,
     default=("root_tenant",),
-    help="Dimension, repeatable: tenant, root_tenant, model, provider, usage_class, rate_card_id, tier, region, "
-    "speed, entry_kind, hour, day, month, attributes.KEY. Default: root_tenant.",
+    help="Dimension, repeatable: tenant, root_tenant, tenant_level_1 to 4, model, provider, usage_class, rate_card_id, "
+    "rate_card_row, tier, region, speed, pricing, entry_kind, hour, day, week, month, quarter, year, attributes.KEY. "
+    "Default: root_tenant.",
 )
-@output_option(TABLE, JSON, CSV)
+@query_options
+@output_option(TABLE, JSON, CSV, PARQUET)
 @pass_app
-def summary(app: App, period: Period, tenant: str, group_by: tuple[str, ...], output: str) -> None:
+def summary(
+    app: App, period: Period, tenant: str, group_by: tuple[str, ...], make_query: MakeQuery, output: str
+) -> None:
     """Sums a period across all tenants.
 
     Tenants below acme, such as acme/research, count as acme unless --group-by tenant is given.
     """
-    report = _fetch(app, period, tenant, group_by)
-    _write_report(report, period, group_by, output, {"tenant": tenant or None})
+    query = make_query(period, tenant, group_by)
+    if output == PARQUET:
+        _export(app, query, ExportFormat.PARQUET)
+    else:
+        _write_report(_fetch(app, query), period, query, output, {"tenant": tenant or None})
 
 
 @billing.command("report")
 @click.argument("tenant")
 @period_options()
 @click.option("--csv", "as_csv", is_flag=True, help="Short for --output csv.")
-@output_option(TABLE, JSON, CSV)
+@query_options
+@output_option(TABLE, JSON, CSV, PARQUET, JSON_LINES, FOCUS)
 @pass_app
-def report_command(app: App, tenant: str, period: Period, *, as_csv: bool, output: str) -> None:
+def report_command(
+    app: App, tenant: str, period: Period, *, as_csv: bool, make_query: MakeQuery, output: str
+) -> None:
     """Details TENANT and everything below it: one line for each day, tenant and model.
 
     The columns of the CSV are stable: date, tenant, model, tokens_in, tokens_out, tokens_cached,
     reasoning_tokens, tool_calls, sandbox_seconds, cost_usd come first and in this order, then cache_read,
-    cache_write, cost_exact, rate_card_id.
+    cache_write, cost_exact, rate_card_id. focus is the CSV of the FinOps FOCUS 1.2 specification.
     """
-    if as_csv or output == CSV:
-        _export_csv(app, tenant, period)
-        return
-    group_by = ("day", "tenant", "model")
-    _write_report(_fetch(app, period, tenant, group_by), period, group_by, output, {"tenant": tenant})
+    query = make_query(period, tenant, ("day", "tenant", "model"))
+    output = CSV if as_csv else output
+    if output in _EXPORTS:
+        _export(app, query, _EXPORTS[output])
+    else:
+        _write_report(_fetch(app, query), period, query, output, {"tenant": tenant})
 
 
 @billing.command()
 @click.option("--tenant", required=True, help="Tenant; everything below it is included.")
 @period_options(default=None)
-@output_option(TABLE, JSON, CSV)
+@output_option(TABLE, JSON, CSV, PARQUET)
 @pass_app
 def rollup(app: App, tenant: str, period: Period, output: str) -> None:
     """Sums each day of a range, for invoicing.
@@ -85,7 +108,17 @@ def rollup(app: App, tenant: str, period: Period, output: str) -> None:
     Both --from and --to are included: --from 2026-06-01 --to 2026-06-30 is the whole of June. Days without
     usage are there with zeros.
     """
-    report = _fetch(app, period, tenant, ("day", "model"))
+    query = ReportQuery(
+        start_time=period.start_time,
+        end_time=period.end_time,
+        tenant=tenant,
+        group_by=("day", "model"),
+        time_zone=period.time_zone.key,
+    )
+    if output == PARQUET:
+        _export(app, query, ExportFormat.PARQUET)
+        return
+    report = _fetch(app, query)
     by_day: dict[str, list[ReportRow]] = {}
     for row in report.rows:
         by_day.setdefault(row.group["day"] or "", []).append(row)
@@ -102,29 +135,16 @@ def rollup(app: App, tenant: str, period: Period, output: str) -> None:
     write(output, document, columns, days, title=_title(period), total={"date": "total", **total})
 
 
-def _fetch(app: App, period: Period, tenant: str, group_by: Sequence[str]) -> Report:
+def _fetch(app: App, query: ReportQuery) -> Report:
     with progress_console().status("Summing usage"):
-        return app.meter.report(
-            period.start_time,
-            period.end_time,
-            tenant=tenant,
-            group_by=group_by,
-            time_zone=period.time_zone.key,
-        )
+        return app.meter.query_report(query)
 
 
-def _export_csv(app: App, tenant: str, period: Period) -> None:
+def _export(app: App, query: ReportQuery, file_format: ExportFormat) -> None:
     """Copies the file that the server makes to stdout, unchanged."""
-    pieces = app.meter.export_report(
-        period.start_time,
-        period.end_time,
-        file_format=ExportFormat.CSV,
-        tenant=tenant,
-        time_zone=period.time_zone.key,
-    )
     written_bytes = 0
     with progress_console().status("Exporting") as status:
-        for piece in pieces:
+        for piece in app.meter.query_export(query, file_format=file_format):
             click.echo(piece, nl=False)
             written_bytes += len(piece)
             status.update(f"Exporting: {written_bytes // _BYTES_PER_KIB:,} KiB")
@@ -155,6 +175,7 @@ def _head(report: Report, period: Period, fields: dict[str, Any]) -> dict[str, A
         "start_time": time_text(period.start_time),
         "end_time": time_text(period.end_time),
         "as_of_time": time_text(report.as_of_time),
+        "as_of": report.as_of,
         "currency": report.total.cost.currency_code,
     }
 
@@ -167,22 +188,42 @@ def _title(period: Period) -> str:
 
 
 def _write_report(
-    report: Report, period: Period, group_by: Sequence[str], output: str, fields: dict[str, Any]
+    report: Report, period: Period, query: ReportQuery, output: str, fields: dict[str, Any]
 ) -> None:
-    rows = [{**row.group, **measure_values(row.measures)} for row in report.rows]
+    group_by, currency = query.group_by, report.total.cost.currency_code
+    rows = [_row(row) for row in report.rows]
     total = measure_values(report.total)
-    columns = [Column(name, _TITLES.get(name, name)) for name in group_by]
-    columns += measure_columns(report.total.cost.currency_code)
     document = {**_head(report, period, fields), "rows": rows, "total": total}
+    columns = [Column(name, _TITLES.get(name, name)) for name in group_by]
+    columns += measure_columns(currency)
     named_total = {**dict.fromkeys(group_by, ""), **total}
+    if report.compared_total is not None and query.compare_to is not None:
+        columns.append(Column(_COMPARED_COST, f"before {currency}".rstrip(), numeric=True))
+        document["compared_total"] = measure_values(report.compared_total)
+        document["compared_start_time"], document["compared_end_time"] = map(time_text, query.compare_to)
+        named_total[_COMPARED_COST] = document["compared_total"]["cost"]
     if group_by:
         named_total[group_by[0]] = "total"
+        # A table has no null: what is not a group of its own says so.
+        shown = [{**row, group_by[0]: "(other)"} if row.get("is_other") else row for row in rows]
+    else:
+        shown = rows
     write(
         output,
         document,
         columns,
-        rows,
+        shown,
         title=_title(period),
         total=named_total,
         empty=f"No usage in {_title(period)}.",
     )
+
+
+def _row(row: ReportRow) -> dict[str, Any]:
+    values = {**row.group, **measure_values(row.measures)}
+    if row.is_other:
+        values["is_other"] = True
+    if row.compared is not None:
+        values["compared"] = measure_values(row.compared)
+        values[_COMPARED_COST] = values["compared"]["cost"]
+    return values

@@ -15,6 +15,7 @@ from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write
 from taximeter.cli.rate_card import rate_card
 from taximeter.cli.server import server
 from taximeter.cli.tenant import quota, tenant
+from taximeter.cli.usage import usage
 
 _EPILOG = """\b
 Environment:
@@ -74,6 +75,7 @@ def completion(shell: str) -> None:
 for command in (billing, rate_card, tenant, quota, key, server):
     cli.add_command(command)
 billing.add_command(estimate)
+billing.add_command(usage)
 
 
 def main() -> None:

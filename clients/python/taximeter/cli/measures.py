@@ -21,6 +21,7 @@ _CLASSES = {
     "reasoning_tokens": ("reasoning",),
     "tool_calls": ("tool_calls",),
 }
+TOKEN_CLASSES = frozenset(name for column in _CLASSES if column != "tool_calls" for name in _CLASSES[column])
 _COST_DIGITS_MIN = 2
 
 

@@ -82,6 +82,78 @@ DECISION_DENY: Decision.ValueType  # 2
 """The call must not go on."""
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
+class _ReportMeasure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReportMeasureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReportMeasure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPORT_MEASURE_UNSPECIFIED: _ReportMeasure.ValueType  # 0
+    """Refused."""
+    REPORT_MEASURE_CALLS: _ReportMeasure.ValueType  # 1
+    """calls."""
+    REPORT_MEASURE_QUANTITIES: _ReportMeasure.ValueType  # 2
+    """quantities."""
+    REPORT_MEASURE_COST: _ReportMeasure.ValueType  # 3
+    """cost and adjustment_cost."""
+    REPORT_MEASURE_LIST_COST: _ReportMeasure.ValueType  # 4
+    """list_cost."""
+    REPORT_MEASURE_UNPRICED_LINES: _ReportMeasure.ValueType  # 5
+    """unpriced_lines and adjusted_unpriced_lines."""
+
+class ReportMeasure(_ReportMeasure, metaclass=_ReportMeasureEnumTypeWrapper):
+    """ReportMeasure names a field of ReportMeasures. It may grow."""
+
+REPORT_MEASURE_UNSPECIFIED: ReportMeasure.ValueType  # 0
+"""Refused."""
+REPORT_MEASURE_CALLS: ReportMeasure.ValueType  # 1
+"""calls."""
+REPORT_MEASURE_QUANTITIES: ReportMeasure.ValueType  # 2
+"""quantities."""
+REPORT_MEASURE_COST: ReportMeasure.ValueType  # 3
+"""cost and adjustment_cost."""
+REPORT_MEASURE_LIST_COST: ReportMeasure.ValueType  # 4
+"""list_cost."""
+REPORT_MEASURE_UNPRICED_LINES: ReportMeasure.ValueType  # 5
+"""unpriced_lines and adjusted_unpriced_lines."""
+Global___ReportMeasure: _TypeAlias = ReportMeasure  # noqa: Y015
+
+class _FilterOperator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FilterOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FilterOperator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILTER_OPERATOR_UNSPECIFIED: _FilterOperator.ValueType  # 0
+    """As FILTER_OPERATOR_IN."""
+    FILTER_OPERATOR_IN: _FilterOperator.ValueType  # 1
+    """Has one of the values."""
+    FILTER_OPERATOR_NOT_IN: _FilterOperator.ValueType  # 2
+    """Has none of the values. Usage without a value passes unless "" is among them."""
+    FILTER_OPERATOR_PREFIX: _FilterOperator.ValueType  # 3
+    """Begins with one of the values."""
+    FILTER_OPERATOR_NULL: _FilterOperator.ValueType  # 4
+    """Has no value."""
+    FILTER_OPERATOR_NOT_NULL: _FilterOperator.ValueType  # 5
+    """Has a value."""
+
+class FilterOperator(_FilterOperator, metaclass=_FilterOperatorEnumTypeWrapper):
+    """FilterOperator is a condition. It may grow."""
+
+FILTER_OPERATOR_UNSPECIFIED: FilterOperator.ValueType  # 0
+"""As FILTER_OPERATOR_IN."""
+FILTER_OPERATOR_IN: FilterOperator.ValueType  # 1
+"""Has one of the values."""
+FILTER_OPERATOR_NOT_IN: FilterOperator.ValueType  # 2
+"""Has none of the values. Usage without a value passes unless "" is among them."""
+FILTER_OPERATOR_PREFIX: FilterOperator.ValueType  # 3
+"""Begins with one of the values."""
+FILTER_OPERATOR_NULL: FilterOperator.ValueType  # 4
+"""Has no value."""
+FILTER_OPERATOR_NOT_NULL: FilterOperator.ValueType  # 5
+"""Has a value."""
+Global___FilterOperator: _TypeAlias = FilterOperator  # noqa: Y015
+
 class _ExportFormat:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -96,6 +168,12 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """
     EXPORT_FORMAT_JSON_LINES: _ExportFormat.ValueType  # 2
     """One JSON object per row; amounts are decimal strings."""
+    EXPORT_FORMAT_PARQUET: _ExportFormat.ValueType  # 3
+    """Apache Parquet, one row per group: a column for each dimension, calls, quantities (a map), cost_picos,
+    list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, currency_code and is_other.
+    """
+    EXPORT_FORMAT_FOCUS: _ExportFormat.ValueType  # 4
+    """CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """ExportFormat is a file format. It may grow."""
@@ -108,6 +186,12 @@ reasoning_tokens, tool_calls, sandbox_seconds, cost_usd, cache_read, cache_write
 """
 EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 2
 """One JSON object per row; amounts are decimal strings."""
+EXPORT_FORMAT_PARQUET: ExportFormat.ValueType  # 3
+"""Apache Parquet, one row per group: a column for each dimension, calls, quantities (a map), cost_picos,
+list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, currency_code and is_other.
+"""
+EXPORT_FORMAT_FOCUS: ExportFormat.ValueType  # 4
+"""CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
@@ -505,10 +589,24 @@ class ReportQuery(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    COMPARE_TO_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Optional. Tenant path; usage of it and of everything below it. Empty means all that the key may read."""
     time_zone: _builtins.str
-    """Optional. IANA time zone of hour, day and month, such as "Europe/Berlin". Defaults to "UTC"."""
+    """Optional. IANA time zone of the granularities, such as "Europe/Berlin". Defaults to "UTC"."""
+    top: _builtins.int
+    """Optional. Only the first so many rows, 1 to 10,000; all others become one last row with is_other = true, so that
+    the rows still add up to the total. 0 means all rows.
+    """
+    as_of: _builtins.str
+    """Optional. as_of of an earlier report: this one sees exactly what that one saw, whatever was recorded since. The
+    same as_of and query give the same answer for ever.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Required. Inclusive start of the interval of occur_time."""
@@ -519,14 +617,36 @@ class ReportQuery(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Dimensions to group by, in this order, at most 8: "tenant", "root_tenant", "model", "provider",
-        "usage_class", "rate_card_id", "tier", "region", "speed", "entry_kind" ("usage" or "adjustment"), "hour", "day",
-        "month", or "attributes.KEY".
+        """Optional. Dimensions to group by, in this order, at most 8: "tenant", "root_tenant", "tenant_level_1" to
+        "tenant_level_4" (the path up to that level, absent above it), "model", "provider", "usage_class",
+        "rate_card_id", "rate_card_row", "tier", "region", "speed", "pricing" ("priced" or "unpriced"), "entry_kind"
+        ("usage" or "adjustment"), the granularities "hour", "day", "week", "month", "quarter", "year", or
+        "attributes.KEY".
         """
 
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportFilter]:
         """Optional. Conditions that all must hold, at most 16."""
+
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedScalarFieldContainer[Global___ReportMeasure.ValueType]:
+        """Optional. Measures to answer; others are left at their defaults. Empty means all."""
+
+    @_builtins.property
+    def order(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportOrder]:
+        """Optional. Order of the rows, at most 8 keys; ties are in the order of the group values, which is also the
+        default.
+        """
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Instant that is over: this report sees what had been recorded by then. Excludes as_of."""
+
+    @_builtins.property
+    def compare_to(self) -> Global___ReportInterval:
+        """Optional. Another interval to sum beside this one, such as the month before; of any place and length that this
+        one could have, overlaps included. Excludes granularities in group_by, whose values would never meet.
+        """
 
     def __init__(
         self,
@@ -537,38 +657,106 @@ class ReportQuery(_message.Message):
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         filters: _abc.Iterable[Global___ReportFilter] | None = ...,
         time_zone: _builtins.str = ...,
+        measures: _abc.Iterable[Global___ReportMeasure.ValueType] | None = ...,
+        order: _abc.Iterable[Global___ReportOrder] | None = ...,
+        top: _builtins.int = ...,
+        as_of: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        compare_to: Global___ReportInterval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "compare_to", b"compare_to", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "filters", b"filters", "group_by", b"group_by", "start_time", b"start_time", "tenant", b"tenant", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_time", b"as_of_time", "compare_to", b"compare_to", "end_time", b"end_time", "filters", b"filters", "group_by", b"group_by", "measures", b"measures", "order", b"order", "start_time", b"start_time", "tenant", b"tenant", "time_zone", b"time_zone", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportQuery: _TypeAlias = ReportQuery  # noqa: Y015
 
 @_typing.final
+class ReportInterval(_message.Message):
+    """ReportInterval is a half-open interval of occur_time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Inclusive start."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Exclusive end; after start_time and at most 400 days later."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportInterval: _TypeAlias = ReportInterval  # noqa: Y015
+
+@_typing.final
+class ReportOrder(_message.Message):
+    """ReportOrder is one key to order rows by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Required. A dimension of group_by, or a measure: "calls", "cost", "list_cost", "unpriced_lines" or
+    "quantities.CLASS". Usage without a value sorts first, or last when descending.
+    """
+    descending: _builtins.bool
+    """Optional. Largest first."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        descending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "descending", b"descending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportOrder: _TypeAlias = ReportOrder  # noqa: Y015
+
+@_typing.final
 class ReportFilter(_message.Message):
-    """ReportFilter keeps usage whose dimension has one of the values."""
+    """ReportFilter keeps usage whose dimension fulfils a condition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DIMENSION_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
     dimension: _builtins.str
-    """Required. A dimension as in ReportQuery.group_by, except hour, day and month."""
+    """Required. A dimension as in ReportQuery.group_by, except the granularities."""
+    operator: Global___FilterOperator.ValueType
+    """Optional. The condition. Defaults to FILTER_OPERATOR_IN."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Required. 1 to 1,000 values; "" matches usage without a value."""
+        """Required, 1 to 1,000; none for FILTER_OPERATOR_NULL and FILTER_OPERATOR_NOT_NULL. "" is usage without a value."""
 
     def __init__(
         self,
         *,
         dimension: _builtins.str = ...,
         values: _abc.Iterable[_builtins.str] | None = ...,
+        operator: Global___FilterOperator.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "operator", b"operator", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -616,11 +804,15 @@ class ReportResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    COMPARED_TOTAL_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page. Empty on the last."""
+    as_of: _builtins.str
+    """Names exactly what the report has seen, for ReportQuery.as_of. Kept for ever; all pages share it."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportRow]:
-        """Rows ordered by their group values; a missing value sorts first."""
+        """Rows in the order of the query; by default by their group values, a missing value first."""
 
     @_builtins.property
     def total(self) -> Global___ReportMeasures:
@@ -628,7 +820,11 @@ class ReportResponse(_message.Message):
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The report holds what had been recorded up to here; all its pages share it."""
+        """The report holds everything that had been recorded up to here; all its pages share it."""
+
+    @_builtins.property
+    def compared_total(self) -> Global___ReportMeasures:
+        """Sum over all rows of all pages of what was recorded in compare_to. Absent without it."""
 
     def __init__(
         self,
@@ -637,10 +833,12 @@ class ReportResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         total: Global___ReportMeasures | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of: _builtins.str = ...,
+        compared_total: Global___ReportMeasures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "compared_total", b"compared_total", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "next_page_token", b"next_page_token", "rows", b"rows", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_time", b"as_of_time", "compared_total", b"compared_total", "next_page_token", b"next_page_token", "rows", b"rows", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -654,6 +852,10 @@ class ReportRow(_message.Message):
 
     GROUP_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
+    IS_OTHER_FIELD_NUMBER: _builtins.int
+    is_other: _builtins.bool
+    """True for the sum of all rows after the first ReportQuery.top; its group has no values."""
     @_builtins.property
     def group(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportGroupValue]:
         """One value per dimension of the query, in its order."""
@@ -662,15 +864,21 @@ class ReportRow(_message.Message):
     def measures(self) -> Global___ReportMeasures:
         """The sums of the group."""
 
+    @_builtins.property
+    def compared(self) -> Global___ReportMeasures:
+        """The sums of the same group in compare_to. Absent without it."""
+
     def __init__(
         self,
         *,
         group: _abc.Iterable[Global___ReportGroupValue] | None = ...,
         measures: Global___ReportMeasures | None = ...,
+        compared: Global___ReportMeasures | None = ...,
+        is_other: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["measures", b"measures"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "measures", b"measures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "measures", b"measures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "group", b"group", "is_other", b"is_other", "measures", b"measures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -687,7 +895,8 @@ class ReportGroupValue(_message.Message):
     dimension: _builtins.str
     """Dimension as in the query."""
     value: _builtins.str
-    """Value; hour is "2026-06-03T14:00:00+00:00", day "2026-06-03", month "2026-06", all in the query's time zone.
+    """Value; hour is "2026-06-03T14:00:00+00:00", day "2026-06-03", week the day of its Monday, month "2026-06", quarter
+    "2026-Q2", year "2026", all in the query's time zone.
     Absent for usage without a value.
     """
     def __init__(
@@ -738,6 +947,7 @@ class ReportMeasures(_message.Message):
     UNPRICED_LINES_FIELD_NUMBER: _builtins.int
     ADJUSTMENT_COST_FIELD_NUMBER: _builtins.int
     ADJUSTED_UNPRICED_LINES_FIELD_NUMBER: _builtins.int
+    LIST_COST_FIELD_NUMBER: _builtins.int
     calls: _builtins.int
     """Calls recorded."""
     unpriced_lines: _builtins.int
@@ -756,6 +966,10 @@ class ReportMeasures(_message.Message):
     def adjustment_cost(self) -> _money_pb2.Money:
         """The part of cost that adjustments are: what was charged after the usage was recorded, or taken back."""
 
+    @_builtins.property
+    def list_cost(self) -> _money_pb2.Money:
+        """Sum of what the lines would have cost by the rate card alone, without the tenants' own prices."""
+
     def __init__(
         self,
         *,
@@ -765,10 +979,11 @@ class ReportMeasures(_message.Message):
         unpriced_lines: _builtins.int = ...,
         adjustment_cost: _money_pb2.Money | None = ...,
         adjusted_unpriced_lines: _builtins.int = ...,
+        list_cost: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment_cost", b"adjustment_cost", "cost", b"cost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment_cost", b"adjustment_cost", "cost", b"cost", "list_cost", b"list_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_unpriced_lines", b"adjusted_unpriced_lines", "adjustment_cost", b"adjustment_cost", "calls", b"calls", "cost", b"cost", "quantities", b"quantities", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_unpriced_lines", b"adjusted_unpriced_lines", "adjustment_cost", b"adjustment_cost", "calls", b"calls", "cost", b"cost", "list_cost", b"list_cost", "quantities", b"quantities", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -786,7 +1001,9 @@ class ExportReportRequest(_message.Message):
     """Required. Format of the file."""
     @_builtins.property
     def query(self) -> Global___ReportQuery:
-        """Required. What to sum. group_by is ignored by EXPORT_FORMAT_CSV, whose grouping is fixed."""
+        """Required. What to sum. EXPORT_FORMAT_CSV and EXPORT_FORMAT_FOCUS have a fixed grouping and order: they ignore
+        group_by, measures, order and top. compare_to is refused.
+        """
 
     def __init__(
         self,

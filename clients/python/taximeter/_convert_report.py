@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the values of this package and the messages of taximeter.v1, for reports."""
+
+from taximeter._convert import money, timestamp
+from taximeter.report_query import ReportQuery
+from taximeter.results import Measures, ReportRow
+from taximeter.v1 import metering_service_pb2
+
+
+def measures(message: metering_service_pb2.ReportMeasures) -> Measures:
+    """Converts sums."""
+    return Measures(
+        calls=message.calls,
+        quantities=dict(message.quantities),
+        cost=money(message.cost),
+        unpriced_lines=message.unpriced_lines,
+        adjustment_cost=money(message.adjustment_cost),
+        adjusted_unpriced_lines=message.adjusted_unpriced_lines,
+        list_cost=money(message.list_cost),
+    )
+
+
+def report_row(message: metering_service_pb2.ReportRow) -> ReportRow:
+    """Converts one group of a report."""
+    return ReportRow(
+        group={value.dimension: value.value if value.HasField("value") else None for value in message.group},
+        measures=measures(message.measures),
+        compared=measures(message.compared) if message.HasField("compared") else None,
+        is_other=message.is_other,
+    )
+
+
+def report_query(query: ReportQuery) -> metering_service_pb2.ReportQuery:
+    """Makes the query of a report."""
+    message = metering_service_pb2.ReportQuery(
+        tenant=query.tenant,
+        start_time=timestamp(query.start_time),
+        end_time=timestamp(query.end_time),
+        group_by=query.group_by,
+        filters=[
+            metering_service_pb2.ReportFilter(
+                dimension=each.dimension,
+                values=each.values,
+                operator=metering_service_pb2.FilterOperator.Value(f"FILTER_OPERATOR_{each.operator.value}"),
+            )
+            for each in query.filters
+        ],
+        time_zone=query.time_zone,
+        measures=[
+            metering_service_pb2.ReportMeasure.Value(f"REPORT_MEASURE_{measure.value}")
+            for measure in query.measures
+        ],
+        order=[metering_service_pb2.ReportOrder(by=key.by, descending=key.descending) for key in query.order],
+        top=query.top,
+        as_of=query.as_of,
+        as_of_time=timestamp(query.as_of_time),
+    )
+    if query.compare_to is not None:
+        start_time, end_time = query.compare_to
+        message.compare_to.CopyFrom(
+            metering_service_pb2.ReportInterval(
+                start_time=timestamp(start_time), end_time=timestamp(end_time)
+            )
+        )
+    return message

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of reports to values and back."""
+
+from collections.abc import Collection
+
+from taximeter.v1 import metering_service_pb2 as pb
+from taximeter_server.errors import InvalidFieldsError
+from taximeter_server.report_query import (
+    IN,
+    NOT_IN,
+    NOT_NULL,
+    NULL,
+    PREFIX,
+    ReportFilter,
+    ReportMeasures,
+    ReportOrder,
+    ReportPage,
+    ReportQuery,
+    ReportRow,
+)
+from taximeter_server.rpc.convert import int64, timestamp_ms, timestamp_us, to_money, to_timestamp
+
+_OPERATORS = {
+    pb.FILTER_OPERATOR_UNSPECIFIED: IN,
+    pb.FILTER_OPERATOR_IN: IN,
+    pb.FILTER_OPERATOR_NOT_IN: NOT_IN,
+    pb.FILTER_OPERATOR_PREFIX: PREFIX,
+    pb.FILTER_OPERATOR_NULL: NULL,
+    pb.FILTER_OPERATOR_NOT_NULL: NOT_NULL,
+}
+_MEASURES = {
+    pb.REPORT_MEASURE_CALLS: "calls",
+    pb.REPORT_MEASURE_QUANTITIES: "quantities",
+    pb.REPORT_MEASURE_COST: "cost",
+    pb.REPORT_MEASURE_LIST_COST: "list_cost",
+    pb.REPORT_MEASURE_UNPRICED_LINES: "unpriced_lines",
+}
+
+
+def report_query_of(message: pb.ReportQuery, readable: tuple[str, ...]) -> ReportQuery:
+    """Return a query. readable: tenants that the caller is bound to, empty for all. Raises InvalidFieldsError."""
+    start_us, end_us = _interval_us(message, "query.")
+    return ReportQuery(
+        start_time_us=start_us,
+        end_time_us=end_us,
+        tenant=message.tenant,
+        group_by=tuple(message.group_by),
+        filters=tuple(_filter_of(each, index) for index, each in enumerate(message.filters)),
+        time_zone=message.time_zone or "UTC",
+        readable_tenants=readable or None,
+        as_of=message.as_of,
+        as_of_time_ms=timestamp_ms(message.as_of_time, "query.as_of_time")
+        if message.HasField("as_of_time")
+        else None,
+        measures=tuple(_measure_of(each, index) for index, each in enumerate(message.measures)),
+        order=tuple(ReportOrder(each.by, each.descending) for each in message.order),
+        top=message.top,
+        compared_us=_interval_us(message.compare_to, "query.compare_to.")
+        if message.HasField("compare_to")
+        else None,
+    )
+
+
+def _interval_us(message: pb.ReportQuery | pb.ReportInterval, prefix: str) -> tuple[int, int]:
+    if not message.HasField("start_time"):
+        raise InvalidFieldsError.required(f"{prefix}start_time")
+    if not message.HasField("end_time"):
+        raise InvalidFieldsError.required(f"{prefix}end_time")
+    return (
+        timestamp_us(message.start_time, f"{prefix}start_time"),
+        timestamp_us(message.end_time, f"{prefix}end_time"),
+    )
+
+
+def _filter_of(message: pb.ReportFilter, index: int) -> ReportFilter:
+    operator = _OPERATORS.get(message.operator)
+    if operator is None:
+        raise InvalidFieldsError.of(f"query.filters[{index}].operator", "is not one that this server knows")
+    return ReportFilter(message.dimension, tuple(message.values), operator)
+
+
+def _measure_of(measure: pb.ReportMeasure.ValueType, index: int) -> str:
+    name = _MEASURES.get(measure)
+    if name is None:
+        raise InvalidFieldsError.of(f"query.measures[{index}]", "is not one that this server knows")
+    return name
+
+
+def to_response(page: ReportPage, query: ReportQuery, currency_code: str) -> pb.ReportResponse:
+    """Return a page as a message. Raises SumOutOfRangeError when a sum does not fit."""
+    response = pb.ReportResponse(
+        rows=[_to_row(row, query, currency_code) for row in page.rows],
+        next_page_token=page.next_page_token,
+        total=_to_measures(page.total, query.measures, currency_code),
+        as_of_time=to_timestamp(page.as_of_time_ms),
+        as_of=page.as_of,
+    )
+    if page.compared_total is not None:
+        response.compared_total.CopyFrom(_to_measures(page.compared_total, query.measures, currency_code))
+    return response
+
+
+def _to_row(row: ReportRow, query: ReportQuery, currency_code: str) -> pb.ReportRow:
+    message = pb.ReportRow(
+        group=[
+            pb.ReportGroupValue(dimension=dimension, value=value)
+            for dimension, value in zip(query.group_by, row.group, strict=True)
+        ],
+        measures=_to_measures(row.measures, query.measures, currency_code),
+        is_other=row.is_other,
+    )
+    if row.compared is not None:
+        message.compared.CopyFrom(_to_measures(row.compared, query.measures, currency_code))
+    return message
+
+
+def _to_measures(measures: ReportMeasures, asked: Collection[str], currency_code: str) -> pb.ReportMeasures:
+    message = pb.ReportMeasures()
+    if not asked or "calls" in asked:
+        message.calls = int64(measures.calls)
+    if not asked or "quantities" in asked:
+        for name, quantity in measures.quantities.items():
+            message.quantities[name] = int64(quantity)
+    if not asked or "cost" in asked:
+        message.cost.CopyFrom(to_money(measures.cost_picos, currency_code))
+        message.adjustment_cost.CopyFrom(to_money(measures.adjustment_picos, currency_code))
+    if not asked or "list_cost" in asked:
+        message.list_cost.CopyFrom(to_money(measures.list_cost_picos, currency_code))
+    if not asked or "unpriced_lines" in asked:
+        message.unpriced_lines = int64(measures.unpriced_lines)
+        message.adjusted_unpriced_lines = int64(measures.adjusted_unpriced_lines)
+    return message
