@@ -17,6 +17,7 @@
         ├── InvalidFieldsError            one or more fields are wrong
         │   ├── PageTokenError
         │   └── RangeInvalidError
+        ├── RoleMissingError
         ├── TenantForbiddenError
         ├── TenantUnknownError
         ├── KeyUnknownError
@@ -181,6 +182,15 @@ class RangeInvalidError(InvalidFieldsError):
 
     def __init__(self, field: str, description: str) -> None:
         super().__init__([FieldViolation(field, description, "RANGE_INVALID")])
+
+
+class RoleMissingError(RequestError):
+    """The key's role reaches the method, but not what this call asks of it."""
+
+    reason = "ROLE_MISSING"
+
+    def __init__(self) -> None:
+        super().__init__("the key's role does not reach what is asked for")
 
 
 class TenantForbiddenError(RequestError):

@@ -190,6 +190,7 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     from taximeter_server.rate_card_timeline import RateCardTimeline  # noqa: PLC0415
     from taximeter_server.report import Reporter  # noqa: PLC0415
     from taximeter_server.rpc.access import AccessService  # noqa: PLC0415
+    from taximeter_server.rpc.estimates import Estimates  # noqa: PLC0415
     from taximeter_server.rpc.metering import MeteringService  # noqa: PLC0415
     from taximeter_server.rpc.operations import OperationsService  # noqa: PLC0415
     from taximeter_server.rpc.rate_cards import RateCardService  # noqa: PLC0415
@@ -205,8 +206,15 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     token_key = documents.page_token_key()
     page_tokens = PageTokens(token_key)
     reporter = Reporter(engine, ledger, token_secret=token_key, temporary_directory=directory.overflow)
+    estimates = Estimates(
+        reporter,
+        price=engine.estimate,
+        quota_status=engine.quota_status,
+        currency_code=lambda: follower.currency_code,
+        clock=parts.clock,
+    )
     return [
-        MeteringService(reporter, estimate=engine.estimate, currency_code=lambda: follower.currency_code),
+        MeteringService(reporter, estimates, currency_code=lambda: follower.currency_code),
         RateCardService(timeline, apply=follower.refresh, page_tokens=page_tokens, clock=parts.clock),
         TenantService(tenants, quota_status=engine.quota_status, page_tokens=page_tokens),
         AccessService(keys, apply=follower.refresh, page_tokens=page_tokens),

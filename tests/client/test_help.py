@@ -58,6 +58,7 @@ def test_commands_are_those_that_exist() -> None:
     assert {" ".join(path) for path, found in COMMANDS.items() if not isinstance(found, click.Group)} == {
         "whoami",
         "completion",
+        "billing usage get-metrics",
         "billing summary",
         "billing report",
         "billing rollup",

@@ -190,7 +190,7 @@ def test_a_report_of_many_pages_is_whole(
     meter: Meter, tenant: str, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All pages are fetched, in order, and the total is that of all."""
-    monkeypatch.setattr("taximeter.client._REPORT_PAGE_SIZE", 3)
+    monkeypatch.setattr("taximeter._reporting._REPORT_PAGE_SIZE", 3)
     records = [
         UsageRecord(record_id=new_record_id(), tenant=f"{tenant}/{number:02}", usage=USAGE, model="gpt-5")
         for number in range(10)

@@ -20,6 +20,7 @@ EXAMPLES: list[errors.RequestError] = [
     errors.PageTokenError(),
     errors.RangeInvalidError("query.end_time", "bad"),
     RateCardInvalidError((RateCardProblem(3, 1, "rate_card.x", "YAML_ALIAS", "no aliases"),)),
+    errors.RoleMissingError(),
     errors.TenantForbiddenError(),
     errors.TenantUnknownError("acme"),
     errors.KeyUnknownError(),

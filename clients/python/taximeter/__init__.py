@@ -40,6 +40,7 @@ from taximeter.results import (
     CostLine,
     Durability,
     Estimate,
+    EstimateLimit,
     LimitKind,
     LimitStatus,
     Measures,
@@ -49,6 +50,7 @@ from taximeter.results import (
     Recorded,
     Report,
     ReportRow,
+    Sample,
 )
 from taximeter.settings import (
     Caller,
@@ -79,6 +81,7 @@ __all__ = [
     "DeadlineError",
     "Durability",
     "Estimate",
+    "EstimateLimit",
     "ExportFormat",
     "FieldViolation",
     "Filter",
@@ -114,6 +117,7 @@ __all__ = [
     "ReportQuery",
     "ReportRow",
     "Role",
+    "Sample",
     "ServerError",
     "ServerStatus",
     "TaximeterError",

@@ -15,7 +15,6 @@ from taximeter.results import (
     BatchItem,
     CostLine,
     Durability,
-    Estimate,
     LimitKind,
     LimitStatus,
     PricingState,
@@ -176,18 +175,6 @@ def quota_decision(message: metering_service_pb2.CheckQuotaResponse) -> QuotaDec
         retry_after=span(message.retry_after),
         rate_card_id=message.rate_card_id,
         estimated_cost=money(message.estimated_cost) if message.HasField("estimated_cost") else None,
-        pricing_state=pricing_state(message.pricing_state),
-    )
-
-
-def estimate(message: metering_service_pb2.EstimateResponse) -> Estimate:
-    """Converts an estimate."""
-    return Estimate(
-        cost_per_call=money(message.cost_per_call),
-        cost=money(message.cost),
-        lines=cost_lines(message.lines),
-        rate_card_id=message.rate_card_id,
-        rate_card_row=message.rate_card_row,
         pricing_state=pricing_state(message.pricing_state),
     )
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Between the values of this package and the messages of taximeter.v1, for reports."""
 
-from taximeter._convert import money, timestamp
+from taximeter._convert import cost_lines, instant, limit_status, money, pricing_state, timestamp
 from taximeter.report_query import ReportQuery
-from taximeter.results import Measures, ReportRow
+from taximeter.results import Estimate, EstimateLimit, Measures, ReportRow, Sample
 from taximeter.v1 import metering_service_pb2
 
 
@@ -63,3 +63,38 @@ def report_query(query: ReportQuery) -> metering_service_pb2.ReportQuery:
             )
         )
     return message
+
+
+def sample(value: Sample) -> metering_service_pb2.EstimateSample:
+    """Makes the sample of an estimate."""
+    return metering_service_pb2.EstimateSample(
+        query=report_query(value.query), item_count=value.item_count, item_dimension=value.item_dimension
+    )
+
+
+def estimate(message: metering_service_pb2.EstimateResponse) -> Estimate:
+    """Converts an estimate."""
+    return Estimate(
+        cost_per_call=money(message.cost_per_call),
+        cost=money(message.cost),
+        lines=cost_lines(message.lines),
+        rate_card_id=message.rate_card_id,
+        rate_card_row=message.rate_card_row,
+        pricing_state=pricing_state(message.pricing_state),
+        low_cost=money(message.low_cost),
+        high_cost=money(message.high_cost),
+        limits=tuple(_estimate_limit(limit) for limit in message.limits),
+        sample_item_count=message.sample_item_count,
+        unpriced_lines=message.unpriced_lines,
+    )
+
+
+def _estimate_limit(message: metering_service_pb2.EstimateLimit) -> EstimateLimit:
+    return EstimateLimit(
+        status=limit_status(message.status),
+        needed=message.needed,
+        remaining_after=message.remaining_after,
+        stops=message.stops,
+        passed_count=message.passed_count,
+        stop_time=instant(message.stop_time) if message.HasField("stop_time") else None,
+    )

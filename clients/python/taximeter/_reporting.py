@@ -8,7 +8,8 @@ from enum import StrEnum
 from taximeter import _convert, _convert_report
 from taximeter._session import Session
 from taximeter.report_query import NO_FILTERS, Filters, ReportQuery, filters_in
-from taximeter.results import Report
+from taximeter.results import Estimate, Report, Sample
+from taximeter.usage import Usage
 from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
 
 REPORT_TIMEOUT_S = 60.0
@@ -106,3 +107,45 @@ class Reporting:
         )
         pieces = self._session.stream(self._metering.ExportReport, request, timeout_s)
         return (piece.chunk for piece in pieces)
+
+    def estimate(  # noqa: PLR0913 - by name, one per field of the request
+        self,
+        usage: Usage | None = None,
+        *,
+        model: str = "",
+        call_count: int = 1,
+        rate_card_id: str = "",
+        occur_time: datetime | None = None,
+        provider: str = "",
+        tier: str = "",
+        region: str = "",
+        speed: str = "",
+        high_usage: Usage | None = None,
+        sample: Sample | None = None,
+        limits_tenant: str = "",
+        calls_per_minute: int = 0,
+        timeout_s: float = REPORT_TIMEOUT_S,
+    ) -> Estimate:
+        """Prices calls that have not happened, from the usage of one or from a sample run, recording nothing.
+
+        `usage` and `high_usage` are a cheap and an expensive call; `limits_tenant` asks what would remain of its limits
+        and which would stop the calls, `calls_per_minute` when. Raises NotFoundError (MODEL_UNKNOWN) when the card has
+        no row for the model.
+        """
+        request = metering_service_pb2.EstimateRequest(
+            model=model,
+            provider=provider,
+            usage=None if usage is None else _convert.usage_message(usage),
+            call_count=call_count,
+            rate_card_id=rate_card_id,
+            occur_time=_convert.timestamp(occur_time),
+            tier=tier,
+            region=region,
+            speed=speed,
+            high_usage=None if high_usage is None else _convert.usage_message(high_usage),
+            sample=None if sample is None else _convert_report.sample(sample),
+            limits_tenant=limits_tenant,
+            calls_per_minute=calls_per_minute,
+        )
+        response = self._session.unary(self._metering.Estimate, request, timeout_s)
+        return _convert_report.estimate(response)

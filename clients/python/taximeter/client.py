@@ -9,13 +9,13 @@ import grpc
 
 from taximeter import _convert
 from taximeter._administration import Administration
-from taximeter._reporting import REPORT_TIMEOUT_S, Reporting
+from taximeter._reporting import Reporting
 from taximeter._retry import RETRYABLE, OutcomeUnknownError, Timing, call_until_known
 from taximeter._session import Session
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import InternalError
 from taximeter.record_id import RecordIds
-from taximeter.results import BatchItem, Estimate, QuotaDecision, Recorded
+from taximeter.results import BatchItem, QuotaDecision, Recorded
 from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord
 from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
 
@@ -168,34 +168,3 @@ class Meter(Reporting, Administration):
             speed=speed,
         )
         return _convert.quota_decision(self._session.unary(self._metering.CheckQuota, request, timeout_s))
-
-    def estimate(  # noqa: PLR0913 - by name, one per field of the request
-        self,
-        usage: Usage,
-        *,
-        model: str = "",
-        call_count: int = 1,
-        rate_card_id: str = "",
-        occur_time: datetime | None = None,
-        provider: str = "",
-        tier: str = "",
-        region: str = "",
-        speed: str = "",
-        timeout_s: float = REPORT_TIMEOUT_S,
-    ) -> Estimate:
-        """Prices usage that has not happened, without recording anything.
-
-        Raises NotFoundError (MODEL_UNKNOWN) when the card has no row for the model.
-        """
-        request = metering_service_pb2.EstimateRequest(
-            model=model,
-            provider=provider,
-            usage=_convert.usage_message(usage),
-            call_count=call_count,
-            rate_card_id=rate_card_id,
-            occur_time=_convert.timestamp(occur_time),
-            tier=tier,
-            region=region,
-            speed=speed,
-        )
-        return _convert.estimate(self._session.unary(self._metering.Estimate, request, timeout_s))

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from taximeter.errors import ServerError
 from taximeter.money import Money
+from taximeter.report_query import ReportQuery
 
 _NO_COST = Money("", 0)
 
@@ -219,6 +220,46 @@ class Estimate:
     """Row that the model resolved to."""
     pricing_state: PricingState
     """Whether all lines have a price."""
+    low_cost: Money = _NO_COST
+    """Cost of all calls if each were as cheap as the cheapest."""
+    high_cost: Money = _NO_COST
+    """Cost of all calls if each were as expensive as the most expensive."""
+    limits: tuple["EstimateLimit", ...] = ()
+    """Limits of the tenant asked for and its parents; those that would stop the calls first, soonest first."""
+    sample_item_count: int = 0
+    """Items of the sample. 0 without one."""
+    unpriced_lines: int = 0
+    """Lines of the sample that have no price; their cost is in none of the costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateLimit:
+    """What calls would do to one limit."""
+
+    status: LimitStatus
+    """The limit as it is now."""
+    needed: int
+    """What all calls would consume at most, in the unit of the limit."""
+    remaining_after: int
+    """What would remain in the window in which least remains; 0 when the limit stops the calls."""
+    stops: bool
+    """Whether the limit would stop the calls."""
+    passed_count: int
+    """Calls, or items of the sample, that would go through before it does; all when it does not."""
+    stop_time: datetime | None
+    """When it would stop them. None when it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A run that was recorded, to project."""
+
+    query: ReportQuery
+    """Which records are the run: an interval, a tenant, filters."""
+    item_count: int = 0
+    """Items that the run processed, when item_dimension does not tell. 0 means 1."""
+    item_dimension: str = ""
+    """Dimension whose values tell the items apart, such as "attributes.row_id"."""
 
 
 @dataclass(frozen=True, slots=True)

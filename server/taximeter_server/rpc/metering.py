@@ -15,6 +15,7 @@ from taximeter_server.report_json import json_chunks
 from taximeter_server.report_parquet import parquet_chunks
 from taximeter_server.report_query import ReportQuery
 from taximeter_server.rpc.convert_report import report_query_of, to_response
+from taximeter_server.rpc.estimates import Estimates
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.tenant_path import check_tenant
@@ -32,12 +33,10 @@ class MeteringService:
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["MeteringService"]
     serves_without_store: ClassVar[bool] = True
 
-    def __init__(
-        self, reporter: Reporter, *, estimate: Callable[[bytes], bytes], currency_code: Callable[[], str]
-    ) -> None:
-        """estimate: the engine's, EstimateRequest to EstimateResponse. currency_code: of the newest card."""
+    def __init__(self, reporter: Reporter, estimates: Estimates, *, currency_code: Callable[[], str]) -> None:
+        """currency_code: of the newest card."""
         self._reporter = reporter
-        self._estimate = estimate
+        self._estimates = estimates
         self._currency_code = currency_code
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -46,7 +45,7 @@ class MeteringService:
 
     def slow_methods(self) -> frozenset[str]:
         """Return the methods that read the ledger."""
-        return frozenset({"Report", "ExportReport"})
+        return frozenset({"Report", "ExportReport", "Estimate"})
 
     def report(self, request: pb.ReportRequest, principal: Principal) -> pb.ReportResponse:
         """Answer one page."""
@@ -87,9 +86,9 @@ class MeteringService:
             )
         raise InvalidFieldsError.required("format")
 
-    def estimate(self, request: pb.EstimateRequest, _principal: Principal) -> pb.EstimateResponse:
+    def estimate(self, request: pb.EstimateRequest, principal: Principal) -> pb.EstimateResponse:
         """Price usage that has not happened."""
-        return pb.EstimateResponse.FromString(self._estimate(request.SerializeToString()))
+        return self._estimates.estimate(request, principal)
 
 
 def _query_of(message: pb.ReportQuery, principal: Principal) -> ReportQuery:

@@ -29,6 +29,7 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         errors.PageTokenError: StatusCode.INVALID_ARGUMENT,
         errors.RangeInvalidError: StatusCode.INVALID_ARGUMENT,
         RateCardInvalidError: StatusCode.INVALID_ARGUMENT,
+        errors.RoleMissingError: StatusCode.PERMISSION_DENIED,
         errors.TenantForbiddenError: StatusCode.PERMISSION_DENIED,
         errors.TenantUnknownError: StatusCode.NOT_FOUND,
         errors.KeyUnknownError: StatusCode.NOT_FOUND,

@@ -4,8 +4,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -38,6 +40,15 @@ class App:
             key = None if self.key_file is None else _read_key(self.key_file)
             self._meter = Meter(connection=resolve_connection(self.url, key, self.profile))
         return self._meter
+
+    @property
+    def utc(self) -> ZoneInfo:
+        """The zone of days without --tz."""
+        return ZoneInfo("UTC")
+
+    def now(self) -> datetime:
+        """The instant by the clock, to the millisecond."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.clock())
 
     def close(self) -> None:
         """Closes the client, if there is one."""

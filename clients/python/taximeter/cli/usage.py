@@ -12,6 +12,7 @@ import click
 
 from taximeter.cli.app import App, pass_app
 from taximeter.cli.measures import TOKEN_CLASSES
+from taximeter.cli.output import JSON, output_option
 from taximeter.cli.parameters import DayType
 from taximeter.errors import ForbiddenError, TaximeterError
 from taximeter.money import decimal_string
@@ -83,6 +84,7 @@ def _filter_options(command: Any) -> Any:
     help="What is counted.",
 )
 @click.option("--tenant", default="", help="Only this tenant and everything below it.")
+@output_option(JSON)
 @pass_app
 def get_metrics(
     app: App,
@@ -99,6 +101,8 @@ def get_metrics(
     The slug of an item is its usage class, its count is in --unit, and its groupBy the value of --group-by, null for
     usage without one. The counts add up to totalUsage, always.
     """
+    # JSON is the only one; the option is there as it is everywhere.
+    filters.pop("output")
     if last < first:
         raise click.UsageError("--to is before --from.")
     if unit == CREDITS:

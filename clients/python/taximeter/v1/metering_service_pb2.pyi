@@ -1056,12 +1056,16 @@ class EstimateRequest(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
+    HIGH_USAGE_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    LIMITS_TENANT_FIELD_NUMBER: _builtins.int
+    CALLS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Optional. Model; empty only where nothing in usage is a token."""
     provider: _builtins.str
     """Optional. Provider of the model."""
     call_count: _builtins.int
-    """Optional. Number of such calls, 1 to 1,000,000,000. 0 means 1."""
+    """Optional. Number of such calls, or of such items with sample, 1 to 1,000,000,000. 0 means 1."""
     rate_card_id: _builtins.str
     """Optional. Card to price by. Defaults to the card in force at occur_time."""
     tier: _builtins.str
@@ -1070,13 +1074,31 @@ class EstimateRequest(_message.Message):
     """Optional. Region."""
     speed: _builtins.str
     """Optional. Speed."""
+    limits_tenant: _builtins.str
+    """Optional. Tenant path that would make the calls: the answer says what of its limits and those of its parents
+    would remain, and which would stop the calls. Empty means no limits.
+    """
+    calls_per_minute: _builtins.int
+    """Optional. Pace of the calls, 1 to 1,000,000,000 per minute; needed to say when a limit would stop them. 0 means
+    all at once.
+    """
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
-        """Required. Usage of one call."""
+        """Required without sample. Usage of one call; with high_usage, of a cheap one."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Instant that selects card and time-dependent prices. Defaults to now."""
+
+    @_builtins.property
+    def high_usage(self) -> _usage_pb2.Usage:
+        """Optional. Usage of an expensive call, for the upper bound. Absent means that all calls are alike."""
+
+    @_builtins.property
+    def sample(self) -> Global___EstimateSample:
+        """Optional. A sample run that was recorded, to project instead of usage. Excludes model, provider, usage, high_usage,
+        occur_time, tier, region and speed, which the records have. Needs role read or admin.
+        """
 
     def __init__(
         self,
@@ -1090,10 +1112,14 @@ class EstimateRequest(_message.Message):
         tier: _builtins.str = ...,
         region: _builtins.str = ...,
         speed: _builtins.str = ...,
+        high_usage: _usage_pb2.Usage | None = ...,
+        sample: Global___EstimateSample | None = ...,
+        limits_tenant: _builtins.str = ...,
+        calls_per_minute: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["high_usage", b"high_usage", "occur_time", b"occur_time", "sample", b"sample", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "model", b"model", "occur_time", b"occur_time", "provider", b"provider", "rate_card_id", b"rate_card_id", "region", b"region", "speed", b"speed", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "calls_per_minute", b"calls_per_minute", "high_usage", b"high_usage", "limits_tenant", b"limits_tenant", "model", b"model", "occur_time", b"occur_time", "provider", b"provider", "rate_card_id", b"rate_card_id", "region", b"region", "sample", b"sample", "speed", b"speed", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1111,12 +1137,21 @@ class EstimateResponse(_message.Message):
     RATE_CARD_ID_FIELD_NUMBER: _builtins.int
     RATE_CARD_ROW_FIELD_NUMBER: _builtins.int
     PRICING_STATE_FIELD_NUMBER: _builtins.int
+    LOW_COST_FIELD_NUMBER: _builtins.int
+    HIGH_COST_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    SAMPLE_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    UNPRICED_LINES_FIELD_NUMBER: _builtins.int
     rate_card_id: _builtins.str
     """Card that was used."""
     rate_card_row: _builtins.str
     """Row that the model resolved to."""
     pricing_state: _usage_pb2.PricingState.ValueType
     """Whether all lines have a price."""
+    sample_item_count: _builtins.int
+    """Items of the sample. 0 without one."""
+    unpriced_lines: _builtins.int
+    """Lines of the sample that have no price; their cost is in none of the costs."""
     @_builtins.property
     def cost_per_call(self) -> _money_pb2.Money:
         """Cost of one call."""
@@ -1129,6 +1164,18 @@ class EstimateResponse(_message.Message):
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_usage_pb2.CostLine]:
         """Lines of one call."""
 
+    @_builtins.property
+    def low_cost(self) -> _money_pb2.Money:
+        """Cost of all calls if each were as cheap as the cheapest: usage, or the cheapest item of the sample."""
+
+    @_builtins.property
+    def high_cost(self) -> _money_pb2.Money:
+        """Cost of all calls if each were as expensive as the most expensive: high_usage, or the dearest item of the sample."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___EstimateLimit]:
+        """Limits of limits_tenant and its parents; those that would stop the calls first, soonest first."""
+
     def __init__(
         self,
         *,
@@ -1138,11 +1185,96 @@ class EstimateResponse(_message.Message):
         rate_card_id: _builtins.str = ...,
         rate_card_row: _builtins.str = ...,
         pricing_state: _usage_pb2.PricingState.ValueType = ...,
+        low_cost: _money_pb2.Money | None = ...,
+        high_cost: _money_pb2.Money | None = ...,
+        limits: _abc.Iterable[Global___EstimateLimit] | None = ...,
+        sample_item_count: _builtins.int = ...,
+        unpriced_lines: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "low_cost", b"low_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "lines", b"lines", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "limits", b"limits", "lines", b"lines", "low_cost", b"low_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "sample_item_count", b"sample_item_count", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EstimateResponse: _TypeAlias = EstimateResponse  # noqa: Y015
+
+@_typing.final
+class EstimateSample(_message.Message):
+    """EstimateSample is a run that was recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    ITEM_DIMENSION_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """Optional. Items that the run processed, 1 to 1,000,000,000, when item_dimension does not tell. 0 means 1."""
+    item_dimension: _builtins.str
+    """Optional. Dimension whose values tell the items apart, such as "attributes.row_id"; then the cheapest and the most
+    expensive item bound the estimate. Excludes item_count. Usage without a value is an error.
+    """
+    @_builtins.property
+    def query(self) -> Global___ReportQuery:
+        """Required. Which records are the run; group_by, measures, order, top and compare_to are not for samples."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___ReportQuery | None = ...,
+        item_count: _builtins.int = ...,
+        item_dimension: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_count", b"item_count", "item_dimension", b"item_dimension", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateSample: _TypeAlias = EstimateSample  # noqa: Y015
+
+@_typing.final
+class EstimateLimit(_message.Message):
+    """EstimateLimit is what the calls would do to one limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    REMAINING_AFTER_FIELD_NUMBER: _builtins.int
+    STOPS_FIELD_NUMBER: _builtins.int
+    PASSED_COUNT_FIELD_NUMBER: _builtins.int
+    STOP_TIME_FIELD_NUMBER: _builtins.int
+    needed: _builtins.int
+    """What all calls would consume, at the expected cost, in the unit of the limit. Spread over windows by the pace."""
+    remaining_after: _builtins.int
+    """What would remain in the window in which least remains. 0 when it stops the calls."""
+    stops: _builtins.bool
+    """Whether the limit would stop the calls."""
+    passed_count: _builtins.int
+    """Calls, or items of the sample, that would go through before it does. All when it does not."""
+    @_builtins.property
+    def status(self) -> _quota_pb2.LimitStatus:
+        """The limit as it is now."""
+
+    @_builtins.property
+    def stop_time(self) -> _timestamp_pb2.Timestamp:
+        """When it would stop them: now when all are made at once. Absent when it does not."""
+
+    def __init__(
+        self,
+        *,
+        status: _quota_pb2.LimitStatus | None = ...,
+        needed: _builtins.int = ...,
+        remaining_after: _builtins.int = ...,
+        stops: _builtins.bool = ...,
+        passed_count: _builtins.int = ...,
+        stop_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status", "stop_time", b"stop_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needed", b"needed", "passed_count", b"passed_count", "remaining_after", b"remaining_after", "status", b"status", "stop_time", b"stop_time", "stops", b"stops"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateLimit: _TypeAlias = EstimateLimit  # noqa: Y015

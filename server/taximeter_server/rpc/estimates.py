@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimate of MeteringService: what calls would cost, and what they would do to limits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from taximeter.v1 import metering_service_pb2 as pb
+from taximeter.v1 import money_pb2, quota_pb2, tenant_service_pb2, usage_pb2
+from taximeter_server.errors import InvalidFieldsError, RoleMissingError
+from taximeter_server.estimate import (
+    DAY_MS,
+    MINUTE_MS,
+    Batch,
+    Outcome,
+    Window,
+    first_to_stop,
+    needed,
+    run_batch,
+)
+from taximeter_server.estimate_sample import PRICE_DIMENSIONS, TOKEN_CLASSES, Sample, take_sample
+from taximeter_server.report import Reporter
+from taximeter_server.report_csv import round_half_even
+from taximeter_server.report_dimensions import is_dimension, is_time_dimension
+from taximeter_server.report_query import ReportQuery, ReportRow
+from taximeter_server.rpc.convert import PICOS_PER_UNIT, int64, to_money, to_timestamp
+from taximeter_server.rpc.convert_report import report_query_of
+from taximeter_server.rpc.principal import Principal
+from taximeter_server.tenant_path import check_tenant
+
+COUNT_MAX = 1_000_000_000
+_SAMPLE_FIELDS = frozenset(
+    {"sample", "call_count", "rate_card_id", "limits_tenant", "calls_per_minute", "tenant"}
+)
+_FIELDS = {
+    "input": "uncached_input_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+    "output": "visible_output_tokens",
+    "reasoning": "reasoning_tokens",
+    "tool_calls": "tool_calls",
+    "sandbox_ms": "sandbox_ms",
+    "storage_byte_hours": "storage_byte_hours",
+}
+"""Field of Usage by class; every other class is in Usage.other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """What all items together need. Costs in pico-units."""
+
+    item_count: int
+    cost_picos: int
+    token_count: int
+    request_count: int
+
+
+class Estimates:
+    """Prices usage that has not happened, or projects a sample that has."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        *,
+        price: Callable[[bytes], bytes],
+        quota_status: Callable[[str], bytes],
+        currency_code: Callable[[], str],
+        clock: Callable[[], int],
+    ) -> None:
+        """price, quota_status: the engine's. clock: milliseconds since 1970 UTC."""
+        self._reporter = reporter
+        self._price = price
+        self._quota_status = quota_status
+        self._currency_code = currency_code
+        self._clock = clock
+
+    def estimate(self, request: pb.EstimateRequest, principal: Principal) -> pb.EstimateResponse:
+        """Answer a request. Raises InvalidFieldsError, TenantForbiddenError, RoleMissingError, and the engine's."""
+        for name in ("call_count", "calls_per_minute"):
+            if not 0 <= getattr(request, name) <= COUNT_MAX:
+                raise InvalidFieldsError.of(name, f"0 to {COUNT_MAX:,}")
+        if request.limits_tenant:
+            principal.require_reach(check_tenant(request.limits_tenant, "limits_tenant"))
+        if request.HasField("sample"):
+            response, totals = self._project(request, principal)
+        else:
+            response, totals = self._quote(request)
+        if request.limits_tenant:
+            response.limits.extend(self._limits(request, totals))
+        return response
+
+    def _quote(self, request: pb.EstimateRequest) -> tuple[pb.EstimateResponse, _Totals]:
+        response = self._priced(request)
+        response.low_cost.CopyFrom(response.cost)
+        response.high_cost.CopyFrom(response.cost)
+        count = request.call_count or 1
+        tokens = _tokens(request.usage)
+        if request.HasField("high_usage"):
+            high = pb.EstimateRequest()
+            high.CopyFrom(request)
+            high.usage.CopyFrom(request.high_usage)
+            response.high_cost.CopyFrom(self._priced(high).cost)
+            if _picos(response.high_cost) < _picos(response.low_cost):
+                raise InvalidFieldsError.of("high_usage", "costs less than usage")
+            tokens = max(tokens, _tokens(request.high_usage))
+        # Limits are judged by the upper bound: what is promised to pass must pass.
+        return response, _Totals(count, _picos(response.high_cost), tokens * count, count)
+
+    def _project(
+        self, request: pb.EstimateRequest, principal: Principal
+    ) -> tuple[pb.EstimateResponse, _Totals]:
+        for field, _ in request.ListFields():
+            if field.name not in _SAMPLE_FIELDS:
+                raise InvalidFieldsError.of(field.name, "excludes sample")
+        if principal.role not in {"admin", "read"}:
+            raise RoleMissingError
+        sample = self._sample(request, principal)
+        count = request.call_count or 1
+        currency_code = self._currency_code()
+        expected = round_half_even(sample.cost_picos * count, sample.item_count)
+        is_told_apart = bool(request.sample.item_dimension)
+        low, high = (
+            (sample.cheapest_picos * count, sample.dearest_picos * count)
+            if is_told_apart
+            else (expected, expected)
+        )
+        response = pb.EstimateResponse(
+            cost_per_call=to_money(round_half_even(sample.cost_picos, sample.item_count), currency_code),
+            cost=to_money(expected, currency_code),
+            low_cost=to_money(low, currency_code),
+            high_cost=to_money(high, currency_code),
+            rate_card_id=request.rate_card_id,
+            sample_item_count=sample.item_count,
+            unpriced_lines=int64(sample.unpriced_lines),
+            pricing_state=usage_pb2.PRICING_STATE_PARTLY_PRICED
+            if sample.unpriced_lines
+            else usage_pb2.PRICING_STATE_PRICED,
+        )
+        tokens, calls = (
+            -(-total * count // sample.item_count) for total in (sample.token_count, sample.call_count)
+        )
+        return response, _Totals(count, high, tokens, calls)
+
+    def _sample(self, request: pb.EstimateRequest, principal: Principal) -> Sample:
+        message = request.sample
+        query = _sample_query(message, principal)
+        return take_sample(
+            self._reporter.rows,
+            query,
+            item_dimension=message.item_dimension,
+            item_count=message.item_count,
+            price=(lambda row: self._price_row(row, request.rate_card_id)) if request.rate_card_id else None,
+        )
+
+    def _price_row(self, row: ReportRow, rate_card_id: str) -> int:
+        """Price what records of one model used by another card."""
+        values = dict(zip(PRICE_DIMENSIONS, row.group[-len(PRICE_DIMENSIONS) :], strict=True))
+        usage = usage_pb2.Usage(calls=min(row.measures.calls, 2**31 - 1))
+        for name, quantity in row.measures.quantities.items():
+            if name in _FIELDS:
+                setattr(usage, _FIELDS[name], int64(quantity))
+            else:
+                usage.other[name] = int64(quantity)
+        named = {name: value for name, value in values.items() if value is not None}
+        request = pb.EstimateRequest(usage=usage, rate_card_id=rate_card_id, **named)  # type: ignore[arg-type]
+        return _picos(self._priced(request).cost)
+
+    def _priced(self, request: pb.EstimateRequest) -> pb.EstimateResponse:
+        return pb.EstimateResponse.FromString(self._price(request.SerializeToString()))
+
+    def _limits(self, request: pb.EstimateRequest, totals: _Totals) -> list[pb.EstimateLimit]:
+        content = self._quota_status(request.limits_tenant)
+        statuses = tenant_service_pb2.GetQuotaStatusResponse.FromString(content).limits
+        now_ms = self._clock()
+        found = [_outcome(status, totals, request.calls_per_minute, now_ms) for status in statuses]
+        limits = []
+        for index in first_to_stop([outcome for _, outcome in found]):
+            batch, outcome = found[index]
+            limit = pb.EstimateLimit(
+                status=statuses[index],
+                needed=int64(needed(batch, batch.item_count)),
+                remaining_after=int64(max(0, outcome.remaining)),
+                stops=outcome.stop_time_ms is not None,
+                passed_count=outcome.passed_count,
+            )
+            if outcome.stop_time_ms is not None:
+                limit.stop_time.CopyFrom(to_timestamp(outcome.stop_time_ms))
+            limits.append(limit)
+        return limits
+
+
+def _sample_query(message: pb.EstimateSample, principal: Principal) -> ReportQuery:
+    query = message.query
+    for name in ("group_by", "measures", "order", "top"):
+        if getattr(query, name):
+            raise InvalidFieldsError.of(f"sample.query.{name}", "is not for samples")
+    if query.HasField("compare_to"):
+        raise InvalidFieldsError.of("sample.query.compare_to", "is not for samples")
+    if not 0 <= message.item_count <= COUNT_MAX:
+        raise InvalidFieldsError.of("sample.item_count", f"0 to {COUNT_MAX:,}")
+    if message.item_dimension:
+        if message.item_count:
+            raise InvalidFieldsError.of("sample.item_count", "excludes sample.item_dimension")
+        if not is_dimension(message.item_dimension) or is_time_dimension(message.item_dimension):
+            raise InvalidFieldsError.of("sample.item_dimension", "is not a dimension that tells items apart")
+    if query.tenant:
+        principal.require_reach(check_tenant(query.tenant, "sample.query.tenant"))
+    return report_query_of(query, principal.tenants)
+
+
+def _outcome(
+    status: quota_pb2.LimitStatus, totals: _Totals, calls_per_minute: int, now_ms: int
+) -> tuple[Batch, Outcome]:
+    amounts: Mapping[int, int] = {
+        quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE: totals.request_count,
+        quota_pb2.LIMIT_KIND_TOKENS_PER_DAY: totals.token_count,
+        quota_pb2.LIMIT_KIND_COST_PER_DAY: max(0, totals.cost_picos),
+    }
+    is_minute = status.kind == quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE
+    length_ms = MINUTE_MS if is_minute else DAY_MS
+    end_ms = now_ms + MINUTE_MS if is_minute else (now_ms // DAY_MS + 1) * DAY_MS
+    batch = Batch(totals.item_count, amounts.get(status.kind, 0), calls_per_minute)
+    window = Window(status.maximum, status.remaining, end_ms, length_ms)
+    return batch, run_batch(batch, window, now_ms=now_ms)
+
+
+def _tokens(usage: usage_pb2.Usage) -> int:
+    named = usage.uncached_input_tokens + usage.visible_output_tokens + usage.reasoning_tokens
+    return named + sum(quantity for name, quantity in usage.other.items() if name in TOKEN_CLASSES)
+
+
+def _picos(money: money_pb2.Money) -> int:
+    return money.units * PICOS_PER_UNIT + money.picos
