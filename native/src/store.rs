@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
-use tokio::time::timeout;
+use redis::{Client, Cmd, Value};
 
 use crate::keys;
+use crate::resp::Reply;
+use crate::store_connection::{CONNECT_TIMEOUT, Connection};
 use crate::store_id::StreamId;
 use crate::workers::{Workers, current_index};
 
@@ -16,7 +16,6 @@ const SCRIPTS: &str = concat!(
     include_str!("scripts/levels.lua"),
     include_str!("scripts/meter.lua")
 );
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,28 +32,21 @@ pub(crate) enum StoreError {
     Corrupt,
 }
 
-impl From<RedisError> for StoreError {
-    fn from(error: RedisError) -> Self {
-        let text = error.to_string();
-        let code = error.code().unwrap_or_default();
-        match (error.kind(), code) {
-            (_, "NOTOPEN") => Self::NotOpen,
-            (_, "OOM") => Self::Full,
-            (_, "WRONGTYPE") => Self::Corrupt,
-            // Errors raised inside a function carry the first error's text.
-            (ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension, _) => {
-                if text.contains("NOTOPEN") || text.contains("Function not found") {
-                    Self::NotOpen
-                } else if text.contains("WRONGTYPE")
-                    || text.contains("CORRUPT")
-                    || text.contains("data string")
-                {
-                    Self::Corrupt
-                } else {
-                    Self::Unavailable
-                }
-            }
-            _ => Self::Unavailable,
+impl StoreError {
+    /// What an error reply means. Errors raised inside a function carry the first error's text.
+    pub(crate) fn of_reply(text: &str) -> Self {
+        let code = text.split(' ').next().unwrap_or_default();
+        if code == "OOM" {
+            Self::Full
+        } else if text.contains("NOTOPEN") || text.contains("Function not found") {
+            Self::NotOpen
+        } else if ["WRONGTYPE", "CORRUPT", "data string"]
+            .iter()
+            .any(|sign| text.contains(sign))
+        {
+            Self::Corrupt
+        } else {
+            Self::Unavailable
         }
     }
 }
@@ -91,20 +83,9 @@ fn prefix() -> String {
     format!("taximeter_{}", hash.as_str().get(..12).unwrap_or_default())
 }
 
-async fn connect_one(client: &Client) -> Result<MultiplexedConnection, StoreError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        // Each call has a limit of its own.
-        .set_response_timeout(None);
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    Ok(timeout(CONNECT_TIMEOUT, connecting)
-        .await
-        .map_err(|_| StoreError::Unavailable)??)
-}
-
 /// Connections, one per worker, each shared by the calls of its worker and pipelined.
 pub(crate) struct Store {
-    connections: Vec<MultiplexedConnection>,
+    connections: Vec<Connection>,
 }
 
 impl Store {
@@ -113,7 +94,7 @@ impl Store {
         let connecting = workers.handles().iter().map(|worker| {
             let client = client.clone();
             // What drives a connection runs where it was made.
-            worker.spawn(async move { connect_one(&client).await })
+            worker.spawn(async move { Connection::open(&client).await })
         });
         let mut connections = Vec::new();
         for connection in join_all(connecting).await {
@@ -129,32 +110,27 @@ impl Store {
         let source = format!("#!lua name={prefix}\n{}", SCRIPTS.replace("@prefix@", &prefix));
         let mut load = redis::cmd("FUNCTION");
         load.arg("LOAD").arg(source);
-        match timeout(
-            CONNECT_TIMEOUT,
-            load.query_async::<Value>(&mut self.connection()?),
-        )
-        .await
-        {
-            Ok(Ok(_)) => Ok(()),
+        match self.connection()?.reply(&load, CONNECT_TIMEOUT).await? {
+            Reply::Value(_) => Ok(()),
             // Another instance, or an earlier start, loaded the same text.
-            Ok(Err(error)) if error.to_string().contains("already exists") => Ok(()),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(StoreError::Unavailable),
+            Reply::Error(text) if text.contains("already exists") => Ok(()),
+            Reply::Error(text) => Err(StoreError::of_reply(&text)),
         }
     }
 
     /// The connection of the worker that this runs on.
-    fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
-        let own = self.connections.get(current_index());
-        own.cloned().ok_or(StoreError::Unavailable)
+    fn connection(&self) -> Result<&Connection, StoreError> {
+        self.connections
+            .get(current_index())
+            .ok_or(StoreError::Unavailable)
     }
 
     /// Runs one command within the limit.
     pub(crate) async fn call(&self, command: &Cmd, limit: Duration) -> Result<Value, StoreError> {
-        let mut connection = self.connection()?;
-        Ok(timeout(limit, command.query_async(&mut connection))
-            .await
-            .map_err(|_| StoreError::Timeout)??)
+        match self.connection()?.reply(command, limit).await? {
+            Reply::Value(value) => Ok(value),
+            Reply::Error(text) => Err(StoreError::of_reply(&text)),
+        }
     }
 
     /// Name and version, such as "valkey 9.1.2".
