@@ -281,6 +281,8 @@ fn estimate_response(card: &Card, priced: &Priced, call_count: i64) -> EstimateR
         rate_card_id: card.id.clone(),
         rate_card_row: priced.row.as_deref().unwrap_or_default().to_owned(),
         pricing_state: pricing_state(priced.lines.iter().map(|line| line.unpriced)).into(),
+        // Bounds and limits are the server's to add.
+        ..Default::default()
     }
 }
 
