@@ -8,7 +8,13 @@ import pytest
 
 from harness.tidy_rules import FILE_LINES_MAX, FUNCTION_LINES_MAX, LINE_COLUMNS_MAX, ROOT, RULES, SPDX
 
-NOT_OURS = ("third_party/", "LICENSE", "Cargo.lock", "constraints.txt")
+NOT_OURS = (
+    "third_party/",
+    "clients/python/taximeter/third_party/",
+    "LICENSE",
+    "Cargo.lock",
+    "constraints.txt",
+)
 GENERATED_SUFFIXES = (
     "_pb2.py",
     "_pb2.pyi",

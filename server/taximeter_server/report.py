@@ -34,7 +34,7 @@ PAGE_SIZE_DEFAULT = 1_000
 PAGE_SIZE_MAX = 10_000
 
 _INT64_MAX = 2**63 - 1
-_FETCH_ROWS = 1_000
+_FETCH_ROWS = 10_000
 _ATTEMPTS = 2
 
 
@@ -209,13 +209,16 @@ class _Groups:
     as_of: AsOf
 
     def fetch(self, *, first: int, last: int) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows from position first to last, without holding more than a few of them."""
-        self.connection.execute(
-            "SELECT * EXCLUDE (position) FROM groups WHERE position BETWEEN $first AND $last ORDER BY position",
-            {"first": first, "last": last},
-        )
-        while rows := self.connection.fetchmany(_FETCH_ROWS):
+        """Yield the rows from position first to last, without holding more than _FETCH_ROWS of them."""
+        sql = "SELECT * EXCLUDE (position) FROM groups WHERE position BETWEEN $first AND $last ORDER BY position"
+        while first <= last:
+            # Asked for in parts: an answer that nobody has fetched yet is held in memory as a whole.
+            end = min(last, first + _FETCH_ROWS - 1)
+            rows = self.connection.execute(sql, {"first": first, "last": end}).fetchall()
             yield from rows
+            if len(rows) < _FETCH_ROWS:
+                break
+            first = end + 1
 
     def split(self, values: tuple[Any, ...]) -> tuple[tuple[str | None, ...], tuple[Any, ...]]:
         """Return the values of the dimensions as they are written, and the sums."""

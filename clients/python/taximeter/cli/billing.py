@@ -2,6 +2,7 @@
 """`taximeter billing`: what finance asks for."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,8 @@ from taximeter.cli.output import (
 from taximeter.cli.parameters import period_options
 from taximeter.cli.report_options import query_options
 from taximeter.money import Money
+from taximeter.page.collect import collect
+from taximeter.page.render import render
 from taximeter.period import Period
 from taximeter.report_query import ReportQuery
 from taximeter.results import Measures, Report, ReportRow
@@ -57,17 +60,31 @@ def billing() -> None:
     "Default: root_tenant.",
 )
 @query_options
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page for people to this file: one file with charts, to open, send or print.",
+)
 @output_option(TABLE, JSON, CSV, PARQUET)
 @pass_app
 def summary(
-    app: App, period: Period, tenant: str, group_by: tuple[str, ...], make_query: MakeQuery, output: str
+    app: App,
+    period: Period,
+    tenant: str,
+    group_by: tuple[str, ...],
+    make_query: MakeQuery,
+    html_file: Path | None,
+    output: str,
 ) -> None:
     """Sums a period across all tenants.
 
     Tenants below acme, such as acme/research, count as acme unless --group-by tenant is given.
     """
     query = make_query(period, tenant, group_by)
-    if output == PARQUET:
+    if html_file is not None:
+        _write_page(app, query, period, html_file)
+    elif output == PARQUET:
         _export(app, query, ExportFormat.PARQUET)
     else:
         _write_report(_fetch(app, query), period, query, output, {"tenant": tenant or None})
@@ -148,6 +165,17 @@ def _export(app: App, query: ReportQuery, file_format: ExportFormat) -> None:
             click.echo(piece, nl=False)
             written_bytes += len(piece)
             status.update(f"Exporting: {written_bytes // _BYTES_PER_KIB:,} KiB")
+
+
+def _write_page(app: App, query: ReportQuery, period: Period, path: Path) -> None:
+    with progress_console().status("Summing usage"):
+        page = collect(app.meter, query, period, made_time=app.now())
+    try:
+        path.write_text(render(page), encoding="utf-8")
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise click.ClickException(message) from error
+    click.echo(f"Wrote {path}.", err=True)
 
 
 def _sum(measures: Sequence[Measures], currency: str) -> Measures:
