@@ -75,6 +75,10 @@ bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency and throughput on this
 bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of growing size
 	$(BIN)/python benchmarks/reports.py $(ARGS)
 
+.PHONY: bench-exports
+bench-exports: $(VENV)/.runtime ## Measure memory and time of exports of growing ledgers
+	$(BIN)/python benchmarks/exports.py $(ARGS)
+
 .PHONY: lock
 lock: ## Resolve all versions again and rewrite constraints.txt
 	@PYTHON=$(PYTHON) scripts/lock.sh

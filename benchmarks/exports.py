@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench-exports`: peak memory and time of exports of growing ledgers, every format, each in a process of its own."""
+"""`make bench-exports`: peak memory and time of exports of growing ledgers, each in a process of its own."""
 
 import argparse
 import resource
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument(
         "--lines", type=int, nargs="+", default=[1_000_000, 10_000_000], help="lines of the ledgers"
     )
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     parser.add_argument("--export", nargs=2, metavar=("FOLDER", "FORMAT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.export:
@@ -43,7 +44,7 @@ def main() -> None:
             write_ledger(
                 Path(name), event_count=events, day_count=DAY_COUNT, tenant_count=1_000, model_count=50
             )
-            for file_format in FORMATS:
+            for file_format in arguments.formats:
                 command = [sys.executable, __file__, "--export", name, file_format]
                 result = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 print(f"{line_count:>12,} {file_format:8} {result.strip()}", flush=True)

@@ -58,8 +58,11 @@ class SyntheticSource:
         self._database = duckdb.connect()
         tenants = [f"tenant-{number:05}" for number in range(tenant_count)]
         table = pa.table(
-            {"tenant_number": range(tenant_count), "tenant": tenants, "partition": map(partition_of, tenants)}
-            | {"partition": pa.array([partition_of(tenant) for tenant in tenants], pa.int16())}
+            {
+                "tenant_number": range(tenant_count),
+                "tenant": tenants,
+                "partition": pa.array([partition_of(tenant) for tenant in tenants], pa.int16()),
+            }
         )
         self._database.register("partitions", table)
         self._tenant_count = tenant_count
