@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Replies of the store, read as they arrive.
 //!
-//! RESP2, <https://valkey.io/topics/protocol/>. What has been read is never read again: a reply of megabytes that comes in
-//! pieces costs its size once.
+//! RESP2, <https://valkey.io/topics/protocol/>. What has been read is never read again: a reply of megabytes that
+//! comes in pieces costs its size once.
 
 use bytes::{Buf, BytesMut};
 use redis::Value;
