@@ -23,8 +23,8 @@ CLASSES = ("input", "cache_read", "output")
 _ROWS = """
     WITH events AS (
         SELECT number, $day_ms + number * 86400000 // $count AS stream_ms,
-            power(hash(number * 3 + $seed) / 18446744073709551616, 2) AS which_tenant,
-            power(hash(number * 5 + $seed) / 18446744073709551616, 2) AS which_model,
+            power(hash(number * 3 + $seed) / 18446744073709551616, 4) AS which_tenant,
+            power(hash(number * 5 + $seed) / 18446744073709551616, 3) AS which_model,
             hash(number * 7 + $seed) AS amount
         FROM range($count) AS numbers(number)
     ), named AS (
@@ -35,7 +35,7 @@ _ROWS = """
         printf('%d-%d', $day_ms, number) AS record_id,
         stream_ms * 1000 + amount % 1000 AS occur_time_us, stream_ms AS receive_time_ms,
         CASE WHEN line = 0 THEN 1 ELSE 0 END AS calls, 1 AS entry_calls,
-        model, 'provider-' || (amount % 3) AS provider, NULL AS tier, NULL AS region, NULL AS speed,
+        model, 'provider-' || (hash(model) % 3) AS provider, NULL AS tier, NULL AS region, NULL AS speed,
         MAP {'workflow_uuid': 'workflow-' || (amount % 500)} AS attributes, 1 AS quality,
         repeat('ab', 32) AS rate_card_id, 1 AS rate_card_version, model AS rate_card_row,
         $classes[line + 1] AS usage_class, $classes[line + 1] AS priced_as,

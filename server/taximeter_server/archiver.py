@@ -266,7 +266,7 @@ class Archiver:
                 break
             name = f"rollups/{plan.folder}/{manifest.generation + 1:012d}.parquet"
             with self._directory.writing(name) as path:
-                row_count = self._merger.roll_up(
+                row_count, day_row_count = self._merger.roll_up(
                     [self._directory.absolute(file.path) for file in plan.files],
                     [self._directory.absolute(rollup.path) for rollup in plan.rollups],
                     path,
@@ -274,6 +274,7 @@ class Archiver:
             rollup = RollupFile(
                 path=name,
                 row_count=row_count,
+                day_row_count=day_row_count,
                 size_bytes=path.stat().st_size,
                 stream_ms_max=max(part.stream_ms_max for part in plan.parts),
                 generation=max(part.generation for part in plan.parts),

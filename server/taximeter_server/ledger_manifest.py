@@ -48,11 +48,13 @@ class LedgerFile:
 class RollupFile:
     """Sums of all files of the manifest that name its path, and of nothing else.
 
-    generation: the newest of theirs. format: ledger_rollup.FORMAT of the server that wrote it.
+    row_count, day_row_count: of both grains together, and of the coarser one. generation: the newest of the files'.
+    format: ledger_rollup.FORMAT of the server that wrote it.
     """
 
     path: str
     row_count: int
+    day_row_count: int
     size_bytes: int
     stream_ms_max: int
     generation: int

@@ -15,7 +15,7 @@ import duckdb
 from taximeter_server.ledger import SCHEMA, SORT_COLUMNS
 from taximeter_server.ledger_directory import ROW_GROUP_ROWS
 from taximeter_server.ledger_manifest import LedgerFile
-from taximeter_server.ledger_rollup import rollup_statement
+from taximeter_server.ledger_rollup import GRAIN_DAY, rollup_statement
 
 MERGE_FILE_COUNT = 8
 """Files of one tier that become one."""
@@ -61,19 +61,30 @@ class FileMerger:
         """Write all rows of sources, sorted, to target. Paths are absolute."""
         # By name: an older version's files have fewer columns.
         rows = "SELECT * FROM read_parquet($sources, hive_partitioning = false, union_by_name = true)"
-        self._write(f"{rows} ORDER BY {', '.join(SORT_COLUMNS)}", {"sources": list(sources)}, target)
+        statement = f"{rows} ORDER BY {', '.join(SORT_COLUMNS)}"
+        with duckdb.connect(config=self._settings) as connection:
+            _write(connection, statement, {"sources": list(sources)}, target)
 
-    def roll_up(self, files: Sequence[str], rollups: Sequence[str], target: Path) -> int:
-        """Write the sums of files and rollups to target. Paths are absolute. Returns the number of rows."""
+    def roll_up(self, files: Sequence[str], rollups: Sequence[str], target: Path) -> tuple[int, int]:
+        """Write the sums of files and rollups to target. Paths are absolute.
+
+        Returns the number of rows, and that of GRAIN_DAY among them.
+        """
         statement, parameters = rollup_statement(files, rollups)
-        return self._write(statement, parameters, target)
-
-    def _write(self, statement: str, parameters: dict[str, object], target: Path) -> int:
-        # COPY takes no parameter for its target, whose name is made of digits by us, in a folder of the operator's.
-        escaped_target = str(target).replace("'", "''")
-        options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
         with duckdb.connect(config=self._settings) as connection:
             connection.register("empty_ledger", SCHEMA.empty_table())
-            connection.execute(f"COPY ({statement}) TO '{escaped_target}' ({options})", parameters)
-            ((row_count,),) = connection.fetchall()
-        return int(row_count)
+            _write(connection, statement, parameters, target)
+            ((row_count, day_row_count),) = connection.execute(
+                f"SELECT count(*), count(*) FILTER (grain = {GRAIN_DAY}) FROM read_parquet($target)",  # noqa: S608
+                {"target": str(target)},
+            ).fetchall()
+        return int(row_count), int(day_row_count)
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, statement: str, parameters: dict[str, object], target: Path
+) -> None:
+    # COPY takes no parameter for its target, whose name is made of digits by us, in a folder of the operator's.
+    escaped_target = str(target).replace("'", "''")
+    options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+    connection.execute(f"COPY ({statement}) TO '{escaped_target}' ({options})", parameters)

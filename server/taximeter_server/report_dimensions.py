@@ -5,6 +5,7 @@ Dimensions of time are integers while they are grouped and sorted and become tex
 when they were, also in the night in which a clock is set back and one local hour happens twice.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -55,6 +56,8 @@ _COLUMN_NAMES = {
     "pricing": "unpriced",
     "entry_kind": "kind",
 }
+_WRITTEN_MAX = 10_000
+"""Times whose text is remembered: an export writes the same ones again and again."""
 _TIMES = ("hour", "day", "week", "month", "quarter", "year")
 _MONDAY_DAY = 3
 """1970-01-01 was the fourth day of its week."""
@@ -132,7 +135,11 @@ def dimension(name: str, offsets: Sequence[OffsetChange], parameters: Parameters
         return Dimension(f"({day} - ({day} + {_MONDAY_DAY}) % 7)", write_day)
     local_date = f"(DATE '1970-01-01' + {day}::INTEGER)"
     month = f"(year({local_date}) * 12 + month({local_date}) - 1)"
-    writers = {"month": (1, _write_month), "quarter": (3, _write_quarter), "year": (12, _write_year)}
+    writers: dict[str, tuple[int, Callable[[object], str]]] = {
+        "month": (1, _write_month),
+        "quarter": (3, _write_quarter),
+        "year": (12, _write_year),
+    }
     months, write = writers[name]
     return Dimension(f"({month} // {months})", write)
 
@@ -151,17 +158,20 @@ def _write_text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
+@functools.lru_cache(maxsize=_WRITTEN_MAX)
 def _write_hour(value: object) -> str:
     start_s, biased_s = divmod(_integer(value), 1 << _OFFSET_BITS)
     offset = timezone(timedelta(seconds=biased_s - _OFFSET_BIAS_S))
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=start_s)).astimezone(offset).isoformat()
 
 
+@functools.lru_cache(maxsize=_WRITTEN_MAX)
 def write_day(value: object) -> str:
     """Return days since 1970 as "2026-06-03"."""
     return (date(1970, 1, 1) + timedelta(days=_integer(value))).isoformat()
 
 
+@functools.lru_cache(maxsize=_WRITTEN_MAX)
 def _write_month(value: object) -> str:
     year, month = divmod(_integer(value), 12)
     return f"{year:04}-{month + 1:02}"

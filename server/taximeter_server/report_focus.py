@@ -5,6 +5,7 @@ Costs are exact. A pricing quantity is the billed quantity in units of the price
 to even. What FOCUS has no column or key for yet has a name with x_, as it asks.
 """
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ SUMS = ("quantity", "billed_quantity", "cost_picos", "list_cost_picos")
 
 _PICO_DIGITS = 12
 _PICOS = 10**_PICO_DIGITS
+_REMEMBERED_MAX = 10_000
+"""Texts that many rows have alike and that are remembered."""
 _OPERATOR = "Taximeter"
 # Consumed unit, and how many decimals the quantity is shifted by; other classes are counted as they are.
 _UNITS = {
@@ -77,10 +80,7 @@ def _lines(rows: Iterable[FocusRow], context: FocusContext) -> Iterator[str]:
     yield ",".join(COLUMNS) + "\n"
     for row in rows:
         cells = _cells(row, context)
-        yield (
-            ",".join(text_cell(cells[name]) if name not in _NUMBERS else cells[name] for name in COLUMNS)
-            + "\n"
-        )
+        yield (",".join(cells[name] if name in _NUMBERS else _cell(cells[name]) for name in COLUMNS) + "\n")
 
 
 _NUMBERS = frozenset(
@@ -174,7 +174,7 @@ def _cells(row: FocusRow, context: FocusContext) -> dict[str, str]:
         "ServiceSubcategory": "Generative AI",
         "SkuId": f"{values['provider']}/{values['model']}" if values["model"] else usage_class,
         "SkuMeter": _METERS.get(usage_class, usage_class.replace("_", " ").title()),
-        "SkuPriceDetails": _price_details(values, usage_class),
+        "SkuPriceDetails": _price_details(values["model"], values["tier"], usage_class),
         "SkuPriceId": "" if is_unpriced else _price_id(values),
         "SubAccountId": values["tenant"],
         "SubAccountName": values["tenant"],
@@ -184,6 +184,10 @@ def _cells(row: FocusRow, context: FocusContext) -> dict[str, str]:
     }
 
 
+_cell = functools.lru_cache(maxsize=_REMEMBERED_MAX)(text_cell)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_MAX)
 def _plain_unit(usage_class: str) -> str:
     known = BUILT_IN_CLASSES.get(usage_class)
     is_token = known is not None and known.per == PER_MILLION and usage_class != "characters"
@@ -227,10 +231,11 @@ def _description(values: Mapping[str, str], *, is_unpriced: bool) -> str:
     return f"{correction}{what}{of}{', without a price' if is_unpriced else ''}"
 
 
-def _price_details(values: Mapping[str, str], usage_class: str) -> str:
+@functools.lru_cache(maxsize=_REMEMBERED_MAX)
+def _price_details(model: str, tier: str, usage_class: str) -> str:
     details: dict[str, str | bool] = {}
-    if values["model"]:
-        details["x_ModelId"] = values["model"]
+    if model:
+        details["x_ModelId"] = model
     if _plain_unit(usage_class) == "Tokens" and usage_class not in _UNITS:
         is_output = usage_class.startswith(("output", "reasoning"))
         action = next(
@@ -242,8 +247,8 @@ def _price_details(values: Mapping[str, str], usage_class: str) -> str:
         details["x_Reasoning"] = usage_class == "reasoning"
     if usage_class == "cache_write_1h":
         details["x_CacheTtl"] = "1h"
-    if values["tier"]:
-        details["x_ServiceTier"] = values["tier"]
+    if tier:
+        details["x_ServiceTier"] = tier
     return json.dumps(details, separators=(",", ":"), ensure_ascii=False) if details else ""
 
 
@@ -261,11 +266,13 @@ def _tags(values: Mapping[str, str | None]) -> str:
     return json.dumps(tags, separators=(",", ":"), ensure_ascii=False) if tags else ""
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_MAX)
 def _day(day: str, time_zone: str) -> tuple[str, str]:
     first = date.fromisoformat(day)
     return _instant(first, time_zone), _instant(first + timedelta(days=1), time_zone)
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_MAX)
 def _month(day: str, time_zone: str) -> tuple[str, str]:
     first = date.fromisoformat(day).replace(day=1)
     following = (first + timedelta(days=31)).replace(day=1)

@@ -53,7 +53,8 @@ class Snapshot:
     """Which rows there are: those of the temporary table tail, those of files, and those that rollups have summed.
 
     files: all of them, by absolute path, with the inclusive bounds of their occur_time_us. rolled_up: those of files
-    whose rows are in rollups, too, so that a report reads either. are_files_whole: whether all rows of files are
+    whose rows are in rollups, too, so that a report reads either: so many rows of them, or so many of the rollups by
+    the hour or by the day. are_files_whole: whether all rows of files are
     within as_of; otherwise the temporary table positions says which.
     """
 
@@ -61,6 +62,9 @@ class Snapshot:
     files: Mapping[str, tuple[int, int]]
     rolled_up: frozenset[str]
     rollups: tuple[str, ...]
+    rolled_up_row_count: int
+    hour_row_count: int
+    day_row_count: int
     are_files_whole: bool
 
     def overlaps(self, path: str, intervals: Iterable[Interval]) -> bool:
@@ -136,18 +140,22 @@ def _choose_files(
         )
     ]
     whole = {
-        rollup.path
+        rollup.path: rollup
         for rollup in manifest.rollups
         if is_with_rollups and rollup.format == ROLLUP_FORMAT and _is_whole(rollup, as_of)
     }
     rolled_up = [file for file in files if file.rollup in whole]
+    rollups = [whole[path] for path in sorted({file.rollup for file in rolled_up if file.rollup})]
     return Snapshot(
         as_of=as_of,
         files={
             directory.absolute(file.path): (file.occur_time_us_min, file.occur_time_us_max) for file in files
         },
         rolled_up=frozenset(directory.absolute(file.path) for file in rolled_up),
-        rollups=tuple(sorted({directory.absolute(file.rollup) for file in rolled_up if file.rollup})),
+        rollups=tuple(directory.absolute(rollup.path) for rollup in rollups),
+        rolled_up_row_count=sum(file.row_count for file in rolled_up),
+        hour_row_count=sum(rollup.row_count - rollup.day_row_count for rollup in rollups),
+        day_row_count=sum(rollup.day_row_count for rollup in rollups),
         are_files_whole=all(_is_whole(file, as_of) for file in files),
     )
 

@@ -26,6 +26,8 @@ from taximeter_server.report_time_zone import OffsetChange
 _SECOND_US = 1_000_000
 _ENTRY_COLUMNS = ("stream_ms", "stream_seq", "attributes")
 _COLUMNS = ", ".join(("occur_time_us", *KEPT_COLUMNS, *SUM_COLUMNS))
+_WORTH_ROWS = 2
+"""Rows that a row of a rollup has to stand for on the average, so that reading it is worth it."""
 _WITHIN_POSITIONS = (
     "EXISTS (FROM positions WHERE positions.partition = entries.partition"
     " AND (stream_ms < to_ms OR (stream_ms = to_ms AND stream_seq <= to_seq)))"
@@ -56,20 +58,23 @@ def sources(interval: Interval, needs: Needs, snapshot: Snapshot, parameters: Pa
     """Yield relations that together have every row of the interval once."""
     hours = days = None
     if snapshot.rollups and _can_be_hours(needs):
-        hours = interval.aligned(HOUR_US)
-        days = interval.aligned(DAY_US) if _can_be_days(needs) else None
+        # Where hardly two rows are of one group, sums of groups are as many as rows, and wider.
+        if snapshot.hour_row_count * _WORTH_ROWS < snapshot.rolled_up_row_count:
+            hours = interval.aligned(HOUR_US)
+        if snapshot.day_row_count * _WORTH_ROWS < snapshot.rolled_up_row_count and _can_be_days(needs):
+            days = interval.aligned(DAY_US)
     yield Source(_ledger_rows("tail"), (interval,))
     loose = [path for path in snapshot.files if path not in snapshot.rolled_up]
-    edges = interval.without(hours)
+    edges = interval.without(hours or days)
     for files, intervals in ((loose, (interval,)), (snapshot.rolled_up, edges)):
         if chosen := [path for path in sorted(files) if snapshot.overlaps(path, intervals)]:
             condition = "true" if snapshot.are_files_whole else _WITHIN_POSITIONS
             yield Source(_ledger_rows(f"({rows_of_files(parameters.add(chosen), condition)})"), intervals)
-    if hours is not None:
-        rollups = f"read_parquet({parameters.add(list(snapshot.rollups))}, hive_partitioning = false)"
-        for grain, parts in ((GRAIN_HOUR, hours.without(days)), (GRAIN_DAY, (days,) if days else ())):
-            if parts:
-                yield Source(f"SELECT {_COLUMNS}, lines FROM {rollups} WHERE grain = {grain}", parts)  # noqa: S608
+    by_hour = hours.without(days) if hours else ()
+    for grain, parts in ((GRAIN_HOUR, by_hour), (GRAIN_DAY, (days,) if days else ())):
+        if parts:
+            rollups = f"read_parquet({parameters.add(list(snapshot.rollups))}, hive_partitioning = false)"
+            yield Source(f"SELECT {_COLUMNS}, lines FROM {rollups} WHERE grain = {grain}", parts)  # noqa: S608
 
 
 def _ledger_rows(rows: str) -> str:

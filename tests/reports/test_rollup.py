@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 from reports.conftest import LedgerFixture
 from reports.ledger_checks import assert_no_leftovers
@@ -12,7 +13,7 @@ from reports.ledger_entries import DAY_US, JUNE_US, Entry, Line, varied_entries
 from reports.oracle import expected_report
 from reports.test_report_exact import plain, random_query
 
-from taximeter_server import ledger_rollup
+from taximeter_server import ledger_rollup, report_sources
 from taximeter_server.ledger_rollup import HOUR_US, QUIET_MS
 from taximeter_server.report_query import ReportQuery
 
@@ -24,6 +25,8 @@ def roll_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make rollups of few rows, and merge few of them."""
     monkeypatch.setattr(ledger_rollup, "ROLL_UP_ROWS_MIN", 40)
     monkeypatch.setattr(ledger_rollup, "ROLLUP_COUNT_MAX", 3)
+    # However few rows a row of a rollup stands for: entries here differ in everything.
+    monkeypatch.setattr(report_sources, "_WORTH_ROWS", 0)
 
 
 def fill(ledger: LedgerFixture, *, runs: int = 4, days: int = 6) -> None:
@@ -161,3 +164,22 @@ def test_a_lost_rollup_is_made_again(ledger: LedgerFixture, damage: object) -> N
     assert_no_leftovers(ledger.directory)
     remove_rolled_up_files(ledger)
     assert reporter.report(query, page_size=10_000).rows == before.rows
+
+
+def test_a_rollup_that_sums_nothing_up_is_not_read(
+    ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nearly every record is a group of its own, a report reads the records; by day and tenant it does not."""
+    monkeypatch.setattr(report_sources, "_WORTH_ROWS", 2)
+    ledger.record(Entry(tenant="acme", model=f"model-{number}") for number in range(60))
+    ledger.archiver().run_once()
+    for rollup in ledger.directory.read_manifest().rollups:
+        assert (rollup.row_count, rollup.day_row_count) == (61, 1)
+    reporter = ledger.reporter()
+    by_tenant = replace(ALL_TIME, group_by=("tenant",))
+    assert len(reporter.report(replace(ALL_TIME, group_by=("model",))).rows) == 60
+    remove_rolled_up_files(ledger)
+
+    assert [row.measures.calls for row in reporter.report(by_tenant).rows] == [60]
+    with pytest.raises(duckdb.IOException):
+        reporter.report(replace(ALL_TIME, group_by=("model",)))
