@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,8 +32,10 @@ from redis.retry import Retry
 from taximeter_server.data_directory import write_private_file
 from taximeter_server.errors import StoreStartError
 
-RESTART_INTERVAL_SECONDS = 5
-"""A store that keeps dying is restarted at most this often; the first restart is immediate."""
+RESTART_COUNT_MAX = 10
+"""Restarts within RESTART_PERIOD_SECONDS; they are immediate. A store that dies more often waits for its next one."""
+
+RESTART_PERIOD_SECONDS = 50
 
 CONNECT_TIMEOUT_SECONDS = 10
 """From spawning to the first answer. Loading the data afterwards may take as long as it takes."""
@@ -216,7 +219,7 @@ class EmbeddedStore:
 
     def _supervise(self) -> None:
         """Spawn, wait, restart. Runs in the thread that the child's life is bound to."""
-        restart_at = time.monotonic()
+        restarts: deque[float] = deque(maxlen=RESTART_COUNT_MAX)
         while True:
             try:
                 process = self._spawn()
@@ -233,8 +236,9 @@ class EmbeddedStore:
             if self._stopping.is_set() or not self._ready.is_set():
                 self._ended.set()
                 return
-            self._stopping.wait(max(0.0, restart_at - time.monotonic()))
-            restart_at = time.monotonic() + RESTART_INTERVAL_SECONDS
+            if len(restarts) == RESTART_COUNT_MAX:
+                self._stopping.wait(max(0.0, restarts[0] + RESTART_PERIOD_SECONDS - time.monotonic()))
+            restarts.append(time.monotonic())
 
     def _wait_until_serving(self, is_cancelled: Callable[[], bool]) -> None:
         connect_by = time.monotonic() + CONNECT_TIMEOUT_SECONDS

@@ -25,9 +25,9 @@ from taximeter.v1 import operations_service_pb2
 
 SERVING_LIMIT_S = 5
 STORE_GONE_LIMIT_S = 2
-STORE_RESTART_INTERVAL_S = 5
-"""The server restarts a store that keeps dying at most this often."""
 LOAD_S = (0.4, 3.5)
+STORE_LOAD_S = (2.5, 7.0)
+"""Before the store alone is killed: on average no more often than a store may die and be restarted at once."""
 """Between two kills. The archiver's first run is 2 s after the start."""
 CUT_S = 2.0
 RETRIED_S = 4.0
@@ -123,7 +123,6 @@ class KillLoop:
         self._random = random.Random(seed)
         self._seed = seed
         self._is_cutting = is_cutting
-        self._store_started_s = time.monotonic()
         self._kill_times_s: list[float] = []
         self._file = AppendOnlyFile(server.data_dir / "store")
         self.report = KillReport()
@@ -138,7 +137,8 @@ class KillLoop:
             time.sleep(CUT_S if self._is_cutting else 0)
             with load:
                 for victim in victims:
-                    time.sleep(self._random.uniform(*LOAD_S))
+                    load_s = STORE_LOAD_S if victim is Victim.STORE else LOAD_S
+                    time.sleep(self._random.uniform(*load_s))
                     self._kill(victim, api)
                     self.report.kill_count += 1
                 time.sleep(self._random.uniform(*LOAD_S))
@@ -153,22 +153,17 @@ class KillLoop:
 
     def _kill(self, victim: Victim, api: Api) -> None:
         self._kill_times_s.append(time.monotonic())
-        limit_s: float = SERVING_LIMIT_S
         if victim is Victim.STORE:
-            # One that died soon after it was started is not restarted at once.
-            limit_s += max(0, self._store_started_s + STORE_RESTART_INTERVAL_S - time.monotonic())
             self._kill_store()
         else:
             self._kill_server(with_store=victim is Victim.BOTH)
         started = time.monotonic()
         if victim is not Victim.STORE:
             self._server.start(timeout_s=SERVING_LIMIT_S * 4)
-            limit_s = SERVING_LIMIT_S
-        wait_until(lambda: store_available(api), limit_s=limit_s * 4, what="the store is still away")
-        self._store_started_s = time.monotonic()
+        wait_until(lambda: store_available(api), limit_s=SERVING_LIMIT_S * 4, what="the store is still away")
         recovery_s = time.monotonic() - started
         self.report.recovery_s.append(recovery_s)
-        if recovery_s > limit_s:
+        if recovery_s > SERVING_LIMIT_S:
             self.report.problems.append(f"{recovery_s:.1f} s passed until it served again")
 
     def _kill_store(self) -> None:

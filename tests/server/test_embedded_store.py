@@ -17,6 +17,7 @@ import pytest
 import redis
 from server.waiting import eventually
 
+from taximeter_server import embedded_store
 from taximeter_server.data_directory import DataDirectory
 from taximeter_server.embedded_store import EmbeddedStore, find_store_binary
 from taximeter_server.errors import StoreStartError
@@ -158,20 +159,25 @@ def test_killed_store_is_back_within_5_seconds(data_directory: DataDirectory) ->
         store.stop()
 
 
-def test_store_that_keeps_dying_is_restarted_once_per_5_seconds(data_directory: DataDirectory) -> None:
-    """The restart after the first one waits until 5 s have passed since it."""
+def test_store_that_keeps_dying_is_restarted_less_and_less_often(
+    data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restarts are immediate until there were too many; the next waits until the first of them is long ago."""
+    monkeypatch.setattr(embedded_store, "RESTART_COUNT_MAX", 3)
+    monkeypatch.setattr(embedded_store, "RESTART_PERIOD_SECONDS", 10)
     store = open_store(data_directory)
     store.start()
+    restarted_at = []
     try:
-        first = store.pid
-        assert first is not None
-        os.kill(first, signal.SIGKILL)
-        assert eventually(lambda: store.pid not in {None, first} and answers(store), _RESTART_SECONDS_MAX)
-        second, restarted_at = store.pid, time.monotonic()
-        assert second is not None
-        os.kill(second, signal.SIGKILL)
-        assert eventually(lambda: store.pid not in {None, second} and answers(store), 7)
-        assert time.monotonic() - restarted_at > 4
+        for number in range(4):
+            pid = store.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            limit_s = _RESTART_SECONDS_MAX if number < 3 else 12
+            assert eventually(lambda pid=pid: store.pid not in {None, pid} and answers(store), limit_s)
+            restarted_at.append(time.monotonic())
+        assert restarted_at[2] - restarted_at[0] < 9, "the first three were not immediate"
+        assert restarted_at[3] - restarted_at[0] > 9
     finally:
         store.stop()
 
