@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use taximeter_pricing::RateCard;
+use taximeter_pricing::{RateCard, TenantPrices};
 
 use crate::access::{Key, Role, SECRET_HASH_SIZE, decode_hex};
 
@@ -24,15 +24,49 @@ pub(crate) struct Card {
 pub(crate) struct Entry {
     pub(crate) version: i64,
     effective_time_ms: i64,
+    is_withdrawn: bool,
     pub(crate) card: Arc<Card>,
+}
+
+/// One version of a tenant's own prices.
+pub(crate) struct OwnPrices {
+    pub(crate) version: i64,
+    document: Arc<OwnPricesDocument>,
+}
+
+struct OwnPricesDocument {
+    id_bytes: Vec<u8>,
+    prices: TenantPrices,
+}
+
+impl OwnPrices {
+    /// SHA-256 of the canonical form.
+    pub(crate) fn id_bytes(&self) -> &[u8] {
+        &self.document.id_bytes
+    }
+
+    pub(crate) fn prices(&self) -> &TenantPrices {
+        &self.document.prices
+    }
+}
+
+/// From `effective_time_ms` on, this level of a tenant's path has these prices, or none of its own.
+struct LevelEntry {
+    effective_time_ms: i64,
+    prices: Option<Arc<OwnPrices>>,
 }
 
 /// What the front and the engine need to know; one immutable value.
 #[derive(Default)]
 pub(crate) struct Catalogue {
-    /// Oldest first.
+    /// Oldest first. Entries that were withdrawn are never in force, but may have priced what is dated ahead.
     timeline: Vec<Entry>,
     cards: HashMap<String, Arc<Card>>,
+    /// By level of a tenant's path, oldest first, without what was withdrawn.
+    levels: HashMap<String, Vec<LevelEntry>>,
+    /// By version, those withdrawn too.
+    own_prices: HashMap<i64, Arc<OwnPrices>>,
+    own_documents: HashMap<String, Arc<OwnPricesDocument>>,
     keys: HashMap<String, Key>,
 }
 
@@ -50,6 +84,10 @@ struct Document<'a> {
     timeline: Vec<TimelineDocument>,
     #[serde(borrow)]
     rate_cards: HashMap<String, &'a RawValue>,
+    #[serde(default)]
+    tenant_prices: Vec<TenantPricesEntryDocument>,
+    #[serde(borrow, default)]
+    tenant_price_documents: HashMap<String, &'a RawValue>,
     keys: Vec<KeyDocument>,
 }
 
@@ -58,6 +96,18 @@ struct TimelineDocument {
     version: i64,
     effective_time_ms: i64,
     rate_card_id: String,
+    #[serde(default)]
+    withdrawn: bool,
+}
+
+#[derive(Deserialize)]
+struct TenantPricesEntryDocument {
+    version: i64,
+    effective_time_ms: i64,
+    tenant: String,
+    /// None where the level's own prices end.
+    tenant_prices_id: Option<String>,
+    withdrawn: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,13 +143,19 @@ impl Catalogue {
             timeline.push(Entry {
                 version: entry.version,
                 effective_time_ms: entry.effective_time_ms,
+                is_withdrawn: entry.withdrawn,
                 card: Arc::clone(card),
             });
         }
+        let own_documents = own_documents(document.tenant_price_documents, before)?;
+        let (levels, own_prices) = levels(document.tenant_prices, &own_documents)?;
         let keys = document.keys.into_iter().map(key).collect::<Result<_, _>>()?;
         Ok(Self {
             timeline,
             cards,
+            levels,
+            own_prices,
+            own_documents,
             keys,
         })
     }
@@ -109,8 +165,31 @@ impl Catalogue {
         self.timeline
             .iter()
             .rev()
-            .find(|entry| entry.effective_time_ms <= time_ms)
+            .find(|entry| !entry.is_withdrawn && entry.effective_time_ms <= time_ms)
             .or(self.timeline.first())
+    }
+
+    /// The own prices of a tenant at an instant: those of the nearest level that has any, from the tenant upwards.
+    pub(crate) fn own_prices_at(&self, tenant: &str, time_ms: i64) -> Option<&Arc<OwnPrices>> {
+        if self.levels.is_empty() {
+            return None;
+        }
+        let parents = tenant
+            .rmatch_indices('/')
+            .filter_map(|(end, _)| tenant.get(..end));
+        std::iter::once(tenant).chain(parents).find_map(|level| {
+            let entries = self.levels.get(level)?;
+            let in_force = entries
+                .iter()
+                .rev()
+                .find(|entry| entry.effective_time_ms <= time_ms)?;
+            in_force.prices.as_ref()
+        })
+    }
+
+    /// The own prices of a version.
+    pub(crate) fn own_prices_version(&self, version: i64) -> Option<&Arc<OwnPrices>> {
+        self.own_prices.get(&version)
     }
 
     /// The entry of a version.
@@ -132,13 +211,72 @@ impl Catalogue {
 fn compile(id: &str, canonical_json: &str) -> Result<Card, CatalogueError> {
     let prices = RateCard::compile(canonical_json)
         .map_err(|error| CatalogueError::Card(format!("rate card {id}: {error}")))?;
-    let id_bytes = decode_hex::<SECRET_HASH_SIZE>(id)
-        .ok_or_else(|| CatalogueError::Malformed(format!("rate card {id}: not a SHA-256")))?;
     Ok(Card {
         id: id.to_owned(),
-        id_bytes: id_bytes.to_vec(),
+        id_bytes: id_bytes(id)?,
         prices,
     })
+}
+
+/// Compiles own prices; those that `before` has compiled already are taken from it.
+fn own_documents(
+    texts: HashMap<String, &RawValue>,
+    before: &Catalogue,
+) -> Result<HashMap<String, Arc<OwnPricesDocument>>, CatalogueError> {
+    let mut documents = HashMap::new();
+    for (id, canonical) in texts {
+        let document = match before.own_documents.get(&id) {
+            Some(document) => Arc::clone(document),
+            None => Arc::new(compile_own_prices(&id, canonical.get())?),
+        };
+        documents.insert(id, document);
+    }
+    Ok(documents)
+}
+
+fn compile_own_prices(id: &str, canonical_json: &str) -> Result<OwnPricesDocument, CatalogueError> {
+    let prices = TenantPrices::compile(canonical_json)
+        .map_err(|error| CatalogueError::Card(format!("tenant prices {id}: {error}")))?;
+    Ok(OwnPricesDocument {
+        id_bytes: id_bytes(id)?,
+        prices,
+    })
+}
+
+fn id_bytes(id: &str) -> Result<Vec<u8>, CatalogueError> {
+    decode_hex::<SECRET_HASH_SIZE>(id)
+        .map(|bytes| bytes.to_vec())
+        .ok_or_else(|| CatalogueError::Malformed(format!("{id}: not a SHA-256")))
+}
+
+type Levels = (HashMap<String, Vec<LevelEntry>>, HashMap<i64, Arc<OwnPrices>>);
+
+fn levels(
+    entries: Vec<TenantPricesEntryDocument>,
+    documents: &HashMap<String, Arc<OwnPricesDocument>>,
+) -> Result<Levels, CatalogueError> {
+    let mut levels: HashMap<String, Vec<LevelEntry>> = HashMap::new();
+    let mut by_version = HashMap::new();
+    for entry in entries {
+        let version = entry.version;
+        let unknown =
+            || CatalogueError::Malformed(format!("timeline version {version} names unknown prices"));
+        let prices = entry.tenant_prices_id.map(|id| {
+            let document = Arc::clone(documents.get(&id).ok_or_else(unknown)?);
+            Ok(Arc::new(OwnPrices { version, document }))
+        });
+        let prices = prices.transpose()?;
+        if let Some(prices) = &prices {
+            by_version.insert(version, Arc::clone(prices));
+        }
+        if !entry.withdrawn {
+            levels.entry(entry.tenant).or_default().push(LevelEntry {
+                effective_time_ms: entry.effective_time_ms,
+                prices,
+            });
+        }
+    }
+    Ok((levels, by_version))
 }
 
 fn key(document: KeyDocument) -> Result<(String, Key), CatalogueError> {

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `CheckQuota`, `GetQuotaStatus`, `Estimate` and setting limits.
+//! `CheckQuota`, `GetQuotaStatus` and setting limits.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Cmd;
-use taximeter_pricing::{Call, PriceError, Priced};
+use taximeter_pricing::{Call, PriceError};
 
-use crate::catalogue::{Card, Catalogue};
+use crate::catalogue::Card;
 use crate::clock;
+use crate::cost::pricing_state;
 use crate::engine::{Engine, store_failure};
-use crate::error::{Code, Failure, invalid_field, not_served};
+use crate::error::{Code, Failure, not_served};
 use crate::keys;
 use crate::proto::taximeter::v1::{
-    CheckQuotaRequest, CheckQuotaResponse, CostLine, Decision, ErrorReason, EstimateRequest,
-    EstimateResponse, GetQuotaStatusResponse, LimitStatus, PricingState,
+    CheckQuotaRequest, CheckQuotaResponse, Decision, ErrorReason, GetQuotaStatusResponse, LimitStatus,
+    PricingState,
 };
 use crate::quota::{self, Reader, duration_of_ms, money, money_pair, read_statuses};
-use crate::record::pricing_state;
 use crate::store::{Store, StoreError, bytes};
 use crate::validate::{self, Classes, Problems};
 
@@ -26,7 +26,6 @@ use crate::validate::{self, Classes, Problems};
 const CHECK_LIMIT: Duration = Duration::from_millis(150);
 const ADMIN_LIMIT: Duration = Duration::from_secs(2);
 const REQUESTS_MAX: i64 = 1_000_000;
-const CALL_COUNT_MAX: i64 = 1_000_000_000;
 
 /// The maxima of one level; None is no limit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +41,7 @@ struct Estimated {
     tokens: i64,
     cost_picos: i64,
     card: Option<Arc<Card>>,
+    tenant_prices_version: i64,
     state: PricingState,
 }
 
@@ -91,6 +91,7 @@ impl Engine {
                 money(i128::from(estimated.cost_picos), Cow::Borrowed(currency))
             }),
             pricing_state: estimated.state.into(),
+            tenant_prices_version: estimated.tenant_prices_version,
         })
     }
 
@@ -104,7 +105,8 @@ impl Engine {
         };
         let catalogue = self.fresh_catalogue()?;
         let now_nanos = clock::now_nanos();
-        let Some(entry) = catalogue.at(now_nanos.div_euclid(clock::NANOS_PER_MS)) else {
+        let now_ms = now_nanos.div_euclid(clock::NANOS_PER_MS);
+        let Some(entry) = catalogue.at(now_ms) else {
             let tokens = taximeter_pricing::quota_tokens(classes);
             return Ok(Estimated {
                 tokens,
@@ -122,15 +124,17 @@ impl Engine {
             calls: usage.calls.max(1),
             usage: classes,
         };
+        let own = catalogue.own_prices_at(&request.tenant, now_ms);
         let priced = entry
             .card
             .prices
-            .price(&call)
+            .charge(&call, own.map(|own| own.prices()))
             .map_err(|error| cost_out_of_range(&error, "estimate"))?;
         Ok(Estimated {
             tokens: priced.quota_tokens,
             cost_picos: priced.cost_picos,
             card: Some(Arc::clone(&entry.card)),
+            tenant_prices_version: own.map_or(0, |own| own.version),
             state: pricing_state(priced.lines.iter().map(|line| line.unpriced)),
         })
     }
@@ -210,87 +214,10 @@ impl Engine {
         }
         bytes(reply?)
     }
-
-    /// Prices usage that has not happened.
-    pub(crate) fn estimate(&self, request: &EstimateRequest) -> Result<EstimateResponse, Failure> {
-        let catalogue = self.fresh_catalogue()?;
-        let usage = request
-            .usage
-            .as_ref()
-            .ok_or_else(|| invalid_field("usage", ErrorReason::FieldRequired, "required"))?;
-        let mut problems = Problems::default();
-        let classes = validate::usage_classes(usage, "usage", &mut problems);
-        problems.into_result()?;
-        if !(0..=CALL_COUNT_MAX).contains(&request.call_count) {
-            return Err(invalid_field(
-                "call_count",
-                ErrorReason::FieldInvalid,
-                "0 to 1,000,000,000",
-            ));
-        }
-        let occur_time_nanos = match &request.occur_time {
-            None => clock::now_nanos(),
-            Some(time) => validate::timestamp_nanos(time)
-                .and_then(|nanos| i64::try_from(nanos).ok())
-                .ok_or_else(|| {
-                    invalid_field("occur_time", ErrorReason::FieldInvalid, "not a valid timestamp")
-                })?,
-        };
-        let card = estimate_card(&catalogue, &request.rate_card_id, occur_time_nanos)?;
-        let call = Call {
-            model: &request.model,
-            provider: &request.provider,
-            tier: &request.tier,
-            region: &request.region,
-            speed: &request.speed,
-            occur_time_nanos,
-            calls: usage.calls.max(1),
-            usage: &classes,
-        };
-        let priced = card
-            .prices
-            .price(&call)
-            .map_err(|error| cost_out_of_range(&error, "usage"))?;
-        if priced.unknown_model {
-            let message = "the rate card has no row for this model";
-            return Err(Failure::new(Code::NotFound, ErrorReason::ModelUnknown, message));
-        }
-        Ok(estimate_response(&card, &priced, request.call_count.max(1)))
-    }
 }
 
-fn estimate_card(catalogue: &Catalogue, id: &str, occur_time_nanos: i64) -> Result<Arc<Card>, Failure> {
-    let card = if id.is_empty() {
-        catalogue
-            .at(occur_time_nanos.div_euclid(clock::NANOS_PER_MS))
-            .map(|entry| Arc::clone(&entry.card))
-    } else {
-        catalogue.card(id).cloned()
-    };
-    card.ok_or_else(|| Failure::new(Code::NotFound, ErrorReason::CardUnknown, "no such rate card"))
-}
-
-fn estimate_response(card: &Card, priced: &Priced, call_count: i64) -> EstimateResponse {
-    let cost_picos = i128::from(priced.cost_picos);
-    let total_picos = cost_picos.saturating_mul(i128::from(call_count));
-    let currency = || Cow::Borrowed(card.prices.currency());
-    EstimateResponse {
-        cost_per_call: Some(money(cost_picos, currency())),
-        cost: Some(money(total_picos, currency())),
-        lines: priced.lines.iter().map(estimate_line).collect(),
-        rate_card_id: card.id.clone(),
-        rate_card_row: priced.row.as_deref().unwrap_or_default().to_owned(),
-        pricing_state: pricing_state(priced.lines.iter().map(|line| line.unpriced)).into(),
-        // Bounds and limits are the server's to add.
-        ..Default::default()
-    }
-}
-
-fn estimate_line(line: &taximeter_pricing::Line) -> CostLine {
-    crate::record::cost_line(&crate::record::ledger_line(line.clone()))
-}
-
-fn cost_out_of_range(_error: &PriceError, field: &'static str) -> Failure {
+/// What a price beyond 64 bits means to a caller.
+pub(crate) fn cost_out_of_range(_error: &PriceError, field: &'static str) -> Failure {
     let message = format!("{field}: costs more than 2^63 - 1 pico-units");
     Failure::new(Code::OutOfRange, ErrorReason::CostOutOfRange, message)
 }

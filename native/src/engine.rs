@@ -16,19 +16,21 @@ use tokio::sync::Notify;
 use crate::archive::Archive;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::clock;
+use crate::cost::response;
 use crate::error::{Code, Failure};
 use crate::journal::Journal;
 use crate::keys::PARTITION_COUNT;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse, UsageRecord};
-use crate::record::{Priced, price_record, response};
+use crate::record::{Priced, price_record};
 use crate::store::{Functions, Store, StoreError};
 use crate::store_id::StreamId;
 use crate::workers::Workers;
 
-/// An instance that has not heard of the catalogue for this long does not price. Cards take force 5 s after they were
-/// published, and a confirmation may be half a second old when it arrives.
-const CATALOGUE_AGE_MAX: Duration = Duration::from_millis(4_500);
+/// An instance that has not heard of the catalogue for this long does not price. Prices take force 5 s after they were
+/// published. They may reach the store a quarter second after that, a confirmation may be half a second old when it
+/// arrives, and the last quarter is for clocks that differ.
+const CATALOGUE_AGE_MAX: Duration = Duration::from_secs(4);
 
 /// State shared by all calls.
 pub(crate) struct Engine {

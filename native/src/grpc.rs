@@ -136,7 +136,7 @@ fn percent_encode(message: &str) -> String {
             encoded.push(char::from(byte));
         } else {
             encoded.push('%');
-            encoded.push_str(&crate::record::hex(&[byte]).to_ascii_uppercase());
+            encoded.push_str(&crate::cost::hex(&[byte]).to_ascii_uppercase());
         }
     }
     encoded

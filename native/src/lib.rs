@@ -12,8 +12,10 @@ mod archive;
 mod catalogue;
 mod check;
 mod clock;
+mod cost;
 mod engine;
 mod error;
+mod estimate;
 mod forward;
 mod front;
 mod grpc;
@@ -59,6 +61,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("RpcError", py.get_type::<python::RpcError>())?;
     module.add("CardError", py.get_type::<rate_card::CardError>())?;
     module.add_class::<rate_card::RateCard>()?;
+    module.add_class::<rate_card::TenantPrices>()?;
     module.add_class::<python::PyEngine>()?;
     module.add_class::<python::PyFront>()?;
     module.add_function(wrap_pyfunction!(access::method_roles, module)?)?;

@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping};
 use sha2::{Digest, Sha256};
-use taximeter_pricing::{Call, Line, PriceError, Priced, decimal_string};
+use taximeter_pricing::{Call, Line, ListPrice, PriceError, Priced, decimal_string};
 
 use crate::reprice::{RepriceError, price_rows};
 
@@ -56,7 +56,8 @@ impl RateCard {
     // The contract's keywords: one parameter per fact of a call.
     #[expect(clippy::too_many_arguments)]
     #[pyo3(signature = (
-        *, model, usage, provider = "", occur_time_nanos, tier = "", region = "", speed = "", calls = 1
+        *, model, usage, provider = "", occur_time_nanos, tier = "", region = "", speed = "", calls = 1,
+        tenant_prices = None
     ))]
     fn price<'py>(
         &self,
@@ -69,6 +70,7 @@ impl RateCard {
         region: &str,
         speed: &str,
         calls: i64,
+        tenant_prices: Option<&TenantPrices>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let items = usage.items()?;
         let quantities = items
@@ -94,10 +96,29 @@ impl RateCard {
             calls,
             usage: &usage,
         };
-        let priced = self.card.price(&call).map_err(|error| match error {
+        let own = tenant_prices.map(|own| &own.prices);
+        let priced = self.card.charge(&call, own).map_err(|error| match error {
             PriceError::OutOfRange { .. } => PyOverflowError::new_err(error.to_string()),
         })?;
-        priced_to_python(py, &priced)
+        priced_to_python(py, &priced, own.is_some())
+    }
+}
+
+/// A tenant's compiled prices. Source of the canonical form: `taximeter_server.tenant_prices`.
+#[pyclass(frozen, module = "taximeter_server._native")]
+pub(crate) struct TenantPrices {
+    prices: taximeter_pricing::TenantPrices,
+}
+
+#[pymethods]
+impl TenantPrices {
+    #[new]
+    fn new(py: Python<'_>, canonical_json: &[u8]) -> PyResult<Self> {
+        let text = str::from_utf8(canonical_json)
+            .map_err(|error| CardError::new_err(format!("not UTF-8: {error}")))?;
+        let prices = py.detach(|| taximeter_pricing::TenantPrices::compile(text));
+        let prices = prices.map_err(|error| CardError::new_err(error.to_string()))?;
+        Ok(Self { prices })
     }
 }
 
@@ -106,7 +127,11 @@ pub(crate) fn rate_card_id(canonical_json: &[u8]) -> String {
     format!("{:x}", Sha256::digest(canonical_json))
 }
 
-fn priced_to_python<'py>(py: Python<'py>, priced: &Priced) -> PyResult<Bound<'py, PyDict>> {
+fn priced_to_python<'py>(
+    py: Python<'py>,
+    priced: &Priced,
+    has_own_prices: bool,
+) -> PyResult<Bound<'py, PyDict>> {
     let lines = priced
         .lines
         .iter()
@@ -119,6 +144,9 @@ fn priced_to_python<'py>(py: Python<'py>, priced: &Priced) -> PyResult<Bound<'py
     answer.set_item("quota_tokens", priced.quota_tokens)?;
     answer.set_item("lines", lines)?;
     answer.set_item("cost_picos", priced.cost_picos)?;
+    if has_own_prices {
+        answer.set_item("list_cost_picos", priced.list_cost_picos)?;
+    }
     answer.set_item("unknown_model", priced.unknown_model)?;
     Ok(answer)
 }
@@ -137,5 +165,18 @@ fn line_to_python<'py>(py: Python<'py>, line: &Line) -> PyResult<Bound<'py, PyDi
     answer.set_item("per", line.per)?;
     answer.set_item("cost_picos", line.cost_picos)?;
     answer.set_item("unpriced", line.unpriced)?;
+    if let Some(list) = &line.list {
+        answer.set_item("list", list_to_python(py, list)?)?;
+    }
+    Ok(answer)
+}
+
+fn list_to_python<'py>(py: Python<'py>, list: &ListPrice) -> PyResult<Bound<'py, PyDict>> {
+    let answer = PyDict::new(py);
+    answer.set_item("priced_as", list.priced_as.as_deref())?;
+    answer.set_item("billed_quantity", list.billed_quantity)?;
+    answer.set_item("amount_picos", list.amount_picos)?;
+    answer.set_item("per", list.per)?;
+    answer.set_item("cost_picos", list.cost_picos)?;
     Ok(answer)
 }

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One record on its way: identity, price, ledger entry, script arguments, answer.
+//! One record on its way: identity, price, ledger entry, script arguments.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
-use taximeter_pricing::{Call, Line, PriceError, RateCard, decimal_string, quota_tokens, unpriced_lines};
+use taximeter_pricing::{Call, Line, PriceError, quota_tokens, unpriced_lines};
 
-use crate::catalogue::{Catalogue, Entry};
+use crate::catalogue::{Catalogue, Entry, OwnPrices};
 use crate::clock::{MS_PER_DAY, NANOS_PER_DAY, NANOS_PER_MS};
 use crate::error::{Code, Failure};
 use crate::keys;
 use crate::proto::taximeter::ledger::v1::{Attribute, EntryKind, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::usage_record::Payload;
-use crate::proto::taximeter::v1::{
-    CostLine, Durability, ErrorReason, LimitStatus, PricingState, RecordResponse, UsageRecord,
-};
-use crate::quota::{money, money_pair};
+use crate::proto::taximeter::v1::{ErrorReason, UsageRecord};
+use crate::quota::money_pair;
 use crate::validate;
 
 const HASH_SIZE: usize = 16;
-/// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds.
-const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8;
+/// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, version
+/// of the tenant's own prices.
+const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8 + 4;
 
 /// A priced record, ready to be applied.
 pub(crate) struct Priced {
@@ -40,10 +39,16 @@ pub(crate) fn price_record(
     let occur_time_nanos = sent_nanos
         .and_then(|nanos| i64::try_from(nanos).ok())
         .unwrap_or(now_nanos);
-    let card = catalogue.at(occur_time_nanos.div_euclid(NANOS_PER_MS));
+    let occur_time_ms = occur_time_nanos.div_euclid(NANOS_PER_MS);
+    let prices = PricesInForce {
+        card: catalogue.at(occur_time_ms),
+        own: catalogue
+            .own_prices_at(&record.tenant, occur_time_ms)
+            .map(AsRef::as_ref),
+    };
     let mut entry = unpriced_entry(record, &classes, occur_time_nanos, now_ms);
     entry.occur_time_assigned = sent_nanos.is_none();
-    price_entry(&mut entry, card, &classes, path)?;
+    price_entry(&mut entry, prices, &classes, path)?;
     Ok(Priced {
         partition: keys::partition_of(&entry.tenant),
         entry,
@@ -140,10 +145,17 @@ fn first_bytes(hash: &blake3::Hash) -> [u8; HASH_SIZE] {
         .unwrap_or_default()
 }
 
+/// What a record is priced by.
+#[derive(Clone, Copy)]
+struct PricesInForce<'a> {
+    card: Option<&'a Entry>,
+    own: Option<&'a OwnPrices>,
+}
+
 /// Sets lines, card and sums of an entry. Not refused for a missing price; only for a cost beyond 2^63 - 1.
 fn price_entry(
     entry: &mut LedgerEntry,
-    card: Option<&Entry>,
+    in_force: PricesInForce<'_>,
     classes: &[(&str, i64)],
     path: &str,
 ) -> Result<(), Failure> {
@@ -151,7 +163,7 @@ fn price_entry(
         let message = format!("{path}.usage: costs more than 2^63 - 1 pico-units");
         Failure::new(Code::OutOfRange, ErrorReason::CostOutOfRange, message)
     };
-    let Some(card) = card else {
+    let Some(card) = in_force.card else {
         entry.lines = unpriced_lines(classes).into_iter().map(ledger_line).collect();
         entry.quota_tokens = quota_tokens(classes);
         return Ok(());
@@ -166,7 +178,16 @@ fn price_entry(
         calls: entry.calls,
         usage: classes,
     };
-    let priced = card.card.prices.price(&call).map_err(out_of_range)?;
+    let priced = card
+        .card
+        .prices
+        .charge(&call, in_force.own.map(OwnPrices::prices))
+        .map_err(out_of_range)?;
+    if let Some(own) = in_force.own {
+        entry.tenant_prices_version = own.version;
+        entry.tenant_prices_id = own.id_bytes().to_vec();
+        entry.list_cost_picos = priced.list_cost_picos;
+    }
     priced
         .row
         .as_deref()
@@ -181,9 +202,10 @@ fn price_entry(
 }
 
 pub(crate) fn ledger_line(line: Line) -> LedgerLine {
-    LedgerLine {
+    let name = |class: Option<Arc<str>>| class.map(|class| class.to_string()).unwrap_or_default();
+    let charged = LedgerLine {
         usage_class: line.usage_class.to_string(),
-        priced_as: line.priced_as.map(|class| class.to_string()).unwrap_or_default(),
+        priced_as: name(line.priced_as),
         quantity: line.quantity,
         billed_quantity: line.billed_quantity,
         amount_picos: line.amount_picos,
@@ -192,6 +214,17 @@ pub(crate) fn ledger_line(line: Line) -> LedgerLine {
         cost_picos: line.cost_picos,
         unpriced: line.unpriced,
         ..Default::default()
+    };
+    match line.list {
+        None => charged,
+        Some(list) => LedgerLine {
+            list_per: if list.priced_as.is_some() { list.per } else { 0 },
+            list_priced_as: name(list.priced_as),
+            list_billed_quantity: list.billed_quantity,
+            list_amount_picos: list.amount_picos,
+            list_cost_picos: list.cost_picos,
+            ..charged
+        },
     }
 }
 
@@ -266,14 +299,15 @@ fn dedup_keys(entry: &LedgerEntry, partition: u16, hash: u16) -> Vec<String> {
 
 fn mark(entry: &LedgerEntry) -> [u8; MARK_SIZE] {
     let mut mark = [0; MARK_SIZE];
-    let version = u32::try_from(entry.rate_card_version).unwrap_or_default();
+    let packed = |version: i64| u32::try_from(version).unwrap_or_default().to_le_bytes();
     let parts = entry
         .fingerprint
         .iter()
         .copied()
-        .chain(version.to_le_bytes())
+        .chain(packed(entry.rate_card_version))
         .chain(entry.occur_time_nanos.to_le_bytes())
-        .chain(entry.receive_time_ms.to_le_bytes());
+        .chain(entry.receive_time_ms.to_le_bytes())
+        .chain(packed(entry.tenant_prices_version));
     mark.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
     mark
 }
@@ -283,6 +317,7 @@ pub(crate) struct FirstTime {
     pub(crate) rate_card_version: i64,
     pub(crate) occur_time_nanos: i64,
     pub(crate) receive_time_ms: i64,
+    tenant_prices_version: i64,
 }
 
 /// Reads a mark; None when it is damaged.
@@ -290,11 +325,14 @@ pub(crate) fn read_mark(mark: &[u8]) -> Option<FirstTime> {
     let (_, rest) = mark.split_first_chunk::<HASH_SIZE>()?;
     let (version, rest) = rest.split_first_chunk::<4>()?;
     let (occur, rest) = rest.split_first_chunk::<8>()?;
-    let (receive, _) = rest.split_first_chunk::<8>()?;
+    let (receive, rest) = rest.split_first_chunk::<8>()?;
+    // Marks of versions that knew no own prices end here.
+    let own = rest.first_chunk::<4>().copied().unwrap_or_default();
     Some(FirstTime {
         rate_card_version: i64::from(u32::from_le_bytes(*version)),
         occur_time_nanos: i64::from_le_bytes(*occur),
         receive_time_ms: i64::from_le_bytes(*receive),
+        tenant_prices_version: i64::from(u32::from_le_bytes(own)),
     })
 }
 
@@ -305,12 +343,17 @@ pub(crate) fn price_again(
     catalogue: &Catalogue,
     path: &str,
 ) -> Result<LedgerEntry, Failure> {
+    let unseen = || {
+        let message = "this instance has not seen the record's prices yet";
+        Failure::new(Code::Unavailable, ErrorReason::CatalogueStale, message)
+    };
     let card = match first.rate_card_version {
         0 => None,
-        version => Some(catalogue.version(version).ok_or_else(|| {
-            let message = "this instance has not seen the record's rate card yet";
-            Failure::new(Code::Unavailable, ErrorReason::CatalogueStale, message)
-        })?),
+        version => Some(catalogue.version(version).ok_or_else(unseen)?),
+    };
+    let own = match first.tenant_prices_version {
+        0 => None,
+        version => Some(catalogue.own_prices_version(version).ok_or_else(unseen)?.as_ref()),
     };
     let mut again = entry.clone();
     again.occur_time_nanos = first.occur_time_nanos;
@@ -319,82 +362,14 @@ pub(crate) fn price_again(
     again.rate_card_row.clear();
     again.rate_card_version = 0;
     again.cost_picos = 0;
+    again.tenant_prices_id.clear();
+    again.tenant_prices_version = 0;
+    again.list_cost_picos = 0;
     let lines = std::mem::take(&mut again.lines);
     let classes: Vec<(&str, i64)> = lines
         .iter()
         .map(|line| (line.usage_class.as_str(), line.quantity))
         .collect();
-    price_entry(&mut again, card, &classes, path)?;
+    price_entry(&mut again, PricesInForce { card, own }, &classes, path)?;
     Ok(again)
-}
-
-/// The answer to Record.
-pub(crate) fn response(
-    entry: &LedgerEntry,
-    card: Option<&RateCard>,
-    limits: Vec<LimitStatus>,
-    durability: Durability,
-    duplicate: bool,
-) -> RecordResponse {
-    RecordResponse {
-        duplicate,
-        cost: Some(money(i128::from(entry.cost_picos), currency(card))),
-        rate_card_id: hex(&entry.rate_card_id),
-        rate_card_row: entry.rate_card_row.clone(),
-        pricing_state: pricing_state(entry.lines.iter().map(|line| line.unpriced)).into(),
-        lines: entry.lines.iter().map(cost_line).collect(),
-        limits,
-        durability: durability.into(),
-    }
-}
-
-fn currency(card: Option<&RateCard>) -> Cow<'_, str> {
-    Cow::Borrowed(card.map_or("USD", RateCard::currency))
-}
-
-/// State of a record with these lines.
-pub(crate) fn pricing_state(unpriced: impl Iterator<Item = bool>) -> PricingState {
-    let (mut some, mut all) = (false, true);
-    let mut any_line = false;
-    for line_unpriced in unpriced {
-        any_line = true;
-        some |= line_unpriced;
-        all &= line_unpriced;
-    }
-    match (any_line && all, some) {
-        (true, _) => PricingState::Unpriced,
-        (false, true) => PricingState::PartlyPriced,
-        (false, false) => PricingState::Priced,
-    }
-}
-
-/// A line as callers see it.
-pub(crate) fn cost_line(line: &LedgerLine) -> CostLine {
-    CostLine {
-        usage_class: line.usage_class.clone(),
-        priced_as: line.priced_as.clone(),
-        quantity: line.quantity,
-        billed_quantity: line.billed_quantity,
-        unit_price: if line.unpriced {
-            String::new()
-        } else {
-            decimal_string(line.amount_picos)
-        },
-        per: line.per,
-        cost_picos: line.cost_picos,
-        unpriced: line.unpriced,
-    }
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(
-        String::with_capacity(bytes.len().saturating_mul(2)),
-        |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        },
-    )
 }

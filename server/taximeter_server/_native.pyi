@@ -48,12 +48,15 @@ class RateCard:
         region: str = "",
         speed: str = "",
         calls: int = 1,
+        tenant_prices: TenantPrices | None = None,
     ) -> dict[str, object]:
-        """Price one call.
+        """Price one call, by the tenant's own prices where it has any.
 
         Returns {"row": str | None, "overlays_applied": list[int], "prompt_tokens": int, "quota_tokens": int,
         "lines": [{"usage_class", "priced_as", "quantity", "billed_quantity", "unit_price", "amount_picos", "per",
         "cost_picos", "unpriced"}], "cost_picos": int, "unknown_model": bool}; unit_price is a decimal string.
+        With tenant_prices also what the card alone says: "list_cost_picos", and in each line "list": {"priced_as",
+        "billed_quantity", "amount_picos", "per", "cost_picos"}.
         Raises OverflowError when a line or the sum exceeds 2^63 - 1 pico-units.
         """
 
@@ -66,6 +69,13 @@ class RateCard:
         (0 when unpriced), cost_picos, unpriced. Raises ValueError for other columns, and OverflowError(message,
         entry) when an entry costs more than 2^63 - 1 pico-units.
         """
+
+@final
+class TenantPrices:
+    """A tenant's compiled prices. Source of the canonical form: taximeter_server.tenant_prices."""
+
+    def __new__(cls, canonical_json: bytes) -> Self:
+        """Compile. Raises CardError."""
 
 @final
 class Engine:
@@ -94,9 +104,11 @@ class Engine:
     def set_catalogue(self, catalogue_json: bytes) -> None:
         """Swap keys, rate cards and their timeline in. Raises CardError or ValueError and changes nothing.
 
-        {"revision": int, "timeline": [{"version", "effective_time_ms", "rate_card_id"}],
-        "rate_cards": {id: canonical object}, "keys": [{"key_id", "secret_sha256", "role", "tenants",
-        "expire_time_ms"}]}; revoked keys are left out; role is "admin", "meter" or "read".
+        {"revision": int, "timeline": [{"version", "effective_time_ms", "rate_card_id", "withdrawn"}],
+        "rate_cards": {id: canonical object}, "tenant_prices": [{"version", "effective_time_ms", "tenant",
+        "tenant_prices_id", "withdrawn"}], "tenant_price_documents": {id: canonical object},
+        "keys": [{"key_id", "secret_sha256", "role", "tenants", "expire_time_ms"}]}; revoked keys are left out; role is
+        "admin", "meter" or "read"; tenant_prices_id is null where a tenant's own prices end.
         """
 
     def confirm_catalogue(self) -> None:

@@ -15,8 +15,15 @@ import structlog
 
 from taximeter_server.errors import StoreUnavailableError
 from taximeter_server.keys import Key
-from taximeter_server.rate_card_timeline import PublishedCard, TimelineEntry, currency_of, parse_timeline
+from taximeter_server.published_card import PublishedCard, currency_of
 from taximeter_server.store import DocumentStore
+from taximeter_server.timeline_entry import (
+    EntryKind,
+    TimelineEntry,
+    parse_timeline,
+    standing_cards,
+    withdrawn_versions,
+)
 
 POLL_INTERVAL_MS = 250
 CONFIRM_AGE_MS_MAX = 500
@@ -42,17 +49,14 @@ def build_catalogue(
     cards: Mapping[str, str],
     keys: Sequence[Key],
 ) -> bytes:
-    """Return the catalogue as set_catalogue() takes it. cards: canonical JSON by id. Revoked keys are left out."""
+    """Return the catalogue as set_catalogue() takes it.
+
+    cards: canonical JSON of cards and tenants' own prices, by id. Revoked keys are left out.
+    """
+    card_ids = {entry.rate_card_id for entry in timeline}
     head = {
         "revision": revision,
-        "timeline": [
-            {
-                "version": entry.version,
-                "effective_time_ms": entry.effective_time_ms,
-                "rate_card_id": entry.rate_card_id,
-            }
-            for entry in timeline
-        ],
+        **_timeline_parts(timeline),
         "keys": [
             {
                 "key_id": key.key_id,
@@ -66,8 +70,43 @@ def build_catalogue(
         ],
     }
     # Cards are put in as they are, byte for byte: their hash is their name.
-    texts = ",".join(f"{json.dumps(rate_card_id)}:{text}" for rate_card_id, text in cards.items())
-    return f'{json.dumps(head)[:-1]},"rate_cards":{{{texts}}}}}'.encode()
+    texts = _joined({name: text for name, text in cards.items() if name in card_ids})
+    own_texts = _joined({name: text for name, text in cards.items() if name not in card_ids})
+    return (
+        f'{json.dumps(head)[:-1]},"rate_cards":{{{texts}}},"tenant_price_documents":{{{own_texts}}}}}'
+    ).encode()
+
+
+def _timeline_parts(timeline: Sequence[TimelineEntry]) -> dict[str, list[dict[str, object]]]:
+    """Return the entries by what they put in force. What was withdrawn may have priced what is dated ahead."""
+    withdrawn = withdrawn_versions(timeline)
+    return {
+        "timeline": [
+            {
+                "version": entry.version,
+                "effective_time_ms": entry.effective_time_ms,
+                "rate_card_id": entry.rate_card_id,
+                "withdrawn": entry.version in withdrawn,
+            }
+            for entry in timeline
+            if entry.kind is EntryKind.CARD
+        ],
+        "tenant_prices": [
+            {
+                "version": entry.version,
+                "effective_time_ms": entry.effective_time_ms,
+                "tenant": entry.tenant,
+                "tenant_prices_id": entry.tenant_prices_id or None,
+                "withdrawn": entry.version in withdrawn,
+            }
+            for entry in timeline
+            if entry.kind is EntryKind.TENANT_PRICES
+        ],
+    }
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    return ",".join(f"{json.dumps(name)}:{text}" for name, text in texts.items())
 
 
 class CatalogueFollower:
@@ -102,7 +141,7 @@ class CatalogueFollower:
                 return
             snapshot = self._store.snapshot()
             timeline = parse_timeline(snapshot.timeline)
-            cards = self._load_cards({entry.rate_card_id for entry in timeline})
+            cards = self._load_cards({entry.document_id for entry in timeline if entry.document_id})
             keys = [Key.from_json(document) for document in snapshot.keys.values()]
             self._reader.set_catalogue(
                 build_catalogue(revision=snapshot.revision, timeline=timeline, cards=cards, keys=keys)
@@ -110,8 +149,8 @@ class CatalogueFollower:
             self._cards = cards
             self._revision = snapshot.revision
             self._timeline_version = len(timeline)
-            if timeline:
-                self._currency_code = currency_of(cards[timeline[-1].rate_card_id])
+            for entry in standing_cards(timeline)[-1:]:
+                self._currency_code = currency_of(cards[entry.rate_card_id])
 
     def _load_cards(self, ids: set[str]) -> dict[str, str]:
         """Return canonical JSON by id, reading only cards not yet known: cards never change."""

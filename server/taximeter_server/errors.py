@@ -242,6 +242,33 @@ class RateCardVersionConflictError(RequestError):
         self.current_version = current_version
 
 
+class TimelineEntryUnknownError(RequestError):
+    """The timeline has no entry of this version."""
+
+    reason = "TIMELINE_ENTRY_UNKNOWN"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"version: the timeline has no entry {version}", {"version": str(version)})
+
+
+class WithdrawTooLateError(RequestError):
+    """The entry may have priced usage, or is a withdrawal itself."""
+
+    reason = "WITHDRAW_TOO_LATE"
+
+    def __init__(self, version: int, problem: str) -> None:
+        super().__init__(f"version: entry {version} {problem}", {"version": str(version)})
+
+
+class TenantPricesUnknownError(RequestError):
+    """The tenant has no prices of its own, and no parent of it has."""
+
+    reason = "TENANT_PRICES_UNKNOWN"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__("tenant: has no prices of its own", {"tenant": tenant})
+
+
 class EffectiveTooSoonError(RequestError):
     """A card cannot take force that early. earliest_time_ms is the first instant at which it could have."""
 

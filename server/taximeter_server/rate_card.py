@@ -27,11 +27,18 @@ from taximeter_server.rate_card_problems import (
     suggestion,
 )
 from taximeter_server.rate_card_reader import Json, Price, Reader
-from taximeter_server.rate_card_rows import Row, read_model_name, read_row
+from taximeter_server.rate_card_rows import Fields, Row, read_model_name, read_row
 from taximeter_server.rate_card_yaml import ROOT_KEY, MappingNode, Node, join_path, parse_yaml
 from taximeter_server.usage_class import BUILT_IN_CLASSES, UsageClass
 
-__all__ = ["RateCardDocument", "RateCardInvalidError", "RateCardProblem", "parse_rate_card"]
+__all__ = [
+    "CardReader",
+    "Fields",
+    "RateCardDocument",
+    "RateCardInvalidError",
+    "RateCardProblem",
+    "parse_rate_card",
+]
 
 FORMAT = 1
 """Version of the canonical form."""
@@ -57,27 +64,38 @@ def parse_rate_card(yaml_text: str | bytes) -> RateCardDocument:
     card: dict[str, Json] = {}
     row_names: tuple[str, ...] = ()
     with contextlib.suppress(TooManyProblemsError):
-        card, row_names = _CardReader(problems).read(parse_yaml(yaml_text, problems))
+        card, row_names = _read(CardReader(problems), parse_yaml(yaml_text, problems))
     problems.raise_if_any()
     canonical_json = json.dumps(card, sort_keys=True, separators=(",", ":")).encode()
     rate_card_id = hashlib.sha256(canonical_json).hexdigest()
     return RateCardDocument(canonical_json, rate_card_id, str(card["currency"]), row_names)
 
 
-class _CardReader(Reader):
+def _read(reader: "CardReader", root: Node | None) -> tuple[dict[str, Json], tuple[str, ...]]:
+    """Return the canonical card and its row names."""
+    body = reader.body(root)
+    if body is None:
+        return {}, ()
+    fields = reader.fields(body, "", CARD_FIELDS)
+    if isinstance(body, MappingNode) and "rate_card" not in fields:
+        reader.problems.add(body.mark, "rate_card", "FIELD_REQUIRED", "required: rate_card")
+    return reader.card(fields)
+
+
+class CardReader(Reader):
     """Reads the top of a card."""
 
-    def read(self, root: Node | None) -> tuple[dict[str, Json], tuple[str, ...]]:
-        """Return the canonical card and its row names."""
+    def body(self, root: Node | None) -> Node | None:
+        """Return what stands below the one key at the top."""
         fields = self.fields(root, "", (ROOT_KEY,)) if root is not None else {}
-        if ROOT_KEY not in fields:
-            if root is None or isinstance(root, MappingNode):
-                self.problems.add(WHOLE_FILE, ROOT_KEY, "FIELD_REQUIRED", f"required: {ROOT_KEY}")
-            return {}, ()
-        body = fields[ROOT_KEY][1]
-        fields = self.fields(body, "", CARD_FIELDS)
-        if isinstance(body, MappingNode) and "rate_card" not in fields:
-            self.problems.add(body.mark, "rate_card", "FIELD_REQUIRED", "required: rate_card")
+        if ROOT_KEY in fields:
+            return fields[ROOT_KEY][1]
+        if root is None or isinstance(root, MappingNode):
+            self.problems.add(WHOLE_FILE, ROOT_KEY, "FIELD_REQUIRED", f"required: {ROOT_KEY}")
+        return None
+
+    def card(self, fields: Fields) -> tuple[dict[str, Json], tuple[str, ...]]:
+        """Return the canonical card of its fields, and its row names."""
         classes = read_classes(self, fields["classes"][1]) if "classes" in fields else BUILT_IN_CLASSES
         card: dict[str, Json] = {"format": FORMAT, "currency": DEFAULT_CURRENCY}
         if "currency" in fields:

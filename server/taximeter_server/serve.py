@@ -187,7 +187,9 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     from taximeter_server.conflicts import RecordConflicts  # noqa: PLC0415 (see above)
     from taximeter_server.keys import Keys  # noqa: PLC0415
     from taximeter_server.pages import PageTokens  # noqa: PLC0415
+    from taximeter_server.rate_card_snapshots import RateCardSnapshots  # noqa: PLC0415
     from taximeter_server.rate_card_timeline import RateCardTimeline  # noqa: PLC0415
+    from taximeter_server.rate_card_verification import RateCardVerifier  # noqa: PLC0415
     from taximeter_server.report import Reporter  # noqa: PLC0415
     from taximeter_server.rpc.access import AccessService  # noqa: PLC0415
     from taximeter_server.rpc.estimates import Estimates  # noqa: PLC0415
@@ -200,7 +202,8 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     documents, engine, directory = parts.documents, parts.engine, parts.directory
     keys = Keys(documents, parts.clock)
     tenants = Tenants(documents, engine, parts.clock)
-    timeline = RateCardTimeline(documents, parts.clock, snapshots=directory.ledger / "rate-cards")
+    snapshots = RateCardSnapshots(directory.ledger / "rate-cards")
+    timeline = RateCardTimeline(documents, snapshots)
     _make_first_documents(parts, keys.ensure_admin_key, timeline.ensure_first, tenants)
     follower.refresh()
     token_key = documents.page_token_key()
@@ -215,7 +218,13 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     )
     return [
         MeteringService(reporter, estimates, currency_code=lambda: follower.currency_code),
-        RateCardService(timeline, apply=follower.refresh, page_tokens=page_tokens, clock=parts.clock),
+        RateCardService(
+            timeline,
+            verifier=RateCardVerifier(documents, snapshots),
+            apply=follower.refresh,
+            page_tokens=page_tokens,
+            clock=parts.clock,
+        ),
         TenantService(tenants, quota_status=engine.quota_status, page_tokens=page_tokens),
         AccessService(keys, apply=follower.refresh, page_tokens=page_tokens),
         OperationsService(

@@ -31,6 +31,24 @@ RATE_CARDS = "{tx:cfg}:rate_cards"
 TIMELINE = "{tx:cfg}:timeline"
 CONFLICTS = "{tx:cfg}:conflicts"
 
+# KEYS: timeline, rate_cards, revision. ARGV: entries that the author saw, entry, last millisecond of the store's clock
+# at which it may be appended, and where the entry names a card: its id, its document. Returns 1 when it was appended.
+# By the store's clock and in one step: a stalled store, or connection, could otherwise append it when instances have
+# begun to price without it.
+_APPEND = """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('LLEN', KEYS[1]) ~= tonumber(ARGV[1]) or now_ms > tonumber(ARGV[3]) then
+  return 0
+end
+if ARGV[4] then
+  redis.call('HSETNX', KEYS[2], ARGV[4], ARGV[5])
+end
+redis.call('RPUSH', KEYS[1], ARGV[2])
+redis.call('INCR', KEYS[3])
+return 1
+"""
+
 FORMAT = "1"
 REDIS_VERSION_MIN = (7, 0)
 VALKEY_VERSION_MIN = (8, 0)
@@ -189,19 +207,25 @@ class DocumentStore:
         with _translated():
             return tuple(self._client.lrange(TIMELINE, 0, -1))
 
-    def append_timeline(self, length: int, entry: str, *, rate_card_id: str, rate_card: str) -> bool:
-        """Append entry and keep its card, if the timeline still has length entries. Says whether it had."""
-        with _translated(), self._client.pipeline(transaction=True) as transaction:
-            try:
-                transaction.watch(TIMELINE)
-                if transaction.llen(TIMELINE) != length:
-                    return False
-                transaction.multi()
-                transaction.hsetnx(RATE_CARDS, rate_card_id, rate_card).rpush(TIMELINE, entry).incr(REVISION)
-                transaction.execute()
-            except redis.WatchError:
-                return False
-            return True
+    def append_timeline(
+        self, length: int, entry: str, *, until_ms: int, rate_card: tuple[str, str] | None
+    ) -> bool:
+        """Append entry and keep the card that it names, if the timeline still has length entries.
+
+        until_ms: instant of the store's clock after which nothing is appended. rate_card: id and document.
+        Says whether it was appended.
+        """
+        keys = (TIMELINE, RATE_CARDS, REVISION)
+        with _translated():
+            return bool(
+                self._client.eval(_APPEND, len(keys), *keys, length, entry, until_ms, *(rate_card or ()))
+            )
+
+    def time_ms(self) -> int:
+        """Return the store's clock, which all instances share: milliseconds since 1970 UTC."""
+        with _translated():
+            seconds, microseconds = self._client.time()
+            return int(seconds) * 1_000 + int(microseconds) // 1_000
 
     def rate_cards(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the documents of the cards with these ids. Raises StoreCorruptError when one is missing."""
@@ -213,6 +237,21 @@ class DocumentStore:
         if missing:
             raise StoreCorruptError(f"{RATE_CARDS} lacks {missing[0]}")
         return documents
+
+    def find_rate_card(self, rate_card_id: str) -> str | None:
+        """Return the document of one card."""
+        with _translated():
+            return _text(self._client.hget(RATE_CARDS, rate_card_id))
+
+    def stored_timeline(self) -> list[bytes]:
+        """Return the timeline's entries as they stand in the store, whatever they are."""
+        with _translated():
+            return list(self._client.execute_command("LRANGE", TIMELINE, 0, -1, NEVER_DECODE=True))
+
+    def stored_rate_cards(self) -> dict[bytes, bytes]:
+        """Return all cards as they stand in the store, whatever they are."""
+        with _translated():
+            return dict(self._client.execute_command("HGETALL", RATE_CARDS, NEVER_DECODE=True))
 
     def conflicts(self) -> dict[str, str]:
         """Return the documents of journaled records that could not be applied, by a name that is theirs alone."""
@@ -242,3 +281,5 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailableError from error
     except redis.RedisError as error:
         raise StoreUnavailableError from error
+    except UnicodeDecodeError as error:
+        raise StoreCorruptError(f"a document is not UTF-8: {error}") from error

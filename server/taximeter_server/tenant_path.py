@@ -19,6 +19,12 @@ def check_tenant(tenant: str, field: str) -> str:
     return tenant
 
 
+def levels_of(tenant: str) -> list[str]:
+    """Return tenant and its parents, the nearest first."""
+    segments = tenant.split("/")
+    return ["/".join(segments[:length]) for length in range(len(segments), 0, -1)]
+
+
 def is_within(tenant: str, bound: str) -> bool:
     """Say whether tenant is bound or stands below it."""
     return tenant == bound or tenant.startswith(f"{bound}/")

@@ -61,6 +61,12 @@ METHOD_BY_RPC = {
     "ValidateRateCard": "validate_rate_card",
     "GetRateCard": "get_rate_card",
     "ListRateCards": "list_rate_cards",
+    "WithdrawRateCard": "withdraw_rate_card",
+    "VerifyRateCards": "verify_rate_cards",
+    "PutTenantPrices": "put_tenant_prices",
+    "RemoveTenantPrices": "remove_tenant_prices",
+    "GetTenantPrices": "get_tenant_prices",
+    "ListTenantPrices": "list_tenant_prices",
     "CreateKey": "create_key",
     "ListKeys": "list_keys",
     "RevokeKey": "revoke_key",
@@ -304,6 +310,8 @@ def test_grpc_retries_only_what_is_safe() -> None:
         "RecordBatch",
         "CreateKey",
         "PublishRateCard",
+        "PutTenantPrices",
+        "RemoveTenantPrices",
     }
     assert config["retryPolicy"]["retryableStatusCodes"] == [grpc.StatusCode.UNAVAILABLE.name]
 

@@ -115,7 +115,7 @@ class Oracle:
         """Price a call. Raises OutOfRangeError."""
         answer = OracleAnswer()
         for name, quantity in call.usage.items():
-            chain = self._chain(name)
+            chain = self.chain(name)
             cached = any(ancestor.startswith("cache_") for ancestor in chain)
             if chain[-1] == "input":
                 answer.prompt_tokens += quantity
@@ -135,10 +135,10 @@ class Oracle:
                 for position, when in enumerate(overlays)
                 if applies(when, call, answer.prompt_tokens)
             ]
-            prices = self._overlaid(row, [overlays[position] for position in answer.overlays_applied])
+            prices = self.overlaid(row, [overlays[position] for position in answer.overlays_applied])
         for name, quantity in call.usage.items():
             if quantity:
-                price = None if answer.unknown_model and self._is_token(name) else self._lookup(prices, name)
+                price = None if answer.unknown_model and self.is_token(name) else self._lookup(prices, name)
                 answer.lines.append(_line(name, quantity, price))
         answer.cost_picos = sum(line.cost_picos for line in answer.lines)
         if answer.cost_picos > RANGE_MAX:
@@ -149,7 +149,7 @@ class Oracle:
         policy = self.card.get("unknown_model", "reject")
         return None if policy == "reject" else str(policy)
 
-    def _overlaid(self, row: Card, overlays: Sequence[Card]) -> dict[str, OraclePrice]:
+    def overlaid(self, row: Card, overlays: Sequence[Card]) -> dict[str, OraclePrice]:
         """Apply the matching entries from top to bottom; round each product once, at the end."""
         exact = {
             name: self._price(name, value) for name, value in row.items() if name not in {"aliases", "when"}
@@ -162,7 +162,7 @@ class Oracle:
                 continue
             named = _listed(when.get("classes", []))
             before = dict(exact)
-            for name in named or [name for name in exact if self._is_token(name)]:
+            for name in named or [name for name in exact if self.is_token(name)]:
                 price = self._lookup(before, name)
                 if price is not None:
                     amount = price.amount * Fraction(when["multiply"])
@@ -175,7 +175,7 @@ class Oracle:
         }
 
     def _lookup(self, prices: Mapping[str, OraclePrice], name: str) -> OraclePrice | None:
-        chain = self._chain(name)
+        chain = self.chain(name)
         found = [prices[at] for at in chain if at in prices] + [
             self.defaults[at] for at in chain if at in self.defaults
         ]
@@ -188,14 +188,15 @@ class Oracle:
         return OraclePrice(Fraction(value["price"]), per, minimum, name)
 
     def _unit(self, name: str) -> int:
-        for at in self._chain(name):
+        for at in self.chain(name):
             if "per" in self.classes.get(at, {}):
                 return int(Fraction(self.classes[at]["per"]))
             if at in UNITS:
                 return UNITS[at]
         return MILLION
 
-    def _chain(self, name: str) -> list[str]:
+    def chain(self, name: str) -> list[str]:
+        """Return a class and what it falls back to, the nearest first."""
         chain = [name]
         while (parent := PARENTS.get(chain[-1]) or self.classes.get(chain[-1], {}).get("parent")) is not None:
             chain.append(parent)
@@ -204,8 +205,9 @@ class Oracle:
     def _is_class(self, name: str) -> bool:
         return name in {"input", "output", "characters"} | PARENTS.keys() | UNITS.keys() | self.classes.keys()
 
-    def _is_token(self, name: str) -> bool:
-        return self._chain(name)[-1] in {"input", "output"}
+    def is_token(self, name: str) -> bool:
+        """Tell whether a class counts tokens."""
+        return self.chain(name)[-1] in {"input", "output"}
 
 
 def _line(name: str, quantity: int, price: OraclePrice | None) -> OracleLine:

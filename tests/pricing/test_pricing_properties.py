@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pricing.oracle import DAYS, Oracle, OracleCall, OutOfRangeError
 
-from taximeter_server._native import RateCard
+from taximeter_server._native import RateCard, TenantPrices
 from taximeter_server.rate_card import parse_rate_card
 
 CLASSES = [
@@ -149,11 +149,13 @@ calls = st.builds(
 )
 
 
-def _yaml(card: dict[str, Any]) -> str:
+def card_yaml(card: dict[str, Any]) -> str:
+    """Return a card, or own prices, as the file that a user would write."""
     return json.dumps(card, indent=1)
 
 
-def _priced(card: RateCard, call: OracleCall) -> dict[str, Any]:
+def price_call(card: RateCard, call: OracleCall, tenant_prices: TenantPrices | None = None) -> dict[str, Any]:
+    """Price a call by the compiled code."""
     return card.price(
         model=call.model,
         usage=call.usage,
@@ -163,21 +165,22 @@ def _priced(card: RateCard, call: OracleCall) -> dict[str, Any]:
         region=call.region,
         speed=call.speed,
         calls=call.calls,
+        tenant_prices=tenant_prices,
     )
 
 
 def _check_against_oracle(card: dict[str, Any], some_calls: list[OracleCall]) -> None:
-    compiled = RateCard(parse_rate_card(_yaml(card)).canonical_json)
+    compiled = RateCard(parse_rate_card(card_yaml(card)).canonical_json)
     oracle = Oracle(card)
     for call in some_calls:
         try:
             expected = oracle.price(call)
         except OutOfRangeError:
             with pytest.raises(OverflowError):
-                _priced(compiled, call)
+                price_call(compiled, call)
             continue
 
-        answer = _priced(compiled, call)
+        answer = price_call(compiled, call)
 
         assert answer["row"] == expected.row
         assert answer["overlays_applied"] == expected.overlays_applied
@@ -243,7 +246,8 @@ def _reordered(value: Any, *, is_evaluated_in_order: bool = False) -> Any:
 def test_equal_cards_have_equal_ids(card: dict[str, Any]) -> None:
     """Neither the order of keys nor the order or repetition of alternatives changes a card."""
     assert (
-        parse_rate_card(_yaml(card)).canonical_json == parse_rate_card(_yaml(_reordered(card))).canonical_json
+        parse_rate_card(card_yaml(card)).canonical_json
+        == parse_rate_card(card_yaml(_reordered(card))).canonical_json
     )
 
 
@@ -251,7 +255,7 @@ def test_equal_cards_have_equal_ids(card: dict[str, Any]) -> None:
 @given(card=cards(), data=st.data())
 def test_another_price_is_another_card(card: dict[str, Any], data: st.DataObject) -> None:
     """Adding the smallest amount to any one price changes the id."""
-    before = parse_rate_card(_yaml(card))
+    before = parse_rate_card(card_yaml(card))
     document = json.loads(before.canonical_json)
     row_name = data.draw(st.sampled_from(before.row_names))
     name = data.draw(st.sampled_from(CLASSES))
@@ -261,4 +265,4 @@ def test_another_price_is_another_card(card: dict[str, Any], data: st.DataObject
     picos = int(whole + fraction.ljust(12, "0")) + 1
     card["billing"]["rate_card"][row_name][name] = {"price": f"{picos}e-12", "per": str(price["per"])}
 
-    assert parse_rate_card(_yaml(card)).rate_card_id != before.rate_card_id
+    assert parse_rate_card(card_yaml(card)).rate_card_id != before.rate_card_id

@@ -14,6 +14,7 @@ from taximeter_server.catalogue import POLL_INTERVAL_MS, CatalogueFollower
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.errors import StoreUnavailableError
 from taximeter_server.keys import Keys
+from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.store import DocumentStore
 
@@ -49,9 +50,9 @@ def follower(documents: DocumentStore, log: CatalogueLog) -> CatalogueFollower:
 
 
 @pytest.fixture
-def timeline(documents: DocumentStore, clock: StoppedClock, tmp_path: Path) -> RateCardTimeline:
+def timeline(documents: DocumentStore, tmp_path: Path) -> RateCardTimeline:
     """A timeline that holds the default card."""
-    timeline = RateCardTimeline(documents, clock, snapshots=tmp_path / "cards")
+    timeline = RateCardTimeline(documents, RateCardSnapshots(tmp_path / "cards"))
     timeline.ensure_first(DEFAULT_CARD)
     return timeline
 
@@ -75,8 +76,17 @@ def test_catalogue_holds_what_the_engine_needs(
     (catalogue,) = log.catalogues
     assert json.loads(catalogue) == {
         "revision": documents.revision(),
-        "timeline": [{"version": 1, "effective_time_ms": 0, "rate_card_id": entry.rate_card_id}],
+        "timeline": [
+            {
+                "version": 1,
+                "effective_time_ms": 0,
+                "rate_card_id": entry.rate_card_id,
+                "withdrawn": False,
+            }
+        ],
         "rate_cards": {entry.rate_card_id: json.loads(canonical_json)},
+        "tenant_prices": [],
+        "tenant_price_documents": {},
         "keys": [
             {
                 "key_id": key.key_id,
@@ -90,6 +100,42 @@ def test_catalogue_holds_what_the_engine_needs(
     assert canonical_json.encode() in catalogue
     assert follower.timeline_version == 1
     assert follower.currency_code == "USD"
+
+
+def test_catalogue_tells_cards_from_tenants_prices(
+    timeline: RateCardTimeline, follower: CatalogueFollower, log: CatalogueLog
+) -> None:
+    """Own prices, their end, and what was withdrawn, each by its version; withdrawals have no place of their own."""
+    later_ms = timeline.entries()[0].publish_time_ms + 60_000
+    own, _ = timeline.put_tenant_prices(
+        "acme", "billing: {markup_basis_points: -500}", author="tester", effective_time_ms=later_ms
+    )
+    end = timeline.remove_tenant_prices("acme", author="tester")
+    timeline.withdraw(end.version, author="tester")
+    follower.refresh()
+
+    catalogue = json.loads(log.catalogues[-1])
+    assert [entry["version"] for entry in catalogue["timeline"]] == [1]
+    assert catalogue["tenant_prices"] == [
+        {
+            "version": 2,
+            "effective_time_ms": later_ms,
+            "tenant": "acme",
+            "tenant_prices_id": own.tenant_prices_id,
+            "withdrawn": False,
+        },
+        {
+            "version": 3,
+            "effective_time_ms": later_ms + 1,
+            "tenant": "acme",
+            "tenant_prices_id": None,
+            "withdrawn": True,
+        },
+    ]
+    assert catalogue["tenant_price_documents"] == {
+        own.tenant_prices_id: {"format": 1, "markup_basis_points": -500}
+    }
+    assert (follower.timeline_version, follower.currency_code) == (4, "USD")
 
 
 def test_unchanged_store_confirms(

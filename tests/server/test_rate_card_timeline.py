@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from server.stopped_clock import StoppedClock
 
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.errors import (
@@ -18,13 +17,10 @@ from taximeter_server.errors import (
     RateCardVersionConflictError,
     StoreCorruptError,
 )
-from taximeter_server.rate_card_timeline import (
-    LEAD_MS,
-    RateCardTimeline,
-    entry_in_force,
-    parse_timeline,
-)
+from taximeter_server.rate_card_snapshots import RateCardSnapshots
+from taximeter_server.rate_card_timeline import LEAD_MS, RateCardTimeline
 from taximeter_server.store import DocumentStore
+from taximeter_server.timeline_entry import entry_in_force, parse_timeline
 
 DEFAULT_CARD = (importlib.resources.files("taximeter_server") / "default_rate_card.yaml").read_text("utf-8")
 
@@ -35,9 +31,9 @@ def card(price: int, currency: str = "USD") -> str:
 
 
 @pytest.fixture
-def timeline(documents: DocumentStore, clock: StoppedClock, tmp_path: Path) -> RateCardTimeline:
+def timeline(documents: DocumentStore, tmp_path: Path) -> RateCardTimeline:
     """The timeline of an empty store."""
-    return RateCardTimeline(documents, clock, snapshots=tmp_path / "cards")
+    return RateCardTimeline(documents, RateCardSnapshots(tmp_path / "cards"))
 
 
 def publish(timeline: RateCardTimeline, price: int, **settings: object) -> int:
@@ -46,13 +42,15 @@ def publish(timeline: RateCardTimeline, price: int, **settings: object) -> int:
     return entry.version
 
 
-def test_published_card_is_found_again(timeline: RateCardTimeline, clock: StoppedClock) -> None:
+def test_published_card_is_found_again(timeline: RateCardTimeline, documents: DocumentStore) -> None:
     """A card takes force at the earliest 5 s later and is kept as it was written."""
+    before_ms = documents.time_ms()
     entry, created = timeline.publish(card(1), author="tester", note="why")
 
     assert created
     assert (entry.version, entry.author, entry.note) == (1, "tester", "why")
-    assert entry.effective_time_ms == clock.now_ms + LEAD_MS
+    assert before_ms <= entry.publish_time_ms <= documents.time_ms()
+    assert entry.effective_time_ms == entry.publish_time_ms + LEAD_MS
     assert timeline.find(rate_card_id=entry.rate_card_id, time_ms=0)[1].yaml == card(1)
     assert timeline.find(rate_card_id=entry.rate_card_id[:8], time_ms=0)[0] == entry
 
@@ -95,18 +93,19 @@ def test_publishers_that_do_not_compare_all_get_in(timeline: RateCardTimeline) -
 
 
 @pytest.mark.parametrize("lead_ms", [-86_400_000, 0, LEAD_MS - 1])
-def test_card_cannot_be_backdated(timeline: RateCardTimeline, clock: StoppedClock, lead_ms: int) -> None:
+def test_card_cannot_be_backdated(timeline: RateCardTimeline, documents: DocumentStore, lead_ms: int) -> None:
     """A card never takes force earlier than 5 s from now."""
+    now_ms = documents.time_ms()
     with pytest.raises(EffectiveTooSoonError) as caught:
-        publish(timeline, 1, effective_time_ms=clock.now_ms + lead_ms)
+        publish(timeline, 1, effective_time_ms=now_ms + lead_ms)
 
-    assert caught.value.earliest_time_ms == clock.now_ms + LEAD_MS
+    assert now_ms + LEAD_MS <= caught.value.earliest_time_ms <= documents.time_ms() + LEAD_MS
     assert timeline.entries() == ()
 
 
-def test_card_cannot_overtake_the_newest(timeline: RateCardTimeline, clock: StoppedClock) -> None:
+def test_card_cannot_overtake_the_newest(timeline: RateCardTimeline, documents: DocumentStore) -> None:
     """A card takes force after the one before it."""
-    later_ms = clock.now_ms + 10 * LEAD_MS
+    later_ms = documents.time_ms() + 10 * LEAD_MS
     publish(timeline, 1, effective_time_ms=later_ms)
 
     with pytest.raises(EffectiveTooSoonError):
@@ -114,7 +113,7 @@ def test_card_cannot_overtake_the_newest(timeline: RateCardTimeline, clock: Stop
     assert publish(timeline, 2, effective_time_ms=later_ms + 1) == 2
 
 
-def test_event_time_chooses_the_card(timeline: RateCardTimeline, clock: StoppedClock) -> None:
+def test_event_time_chooses_the_card(timeline: RateCardTimeline, documents: DocumentStore) -> None:
     """The last card in force at an instant counts; the first one for all earlier times too."""
     publish(timeline, 1)
     publish(timeline, 2)
@@ -124,7 +123,7 @@ def test_event_time_chooses_the_card(timeline: RateCardTimeline, clock: StoppedC
     assert entry_in_force([first, second], 0) == first
     assert entry_in_force([first, second], second.effective_time_ms - 1) == first
     assert entry_in_force([first, second], second.effective_time_ms) == second
-    assert timeline.find(rate_card_id="", time_ms=clock.now_ms)[0] == first
+    assert timeline.find(rate_card_id="", time_ms=documents.time_ms())[0] == first
 
 
 def test_changed_history_is_noticed(timeline: RateCardTimeline, embedded_store: EmbeddedStore) -> None:
@@ -180,6 +179,7 @@ def test_every_card_is_kept_as_a_file_too(timeline: RateCardTimeline, tmp_path: 
 
     assert file.read_text() == content == timeline.card(entry.rate_card_id).canonical_json
     assert file.with_suffix(".yaml").read_text() == DEFAULT_CARD
+    assert (tmp_path / "cards" / "timeline-00000001.json").read_text() == entry.to_json()
 
 
 def test_second_currency_is_refused(timeline: RateCardTimeline) -> None:

@@ -16,6 +16,9 @@ from taximeter_server.errors import (
 )
 from taximeter_server.store import DocumentStore
 
+FOREVER_MS = 2**53
+"""No entry is ever late."""
+
 
 @pytest.fixture
 def client(embedded_store: EmbeddedStore) -> redis.Redis:
@@ -43,7 +46,7 @@ def test_names_never_change() -> None:
     [
         lambda store: store.put_key("k", "{}"),
         lambda store: store.put_tenant("acme", "{}"),
-        lambda store: store.append_timeline(0, "{}", rate_card_id="id", rate_card="{}"),
+        lambda store: store.append_timeline(0, "{}", until_ms=FOREVER_MS, rate_card=("id", "{}")),
     ],
     ids=["key", "tenant", "card"],
 )
@@ -60,14 +63,34 @@ def test_every_change_increments_the_revision(
 
 def test_timeline_grows_from_its_end_only(documents: DocumentStore) -> None:
     """An entry is appended only to a timeline as long as its publisher saw it; otherwise nothing changes."""
-    assert documents.append_timeline(0, "first", rate_card_id="a", rate_card="card a")
-    assert not documents.append_timeline(0, "other", rate_card_id="b", rate_card="card b")
+    assert documents.append_timeline(0, "first", until_ms=FOREVER_MS, rate_card=("a", "card a"))
+    assert not documents.append_timeline(0, "other", until_ms=FOREVER_MS, rate_card=("b", "card b"))
 
     assert documents.timeline() == ("first",)
     assert documents.revision() == 1
     assert documents.rate_cards(["a"]) == {"a": "card a"}
     with pytest.raises(StoreCorruptError):
         documents.rate_cards(["b"])
+
+
+def test_timeline_takes_nothing_late(documents: DocumentStore) -> None:
+    """What reaches the store after its time, by the store's clock, is not appended, however long it was on its way."""
+    now_ms = documents.time_ms()
+
+    assert not documents.append_timeline(0, "late", until_ms=now_ms - 1, rate_card=("a", "card a"))
+    assert (documents.timeline(), documents.revision(), documents.find_rate_card("a")) == ((), 0, None)
+    assert documents.append_timeline(0, "in time", until_ms=now_ms + 60_000, rate_card=None)
+    assert documents.timeline() == ("in time",)
+
+
+def test_bytes_that_are_no_text_are_corruption(documents: DocumentStore, client: redis.Redis) -> None:
+    """A document with a byte that is not UTF-8 is named corrupt, and the next answer is read as usual."""
+    client.rpush("{tx:cfg}:timeline", b"\xff")
+
+    with pytest.raises(StoreCorruptError):
+        documents.timeline()
+    assert documents.revision() == 0
+    assert documents.stored_timeline() == [b"\xff"]
 
 
 def test_embedded_store_is_not_volatile(documents: DocumentStore) -> None:

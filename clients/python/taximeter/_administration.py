@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from taximeter import _convert, _convert_settings
-from taximeter._session import Session
+from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
+from taximeter._timeline import Timeline
 from taximeter.results import LimitStatus, RecordConflict
 from taximeter.settings import (
     Caller,
@@ -26,23 +27,18 @@ from taximeter.v1 import (
     operations_service_pb2,
     operations_service_pb2_grpc,
     rate_card_service_pb2,
-    rate_card_service_pb2_grpc,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
 )
 
-ADMINISTRATION_TIMEOUT_S = 10.0
-_PAGE_SIZE = 1_000
 
-
-class Administration:
+class Administration(Timeline):
     """Calls of TenantService, RateCardService, AccessService and OperationsService. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:
         """Takes the session to call through."""
-        self._session = session
+        super().__init__(session)
         self._tenants = tenant_service_pb2_grpc.TenantServiceStub(session.channel)
-        self._rate_cards = rate_card_service_pb2_grpc.RateCardServiceStub(session.channel)
         self._access = access_service_pb2_grpc.AccessServiceStub(session.channel)
         self._operations = operations_service_pb2_grpc.OperationsServiceStub(session.channel)
 
@@ -66,7 +62,7 @@ class Administration:
 
         def fetch(token: str) -> tenant_service_pb2.ListTenantsResponse:
             request = tenant_service_pb2.ListTenantsRequest(
-                parent=parent, page_size=_PAGE_SIZE, page_token=token
+                parent=parent, page_size=ADMINISTRATION_PAGE_SIZE, page_token=token
             )
             return self._session.unary(self._tenants.ListTenants, request, ADMINISTRATION_TIMEOUT_S)
 
@@ -80,19 +76,22 @@ class Administration:
 
     def publish_rate_card(
         self,
-        yaml: str,
+        yaml: str = "",
         *,
+        rate_card_id: str = "",
         effective_time: datetime | None = None,
         expected_version: int | None = None,
         note: str = "",
     ) -> PublishedRateCard:
         """Publishes a card; without `effective_time` it takes force at the earliest possible instant.
 
-        Raises InvalidArgumentError with every problem of the card, AbortedError when `expected_version` is
-        given and is not the newest, PreconditionError for an effective_time less than 5 s ahead.
+        `rate_card_id`, instead of `yaml`, publishes a card again that was published before. Raises
+        InvalidArgumentError with every problem of the card, AbortedError when `expected_version` is given and is
+        not the newest, PreconditionError for an effective_time less than 5 s ahead.
         """
         request = rate_card_service_pb2.PublishRateCardRequest(
             yaml=yaml,
+            rate_card_id=rate_card_id,
             effective_time=_convert.timestamp(effective_time),
             expected_version=expected_version,
             note=note,
@@ -121,7 +120,9 @@ class Administration:
         """Returns the timeline of cards, newest first."""
 
         def fetch(token: str) -> rate_card_service_pb2.ListRateCardsResponse:
-            request = rate_card_service_pb2.ListRateCardsRequest(page_size=_PAGE_SIZE, page_token=token)
+            request = rate_card_service_pb2.ListRateCardsRequest(
+                page_size=ADMINISTRATION_PAGE_SIZE, page_token=token
+            )
             return self._session.unary(self._rate_cards.ListRateCards, request, ADMINISTRATION_TIMEOUT_S)
 
         pages = self._session.pages(fetch)
@@ -150,7 +151,7 @@ class Administration:
         """Returns the keys without their secrets, newest first."""
 
         def fetch(token: str) -> access_service_pb2.ListKeysResponse:
-            request = access_service_pb2.ListKeysRequest(page_size=_PAGE_SIZE, page_token=token)
+            request = access_service_pb2.ListKeysRequest(page_size=ADMINISTRATION_PAGE_SIZE, page_token=token)
             return self._session.unary(self._access.ListKeys, request, ADMINISTRATION_TIMEOUT_S)
 
         return tuple(_convert_settings.key(key) for page in self._session.pages(fetch) for key in page.keys)
@@ -178,7 +179,7 @@ class Administration:
 
         def fetch(token: str) -> operations_service_pb2.ListRecordConflictsResponse:
             request = operations_service_pb2.ListRecordConflictsRequest(
-                page_size=_PAGE_SIZE, page_token=token
+                page_size=ADMINISTRATION_PAGE_SIZE, page_token=token
             )
             return self._session.unary(
                 self._operations.ListRecordConflicts, request, ADMINISTRATION_TIMEOUT_S

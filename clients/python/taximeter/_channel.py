@@ -24,9 +24,18 @@ _FILES = (
     tenant_service_pb2.DESCRIPTOR,
 )
 # Record and RecordBatch are retried by `_retry`, on more statuses. CreateKey makes another key each time, and
-# a card published again could replace one that was published in between. Holds are not in this client.
+# prices published again could replace some that were published in between. Holds are not in this client.
 _NOT_RETRIED_BY_GRPC = frozenset(
-    {"Record", "RecordBatch", "CreateKey", "PublishRateCard", "ExtendHold", "ReleaseHold"}
+    {
+        "Record",
+        "RecordBatch",
+        "CreateKey",
+        "PublishRateCard",
+        "PutTenantPrices",
+        "RemoveTenantPrices",
+        "ExtendHold",
+        "ReleaseHold",
+    }
 )
 
 

@@ -17,6 +17,7 @@ from taximeter.results import (
     Durability,
     LimitKind,
     LimitStatus,
+    ListPrice,
     PricingState,
     QuotaDecision,
     RecordConflict,
@@ -138,8 +139,20 @@ def cost_lines(messages: Iterable[usage_pb2.CostLine]) -> tuple[CostLine, ...]:
             per=message.per,
             cost_picos=message.cost_picos,
             unpriced=message.unpriced,
+            list_price=list_price(message.list_price) if message.HasField("list_price") else None,
         )
         for message in messages
+    )
+
+
+def list_price(message: usage_pb2.ListPrice) -> ListPrice:
+    """Converts the price of a line by the card alone."""
+    return ListPrice(
+        priced_as=message.priced_as,
+        billed_quantity=message.billed_quantity,
+        unit_price=message.unit_price,
+        per=message.per,
+        cost_picos=message.cost_picos,
     )
 
 
@@ -157,6 +170,8 @@ def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Re
         durability=enum_member(
             Durability, metering_service_pb2.Durability.items(), "DURABILITY_", message.durability
         ),
+        list_cost=money(message.list_cost) if message.HasField("list_cost") else None,
+        tenant_prices_version=message.tenant_prices_version,
     )
 
 
@@ -176,6 +191,7 @@ def quota_decision(message: metering_service_pb2.CheckQuotaResponse) -> QuotaDec
         rate_card_id=message.rate_card_id,
         estimated_cost=money(message.estimated_cost) if message.HasField("estimated_cost") else None,
         pricing_state=pricing_state(message.pricing_state),
+        tenant_prices_version=message.tenant_prices_version,
     )
 
 

@@ -86,6 +86,8 @@ def estimate(message: metering_service_pb2.EstimateResponse) -> Estimate:
         limits=tuple(_estimate_limit(limit) for limit in message.limits),
         sample_item_count=message.sample_item_count,
         unpriced_lines=message.unpriced_lines,
+        list_cost=money(message.list_cost) if message.HasField("list_cost") else None,
+        tenant_prices_version=message.tenant_prices_version,
     )
 
 

@@ -12,8 +12,11 @@ from taximeter.settings import (
     Limits,
     RateCard,
     RateCardCheck,
+    RateCardDifference,
     RateCardEntry,
+    RateCardEntryKind,
     RateCardProblem,
+    RateCardVerification,
     Role,
     ServerStatus,
     Tenant,
@@ -89,6 +92,30 @@ def rate_card_entry(message: rate_card_service_pb2.RateCardEntry) -> RateCardEnt
         publish_time=_moment(message.HasField("publish_time"), message.publish_time),
         author=message.author,
         note=message.note,
+        chain_hash=message.chain_hash,
+        kind=enum_member(
+            RateCardEntryKind,
+            rate_card_service_pb2.RateCardEntryKind.items(),
+            "RATE_CARD_ENTRY_KIND_",
+            message.kind,
+        ),
+        tenant=message.tenant,
+        tenant_prices_id=message.tenant_prices_id,
+        withdrawn_version=message.withdrawn_version,
+        withdrawn=message.withdrawn,
+    )
+
+
+def rate_card_verification(message: rate_card_service_pb2.VerifyRateCardsResponse) -> RateCardVerification:
+    """Converts what a walk over the timeline has found."""
+    differences = (
+        RateCardDifference(d.version, d.document_id, d.place, d.message) for d in message.differences
+    )
+    return RateCardVerification(
+        entry_count=message.entry_count,
+        document_count=message.document_count,
+        file_count=message.file_count,
+        differences=tuple(differences),
         chain_hash=message.chain_hash,
     )
 

@@ -12,6 +12,9 @@ from taximeter._status import error_of_call
 from taximeter.config import Connection
 from taximeter.errors import ServerError, UnavailableError
 
+ADMINISTRATION_TIMEOUT_S = 10.0
+ADMINISTRATION_PAGE_SIZE = 1_000
+
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 

@@ -79,6 +79,22 @@ class LimitStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ListPrice:
+    """The price of a line by the rate card, where the tenant has prices of its own."""
+
+    priced_as: str
+    """Class whose price in the card applies. Empty when the card has none."""
+    billed_quantity: int
+    """Quantity that the card would charge."""
+    unit_price: str
+    """Price of `per` units, an exact decimal. Empty when the card has none."""
+    per: int
+    """Number of units that unit_price buys. 0 when the card has no price."""
+    cost_picos: int
+    """Cost by the card in pico-units of the currency. 0 when the card has no price."""
+
+
+@dataclass(frozen=True, slots=True)
 class CostLine:
     """The price of one usage class."""
 
@@ -98,6 +114,8 @@ class CostLine:
     """Cost in pico-units of the currency. 0 when unpriced."""
     unpriced: bool
     """True when no price was found: the cost is not zero but unknown."""
+    list_price: ListPrice | None = None
+    """What the rate card alone says. None when the card's price was charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +140,10 @@ class Recorded:
     """Limits of the tenant and its parents after this record. Empty when journaled."""
     durability: Durability
     """How durable the record is."""
+    list_cost: Money | None = None
+    """Sum of the lines' costs by the rate card alone. None when the card's prices were charged."""
+    tenant_prices_version: int = 0
+    """Timeline version of the tenant's own prices. 0 when the card's prices were charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,8 @@ class QuotaDecision:
     """Price of the estimate. None when there was nothing to price."""
     pricing_state: PricingState
     """Whether the whole estimate could be priced."""
+    tenant_prices_version: int = 0
+    """Timeline version of the tenant's own prices in estimated_cost. 0 when it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +254,10 @@ class Estimate:
     """Items of the sample. 0 without one."""
     unpriced_lines: int = 0
     """Lines of the sample that have no price; their cost is in none of the costs."""
+    list_cost: Money | None = None
+    """Cost of all calls by the rate card alone. None when the card's prices apply."""
+    tenant_prices_version: int = 0
+    """Timeline version of the tenant's own prices. 0 when the card's prices apply."""
 
 
 @dataclass(frozen=True, slots=True)

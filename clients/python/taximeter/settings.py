@@ -56,16 +56,29 @@ class Tenant:
     """When the settings were last changed."""
 
 
+class RateCardEntryKind(StrEnum):
+    """What an entry of the timeline does."""
+
+    CARD = "CARD"
+    """Puts a card in force."""
+    WITHDRAWAL = "WITHDRAWAL"
+    """Withdraws a future entry."""
+    TENANT_PRICES = "TENANT_PRICES"
+    """Sets or ends a tenant's own prices."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A kind that this client does not know yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class RateCardEntry:
-    """One entry of the timeline: a card and from when on it is in force."""
+    """One entry of the timeline: it puts a card or a tenant's own prices in force, or withdraws such an entry."""
 
     version: int
     """Position in the timeline, from 1."""
     rate_card_id: str
-    """The card: hex SHA-256 of its canonical form."""
+    """The card: hex SHA-256 of its canonical form. Empty unless kind is CARD."""
     effective_time: datetime | None
-    """When the card takes force."""
+    """When it takes force; of a withdrawal, when the withdrawn entry would have."""
     publish_time: datetime | None
     """When it was published."""
     author: str
@@ -74,6 +87,58 @@ class RateCardEntry:
     """Why, as the author wrote it."""
     chain_hash: str
     """Hex SHA-256 over this entry and the hash of the entry before."""
+    kind: RateCardEntryKind = RateCardEntryKind.CARD
+    """What the entry does."""
+    tenant: str = ""
+    """Tenant whose own prices it sets or ends. Empty unless kind is TENANT_PRICES."""
+    tenant_prices_id: str = ""
+    """The own prices: hex SHA-256 of their canonical form. Empty where they end."""
+    withdrawn_version: int = 0
+    """Version of the entry that it withdraws. 0 unless kind is WITHDRAWAL."""
+    withdrawn: bool = False
+    """True when this entry was withdrawn before it took force."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPrices:
+    """Own prices of a tenant."""
+
+    entry: RateCardEntry
+    """The entry of the timeline that set them; its tenant is the level that they come from."""
+    yaml: str
+    """The prices as put."""
+    canonical_json: str
+    """Canonical form, whose SHA-256 is the id."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateCardDifference:
+    """One thing in the timeline that is not as it was published."""
+
+    version: int
+    """Version of the entry. 0 where no entry is known."""
+    document_id: str
+    """The card or the own prices. Empty where the entry itself differs."""
+    place: str
+    """Where: the name of a key in the store, or of a file."""
+    message: str
+    """What differs, one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateCardVerification:
+    """What a walk over the whole timeline looked at, and what differs."""
+
+    entry_count: int
+    """Entries of the timeline."""
+    document_count: int
+    """Cards and tenants' own prices."""
+    file_count: int
+    """Files beside the ledger."""
+    differences: tuple[RateCardDifference, ...]
+    """What differs, in the order of the timeline. Empty when everything is as it was published."""
+    chain_hash: str
+    """Chain hash of the newest entry: kept elsewhere, it proves later that nothing before it changed."""
 
 
 @dataclass(frozen=True, slots=True)

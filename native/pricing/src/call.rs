@@ -44,6 +44,23 @@ pub struct Line {
     pub cost_picos: i64,
     /// No price was found. Not the same as a price of zero.
     pub unpriced: bool,
+    /// What the card says, where the tenant has prices of its own.
+    pub list: Option<ListPrice>,
+}
+
+/// The price of a line by the card alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPrice {
+    /// The class whose price it is. `None` when the card has no price.
+    pub priced_as: Option<Arc<str>>,
+    /// As the card would bill.
+    pub billed_quantity: i64,
+    /// Unit price in picos per `per` units, 0 when the card has no price.
+    pub amount_picos: i64,
+    /// Units that the unit price covers, at least 1.
+    pub per: i64,
+    /// Half-even rounding of `billed_quantity * amount_picos / per`.
+    pub cost_picos: i64,
 }
 
 /// A priced call.
@@ -61,6 +78,8 @@ pub struct Priced {
     pub lines: Vec<Line>,
     /// Sum of the lines.
     pub cost_picos: i64,
+    /// Sum of the lines by the card alone; `cost_picos` unless the tenant has prices of its own.
+    pub list_cost_picos: i64,
     /// A model was named that no row matches; its tokens are unpriced.
     pub unknown_model: bool,
 }

@@ -18,7 +18,7 @@ pub struct CompileError {
 }
 
 impl CompileError {
-    fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
         }
@@ -68,6 +68,10 @@ impl RateCard {
     pub fn compile(canonical_json: &str) -> Result<Self, CompileError> {
         let document: CardDocument = serde_json::from_str(canonical_json)
             .map_err(|error| CompileError::new(format!("not a canonical rate card: {error}")))?;
+        Self::from_document(document)
+    }
+
+    pub(crate) fn from_document(document: CardDocument) -> Result<Self, CompileError> {
         if document.format != FORMAT {
             return Err(CompileError::new(format!(
                 "format {} is not supported",

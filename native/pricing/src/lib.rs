@@ -11,6 +11,7 @@
 //! - `card`, `price`, `overlay`, `axes`, `variant`: compiling it
 //! - `model_lookup`, `model_name`: from a model's name to a row
 //! - `call`, `pricing`: pricing a call
+//! - `tenant_prices`: what a tenant is charged instead
 
 mod axes;
 mod calendar;
@@ -23,10 +24,12 @@ mod money;
 mod overlay;
 mod price;
 mod pricing;
+mod tenant_prices;
 mod usage_class;
 mod variant;
 
-pub use call::{Call, Line, PriceError, Priced};
+pub use call::{Call, Line, ListPrice, PriceError, Priced};
 pub use card::{CompileError, RateCard};
 pub use money::{decimal_string, line_cost_picos};
 pub use pricing::{is_token_class, quota_tokens, unpriced_lines};
+pub use tenant_prices::TenantPrices;

@@ -27,6 +27,39 @@ pub fn line_cost_picos(quantity: i64, amount_picos: i64, per: i64) -> Option<i64
     i64::try_from(cost).ok()
 }
 
+/// The price changed to `factor` ten-thousandths, exactly: the new amount and per.
+///
+/// `per` grows only where the amount would not be whole otherwise. `None` when an argument is negative, or the price in
+/// lowest terms does not fit.
+pub(crate) fn marked_up(amount_picos: i64, per: i64, factor: i64) -> Option<(i64, i64)> {
+    let amount = u128::try_from(amount_picos)
+        .ok()?
+        .checked_mul(u128::try_from(factor).ok()?)?;
+    let per = u128::try_from(per).ok()?;
+    let shared = greatest_common_divisor(amount, FACTOR_UNIT);
+    let scaled = (
+        amount.checked_div(shared)?,
+        per.checked_mul(FACTOR_UNIT.checked_div(shared)?)?,
+    );
+    let fits = |(amount, per): (u128, u128)| Some((i64::try_from(amount).ok()?, i64::try_from(per).ok()?));
+    fits(scaled).or_else(|| {
+        let shared = greatest_common_divisor(scaled.0, scaled.1);
+        fits((scaled.0.checked_div(shared)?, scaled.1.checked_div(shared)?))
+    })
+}
+
+/// Factors are in parts of this.
+const FACTOR_UNIT: u128 = 10_000;
+
+/// At least 1 unless both are 0.
+fn greatest_common_divisor(left: u128, right: u128) -> u128 {
+    let (mut left, mut right) = (left, right);
+    while let Some(remainder) = left.checked_rem(right) {
+        (left, right) = (right, remainder);
+    }
+    left
+}
+
 /// The amount as a decimal of currency units without superfluous zeros, such as `0.3`.
 #[must_use]
 pub fn decimal_string(amount_picos: i64) -> String {

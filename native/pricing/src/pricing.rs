@@ -9,29 +9,42 @@ use crate::card::{RateCard, Row, RowMatch};
 use crate::money::line_cost_picos;
 use crate::overlay::Circumstances;
 use crate::price::{UnitPrice, find_price};
+use crate::tenant_prices::TenantPrices;
 use crate::usage_class::{ClassIndex, ClassTable, UsageClass};
 use crate::variant::Variant;
 
-fn out_of_range(usage_class: &str) -> PriceError {
+pub(crate) fn out_of_range(usage_class: &str) -> PriceError {
     PriceError::OutOfRange {
         usage_class: usage_class.to_owned(),
     }
 }
 
 /// One class of a call, looked up once.
-struct Used<'a> {
-    name: &'a str,
+pub(crate) struct Used<'a> {
+    pub(crate) name: &'a str,
     quantity: i64,
     /// `None` for a class that the card does not know.
-    class: Option<(ClassIndex, &'a UsageClass)>,
+    pub(crate) class: Option<(ClassIndex, &'a UsageClass)>,
 }
 
 impl RateCard {
-    /// Prices a call.
+    /// Prices a call by this card alone.
     ///
     /// # Errors
     /// [`PriceError::OutOfRange`] instead of a wrong number.
     pub fn price(&self, call: &Call<'_>) -> Result<Priced, PriceError> {
+        self.charge(call, None)
+    }
+
+    /// Prices a call by this card and by the tenant's own prices where it has any.
+    ///
+    /// # Errors
+    /// [`PriceError::OutOfRange`] instead of a wrong number.
+    pub fn charge(
+        &self,
+        call: &Call<'_>,
+        tenant_prices: Option<&TenantPrices>,
+    ) -> Result<Priced, PriceError> {
         let used = self.look_up(call.usage)?;
         let sums = TokenSums::of(&used)?;
         let epoch_second = calendar::epoch_second(call.occur_time_nanos);
@@ -53,6 +66,7 @@ impl RateCard {
             quota_tokens: sums.quota_tokens,
             lines: Vec::with_capacity(used.len()),
             cost_picos: 0,
+            list_cost_picos: 0,
             unknown_model: matches!(row_match, RowMatch::Unknown),
         };
         match row_match {
@@ -68,6 +82,10 @@ impl RateCard {
                     self.default_price(class)
                 }
             })?,
+        }
+        priced.list_cost_picos = priced.cost_picos;
+        if let Some(tenant_prices) = tenant_prices {
+            tenant_prices.charge(call, &now, &used, &self.classes, &mut priced)?;
         }
         Ok(priced)
     }
@@ -155,6 +173,7 @@ impl RateCard {
             per: price.per,
             cost_picos: cost.ok_or_else(|| out_of_range(&class.name))?,
             unpriced: false,
+            list: None,
         })
     }
 }
@@ -169,6 +188,7 @@ fn unpriced_line(name: &str, class: Option<&UsageClass>, quantity: i64) -> Line 
         per: class.map_or(1, |class| class.default_per),
         cost_picos: 0,
         unpriced: true,
+        list: None,
     }
 }
 

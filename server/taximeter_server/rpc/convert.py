@@ -14,8 +14,8 @@ from taximeter.v1 import (
 )
 from taximeter_server.errors import InvalidFieldsError, SumOutOfRangeError
 from taximeter_server.keys import Key
-from taximeter_server.rate_card_timeline import TimelineEntry
 from taximeter_server.tenants import Limits, Tenant
+from taximeter_server.timeline_entry import EntryKind, TimelineEntry
 
 PICOS_PER_UNIT = 10**12
 INT64_MAX = 2**63 - 1
@@ -50,6 +50,11 @@ def _refuse_timestamp(field: str) -> NoReturn:
 def timestamp_ms(timestamp: Timestamp, field: str) -> int:
     """Return milliseconds since 1970 UTC, rounded up: never before the instant that was asked for."""
     return -(-timestamp_nanos(timestamp, field) // 1_000_000)
+
+
+def at_time_ms(timestamp: Timestamp) -> int:
+    """Return at_time in milliseconds since 1970 UTC, rounded down: what takes force within it is not in force yet."""
+    return timestamp_nanos(timestamp, "at_time") // 1_000_000
 
 
 def timestamp_us(timestamp: Timestamp, field: str) -> int:
@@ -129,7 +134,14 @@ def to_tenant(tenant: Tenant) -> tenant_service_pb2.Tenant:
     )
 
 
-def to_entry(entry: TimelineEntry) -> rate_card_service_pb2.RateCardEntry:
+_ENTRY_KINDS = {
+    EntryKind.CARD: rate_card_service_pb2.RATE_CARD_ENTRY_KIND_CARD,
+    EntryKind.WITHDRAWAL: rate_card_service_pb2.RATE_CARD_ENTRY_KIND_WITHDRAWAL,
+    EntryKind.TENANT_PRICES: rate_card_service_pb2.RATE_CARD_ENTRY_KIND_TENANT_PRICES,
+}
+
+
+def to_entry(entry: TimelineEntry, *, withdrawn: bool) -> rate_card_service_pb2.RateCardEntry:
     """Return an entry of the timeline as a message."""
     return rate_card_service_pb2.RateCardEntry(
         version=entry.version,
@@ -139,4 +151,10 @@ def to_entry(entry: TimelineEntry) -> rate_card_service_pb2.RateCardEntry:
         author=entry.author,
         note=entry.note,
         chain_hash=entry.chain_hash,
+        kind=_ENTRY_KINDS[entry.kind],
+        tenant=entry.tenant,
+        tenant_prices_id=entry.tenant_prices_id,
+        withdrawn_version=entry.withdrawn_version,
+        withdrawn=withdrawn,
+        source_sha256=entry.source_sha256,
     )

@@ -28,9 +28,7 @@ from taximeter_server.rpc.principal import Principal
 from taximeter_server.tenant_path import check_tenant
 
 COUNT_MAX = 1_000_000_000
-_SAMPLE_FIELDS = frozenset(
-    {"sample", "call_count", "rate_card_id", "limits_tenant", "calls_per_minute", "tenant"}
-)
+_SAMPLE_FIELDS = frozenset({"sample", "call_count", "rate_card_id", "limits_tenant", "calls_per_minute"})
 _FIELDS = {
     "input": "uncached_input_tokens",
     "cache_read": "cache_read_tokens",

@@ -9,14 +9,19 @@ from google.protobuf.descriptor import ServiceDescriptor
 from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.pages import PageTokens
+from taximeter_server.published_card import compile_card
 from taximeter_server.rate_card_problems import RateCardInvalidError
-from taximeter_server.rate_card_timeline import RateCardTimeline, compile_card
-from taximeter_server.rpc.convert import timestamp_ms, timestamp_nanos, to_entry
+from taximeter_server.rate_card_timeline import RateCardTimeline
+from taximeter_server.rate_card_verification import RateCardVerifier
+from taximeter_server.rpc.convert import at_time_ms, timestamp_ms, to_entry
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
+from taximeter_server.rpc.tenant_prices import TenantPricesMethods
+from taximeter_server.tenant_path import is_reached
+from taximeter_server.timeline_entry import TimelineEntry, withdrawn_versions
 
 
-class RateCardService:
+class RateCardService(TenantPricesMethods):
     """Serves taximeter.v1.RateCardService."""
 
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["RateCardService"]
@@ -26,15 +31,14 @@ class RateCardService:
         self,
         timeline: RateCardTimeline,
         *,
+        verifier: RateCardVerifier,
         apply: Callable[[], None],
         page_tokens: PageTokens,
         clock: Callable[[], int],
     ) -> None:
         """apply: brings this instance's engine up to date before a publisher is answered."""
-        self._timeline = timeline
-        self._apply = apply
-        self._page_tokens = page_tokens
-        self._clock = clock
+        super().__init__(timeline, apply=apply, page_tokens=page_tokens, clock=clock)
+        self._verifier = verifier
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handler of every method."""
@@ -43,31 +47,39 @@ class RateCardService:
             "ValidateRateCard": self.validate_rate_card,
             "GetRateCard": self.get_rate_card,
             "ListRateCards": self.list_rate_cards,
+            "WithdrawRateCard": self.withdraw_rate_card,
+            "VerifyRateCards": self.verify_rate_cards,
+            **self.tenant_prices_handlers(),
         }
 
     def slow_methods(self) -> frozenset[str]:
-        """Return no methods."""
-        return frozenset()
+        """Return the method that reads everything there is."""
+        return frozenset({"VerifyRateCards"})
 
     def publish_rate_card(
         self, request: pb.PublishRateCardRequest, principal: Principal
     ) -> pb.PublishRateCardResponse:
         """Publish a card."""
         principal.require_unbound()
-        if not request.yaml:
+        if request.yaml and request.rate_card_id:
+            raise InvalidFieldsError.of("rate_card_id", "not together with yaml")
+        yaml = request.yaml
+        if request.rate_card_id:
+            yaml = self._timeline.find(rate_card_id=request.rate_card_id, time_ms=self._clock())[1].yaml
+        if not yaml:
             raise InvalidFieldsError.required("yaml")
         effective_time_ms = None
         if request.HasField("effective_time"):
             effective_time_ms = timestamp_ms(request.effective_time, "effective_time")
         entry, created = self._timeline.publish(
-            request.yaml,
+            yaml,
             author=principal.key_id,
             effective_time_ms=effective_time_ms,
             expected_version=request.expected_version if request.HasField("expected_version") else None,
             note=request.note,
         )
         self._apply()
-        return pb.PublishRateCardResponse(entry=to_entry(entry), created=created)
+        return pb.PublishRateCardResponse(entry=to_entry(entry, withdrawn=False), created=created)
 
     def validate_rate_card(
         self, request: pb.ValidateRateCardRequest, _principal: Principal
@@ -96,25 +108,73 @@ class RateCardService:
         """Show one card."""
         time_ms = self._clock()
         if request.HasField("at_time"):
-            # Down: a card that takes force within this millisecond is not in force yet.
-            time_ms = timestamp_nanos(request.at_time, "at_time") // 1_000_000
+            time_ms = at_time_ms(request.at_time)
         entry, card = self._timeline.find(rate_card_id=request.rate_card_id, time_ms=time_ms)
+        withdrawn = withdrawn_versions(self._timeline.entries())
         return pb.GetRateCardResponse(
-            entry=to_entry(entry), yaml=card.yaml, canonical_json=card.canonical_json
+            entry=to_entry(entry, withdrawn=entry.version in withdrawn),
+            yaml=card.yaml,
+            canonical_json=card.canonical_json,
         )
 
     def list_rate_cards(
-        self, request: pb.ListRateCardsRequest, _principal: Principal
+        self, request: pb.ListRateCardsRequest, principal: Principal
     ) -> pb.ListRateCardsResponse:
-        """List the timeline, newest first."""
-        entries = self._timeline.entries()[::-1]
+        """List the timeline, newest first, without the prices of tenants that the key does not reach."""
+        timeline = self._timeline.entries()
+        withdrawn = withdrawn_versions(timeline)
+
+        def is_shown(entry: TimelineEntry) -> bool:
+            subject = timeline[entry.withdrawn_version - 1] if entry.withdrawn_version else entry
+            return not subject.tenant or is_reached(subject.tenant, principal.tenants)
+
+        entries = [entry for entry in reversed(timeline) if is_shown(entry)]
         page, next_page_token = self._page_tokens.page(
             entries,
             cursor_of=lambda entry: str(entry.version),
-            binding="ListRateCards",
+            binding=f"ListRateCards:{','.join(principal.tenants)}",
             page_size=request.page_size,
             page_token=request.page_token,
         )
         return pb.ListRateCardsResponse(
-            entries=[to_entry(entry) for entry in page], next_page_token=next_page_token
+            entries=[to_entry(entry, withdrawn=entry.version in withdrawn) for entry in page],
+            next_page_token=next_page_token,
+        )
+
+    def withdraw_rate_card(
+        self, request: pb.WithdrawRateCardRequest, principal: Principal
+    ) -> pb.WithdrawRateCardResponse:
+        """Withdraw a future entry."""
+        principal.require_unbound()
+        if not request.version:
+            raise InvalidFieldsError.required("version")
+        entry, created = self._timeline.withdraw(
+            request.version,
+            author=principal.key_id,
+            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            note=request.note,
+        )
+        self._apply()
+        return pb.WithdrawRateCardResponse(entry=to_entry(entry, withdrawn=False), created=created)
+
+    def verify_rate_cards(
+        self, _request: pb.VerifyRateCardsRequest, principal: Principal
+    ) -> pb.VerifyRateCardsResponse:
+        """Walk the whole timeline; differences are the answer, not an error."""
+        principal.require_unbound()
+        found = self._verifier.verify()
+        return pb.VerifyRateCardsResponse(
+            entry_count=found.entry_count,
+            document_count=found.document_count,
+            file_count=found.file_count,
+            differences=[
+                pb.RateCardDifference(
+                    version=difference.version,
+                    document_id=difference.document_id,
+                    place=difference.place,
+                    message=difference.message,
+                )
+                for difference in found.differences
+            ],
+            chain_hash=found.chain_hash,
         )

@@ -75,7 +75,7 @@ def _projection_options(command: Any) -> Any:
         click.option("--sample-period", default="today", show_default=True, help="When the sample was recorded."),
         click.option("--sample-items", type=click.IntRange(1, INT64_MAX), help="Items that the sample processed."),
         click.option("--sample-by", default="", help="Dimension that tells items apart, such as attributes.row_id."),
-        click.option("--tenant", default="", help="Whose limits to look at, and whose sample it is."),
+        click.option("--tenant", default="", help="Whose prices apply and limits to look at, and whose sample it is."),
         click.option("--calls-per-minute", type=COUNT, default=0, help="Pace of the calls. Default: all at once."),
         click.option("--watch", type=PairType(), multiple=True,
                      help="Watch the running batch of this value, such as attributes.batch=b-1. Repeatable."),

@@ -15,6 +15,7 @@ from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write
 from taximeter.cli.rate_card import rate_card
 from taximeter.cli.server import server
 from taximeter.cli.tenant import quota, tenant
+from taximeter.cli.timeline import tenant_prices, verify, withdraw
 from taximeter.cli.usage import usage
 
 _EPILOG = """\b
@@ -76,6 +77,9 @@ for command in (billing, rate_card, tenant, quota, key, server):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)
+rate_card.add_command(withdraw)
+rate_card.add_command(verify)
+rate_card.add_command(tenant_prices)
 
 
 def main() -> None:

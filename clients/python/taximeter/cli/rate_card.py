@@ -23,12 +23,16 @@ from taximeter.cli.parameters import COUNT, InstantType
 from taximeter.errors import InvalidArgumentError
 from taximeter.settings import RateCardEntry
 
-_YAML = "yaml"
+YAML = "yaml"
 _SHORT_ID = 12
 _ENTRY_COLUMNS = (
     Column("version", "version", numeric=True),
+    Column("kind", "kind"),
     Column("rate_card_id", "rate card"),
+    Column("tenant", "tenant"),
+    Column("withdrawn_version", "withdraws", numeric=True),
     Column("effective_time", "effective"),
+    Column("withdrawn", "withdrawn"),
     Column("publish_time", "published"),
     Column("author", "author"),
     Column("note", "note"),
@@ -53,7 +57,7 @@ def rate_card() -> None:
 @click.pass_context
 def validate(ctx: click.Context, file: Any, output: str) -> None:
     """Checks a card without publishing it; - reads stdin. Exit code 1 when it has problems."""
-    check = ctx.ensure_object(App).meter.validate_rate_card(_read(file))
+    check = ctx.ensure_object(App).meter.validate_rate_card(read_text(file))
     problems = [
         {"line": p.line, "column": p.column, "field": p.field, "reason": p.reason, "message": p.message}
         for p in check.problems
@@ -67,7 +71,13 @@ def validate(ctx: click.Context, file: Any, output: str) -> None:
 
 
 @rate_card.command()
-@click.argument("file", type=click.File(encoding="utf-8"))
+@click.argument("file", type=click.File(encoding="utf-8"), required=False)
+@click.option(
+    "--card",
+    "rate_card_id",
+    default="",
+    help="Instead of FILE: id of a card to publish again, to go back to it.",
+)
 @click.option(
     "--effective-time", type=InstantType(), help="When it takes force. Default: as early as possible."
 )
@@ -78,22 +88,29 @@ def validate(ctx: click.Context, file: Any, output: str) -> None:
 def publish(
     app: App,
     file: Any,
+    rate_card_id: str,
     effective_time: datetime | None,
     expected_version: int | None,
     note: str,
     output: str,
 ) -> None:
     """Publishes a card; - reads stdin. Usage keeps the prices that were in force when it happened."""
-    yaml = _read(file)
+    if (file is None) == (not rate_card_id):
+        message = "Give a FILE or --card, one of them."
+        raise click.UsageError(message)
     try:
         published = app.meter.publish_rate_card(
-            yaml, effective_time=effective_time, expected_version=expected_version, note=note
+            "" if file is None else read_text(file),
+            rate_card_id=rate_card_id,
+            effective_time=effective_time,
+            expected_version=expected_version,
+            note=note,
         )
     except InvalidArgumentError as error:
         if error.reason == "CARD_INVALID":
             click.echo("The card has problems; taximeter rate-card validate shows where.", err=True)
         raise
-    entry = _entry(published.entry)
+    entry = entry_fields(published.entry)
     if output == JSON:
         write_json({"created": published.created, **entry})
         return
@@ -107,17 +124,15 @@ def publish(
 @pass_app
 def list_command(app: App, output: str) -> None:
     """Lists the timeline of cards, newest first."""
-    entries = [_entry(entry) for entry in app.meter.list_rate_cards()]
-    rows = entries
-    if output == TABLE:
-        rows = [{**entry, "rate_card_id": entry["rate_card_id"][:_SHORT_ID]} for entry in entries]
+    entries = [entry_fields(entry) for entry in app.meter.list_rate_cards()]
+    rows = short_ids(entries, "rate_card_id") if output == TABLE else entries
     write(output, {"entries": entries}, _ENTRY_COLUMNS, rows, empty="No card was published yet.")
 
 
 @rate_card.command()
 @click.argument("rate_card_id", default="", metavar="[ID]")
 @click.option("--at", "at_time", type=InstantType(), help="Show the card in force then. Default: now.")
-@output_option(_YAML, JSON)
+@output_option(YAML, JSON)
 @pass_app
 def show(app: App, rate_card_id: str, at_time: datetime | None, output: str) -> None:
     """Shows a card as it was published.
@@ -128,12 +143,13 @@ def show(app: App, rate_card_id: str, at_time: datetime | None, output: str) -> 
         raise click.UsageError("Give an ID or --at, not both.")
     card = app.meter.get_rate_card(rate_card_id, at_time=at_time)
     if output == JSON:
-        write_json({**_entry(card.entry), "card": json.loads(card.canonical_json), "yaml": card.yaml})
+        write_json({**entry_fields(card.entry), "card": json.loads(card.canonical_json), "yaml": card.yaml})
     else:
         click.echo(card.yaml, nl=not card.yaml.endswith("\n"))
 
 
-def _read(file: Any) -> str:
+def read_text(file: Any) -> str:
+    """Reads a file of the user's."""
     try:
         text: str = file.read()
     except UnicodeDecodeError as error:
@@ -142,10 +158,21 @@ def _read(file: Any) -> str:
     return text
 
 
-def _entry(entry: RateCardEntry) -> dict[str, Any]:
+def short_ids(rows: list[dict[str, Any]], field: str) -> list[dict[str, Any]]:
+    """Shortens the ids in a field, for people."""
+    return [{**row, field: row[field] and row[field][:_SHORT_ID]} for row in rows]
+
+
+def entry_fields(entry: RateCardEntry) -> dict[str, Any]:
+    """Returns an entry of the timeline as it is shown; what does not concern its kind is empty."""
     return {
         "version": entry.version,
-        "rate_card_id": entry.rate_card_id,
+        "kind": entry.kind.value,
+        "rate_card_id": entry.rate_card_id or None,
+        "tenant": entry.tenant or None,
+        "tenant_prices_id": entry.tenant_prices_id or None,
+        "withdrawn_version": entry.withdrawn_version or None,
+        "withdrawn": entry.withdrawn,
         "effective_time": time_text(entry.effective_time),
         "publish_time": time_text(entry.publish_time),
         "author": entry.author,

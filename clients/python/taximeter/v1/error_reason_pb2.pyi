@@ -109,6 +109,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the caller's deadline, or the 2 s that the server takes at most, passed; whether anything was
     done is unknown. Example: {"reason": "DEADLINE_EXCEEDED"}.
     """
+    ERROR_REASON_TIMELINE_ENTRY_UNKNOWN: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: the timeline has no entry of this version. Example: {"reason": "TIMELINE_ENTRY_UNKNOWN",
+    "version": "9"}.
+    """
+    ERROR_REASON_WITHDRAW_TOO_LATE: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the entry is in force, takes force in less than 5 s, or withdraws another; what has priced
+    usage stays. Example: {"reason": "WITHDRAW_TOO_LATE", "version": "7"}.
+    """
+    ERROR_REASON_TENANT_PRICES_UNKNOWN: _ErrorReason.ValueType  # 47
+    """NOT_FOUND: the tenant has no prices of its own. Example: {"reason": "TENANT_PRICES_UNKNOWN", "tenant": "acme"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -201,4 +211,14 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 35
 """DEADLINE_EXCEEDED: the caller's deadline, or the 2 s that the server takes at most, passed; whether anything was
 done is unknown. Example: {"reason": "DEADLINE_EXCEEDED"}.
 """
+ERROR_REASON_TIMELINE_ENTRY_UNKNOWN: ErrorReason.ValueType  # 45
+"""NOT_FOUND: the timeline has no entry of this version. Example: {"reason": "TIMELINE_ENTRY_UNKNOWN",
+"version": "9"}.
+"""
+ERROR_REASON_WITHDRAW_TOO_LATE: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the entry is in force, takes force in less than 5 s, or withdraws another; what has priced
+usage stays. Example: {"reason": "WITHDRAW_TOO_LATE", "version": "7"}.
+"""
+ERROR_REASON_TENANT_PRICES_UNKNOWN: ErrorReason.ValueType  # 47
+"""NOT_FOUND: the tenant has no prices of its own. Example: {"reason": "TENANT_PRICES_UNKNOWN", "tenant": "acme"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

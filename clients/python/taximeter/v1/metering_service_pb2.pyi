@@ -232,6 +232,8 @@ class RecordResponse(_message.Message):
     PRICING_STATE_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     DURABILITY_FIELD_NUMBER: _builtins.int
+    LIST_COST_FIELD_NUMBER: _builtins.int
+    TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     duplicate: _builtins.bool
     """True when the same record had been applied before: cost, lines, card and state are those of the first time."""
     rate_card_id: _builtins.str
@@ -242,6 +244,8 @@ class RecordResponse(_message.Message):
     """Whether all lines have a price."""
     durability: Global___Durability.ValueType
     """How durable the record is."""
+    tenant_prices_version: _builtins.int
+    """Timeline version of the tenant's own prices. 0 when the card's prices were charged."""
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
         """Sum of the lines' costs, exact."""
@@ -254,6 +258,12 @@ class RecordResponse(_message.Message):
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_quota_pb2.LimitStatus]:
         """Limits set for the tenant and its parents, after this record. Empty when JOURNALED."""
 
+    @_builtins.property
+    def list_cost(self) -> _money_pb2.Money:
+        """Sum of the lines' costs by the rate card alone, where the tenant has prices of its own. Absent when the card's
+        prices were charged.
+        """
+
     def __init__(
         self,
         *,
@@ -265,10 +275,12 @@ class RecordResponse(_message.Message):
         pricing_state: _usage_pb2.PricingState.ValueType = ...,
         limits: _abc.Iterable[_quota_pb2.LimitStatus] | None = ...,
         durability: Global___Durability.ValueType = ...,
+        list_cost: _money_pb2.Money | None = ...,
+        tenant_prices_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "list_cost", b"list_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "limits", b"limits", "lines", b"lines", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,6 +445,7 @@ class CheckQuotaResponse(_message.Message):
     RATE_CARD_ID_FIELD_NUMBER: _builtins.int
     ESTIMATED_COST_FIELD_NUMBER: _builtins.int
     PRICING_STATE_FIELD_NUMBER: _builtins.int
+    TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     """The decision."""
     hold_id: _builtins.str
@@ -441,6 +454,8 @@ class CheckQuotaResponse(_message.Message):
     """Card that priced the estimate. Empty when there was nothing to price."""
     pricing_state: _usage_pb2.PricingState.ValueType
     """Whether the whole estimate could be priced. Unspecified when there was nothing to price."""
+    tenant_prices_version: _builtins.int
+    """Timeline version of the tenant's own prices in estimated_cost. 0 when it has none."""
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_quota_pb2.LimitStatus]:
         """Every limit set for the tenant and its parents; those that denied have exceeded = true."""
@@ -463,10 +478,11 @@ class CheckQuotaResponse(_message.Message):
         rate_card_id: _builtins.str = ...,
         estimated_cost: _money_pb2.Money | None = ...,
         pricing_state: _usage_pb2.PricingState.ValueType = ...,
+        tenant_prices_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_cost", b"estimated_cost", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "estimated_cost", b"estimated_cost", "hold_id", b"hold_id", "limits", b"limits", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "retry_after", b"retry_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "estimated_cost", b"estimated_cost", "hold_id", b"hold_id", "limits", b"limits", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "retry_after", b"retry_after", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1075,8 +1091,8 @@ class EstimateRequest(_message.Message):
     speed: _builtins.str
     """Optional. Speed."""
     limits_tenant: _builtins.str
-    """Optional. Tenant path that would make the calls: the answer says what of its limits and those of its parents
-    would remain, and which would stop the calls. Empty means no limits.
+    """Optional. Tenant path that would make the calls: its own prices apply, and the answer says what of its limits and
+    those of its parents would remain, and which would stop the calls. Empty means the card's prices and no limits.
     """
     calls_per_minute: _builtins.int
     """Optional. Pace of the calls, 1 to 1,000,000,000 per minute; needed to say when a limit would stop them. 0 means
@@ -1142,6 +1158,8 @@ class EstimateResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     SAMPLE_ITEM_COUNT_FIELD_NUMBER: _builtins.int
     UNPRICED_LINES_FIELD_NUMBER: _builtins.int
+    LIST_COST_FIELD_NUMBER: _builtins.int
+    TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     rate_card_id: _builtins.str
     """Card that was used."""
     rate_card_row: _builtins.str
@@ -1152,6 +1170,8 @@ class EstimateResponse(_message.Message):
     """Items of the sample. 0 without one."""
     unpriced_lines: _builtins.int
     """Lines of the sample that have no price; their cost is in none of the costs."""
+    tenant_prices_version: _builtins.int
+    """Timeline version of the own prices of limits_tenant. 0 when the card's prices apply."""
     @_builtins.property
     def cost_per_call(self) -> _money_pb2.Money:
         """Cost of one call."""
@@ -1176,6 +1196,12 @@ class EstimateResponse(_message.Message):
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___EstimateLimit]:
         """Limits of limits_tenant and its parents; those that would stop the calls first, soonest first."""
 
+    @_builtins.property
+    def list_cost(self) -> _money_pb2.Money:
+        """Cost of all calls by the rate card alone, where limits_tenant has prices of its own. Absent otherwise, and with a
+        sample.
+        """
+
     def __init__(
         self,
         *,
@@ -1190,10 +1216,12 @@ class EstimateResponse(_message.Message):
         limits: _abc.Iterable[Global___EstimateLimit] | None = ...,
         sample_item_count: _builtins.int = ...,
         unpriced_lines: _builtins.int = ...,
+        list_cost: _money_pb2.Money | None = ...,
+        tenant_prices_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "low_cost", b"low_cost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "list_cost", b"list_cost", "low_cost", b"low_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "limits", b"limits", "lines", b"lines", "low_cost", b"low_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "sample_item_count", b"sample_item_count", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "low_cost", b"low_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "sample_item_count", b"sample_item_count", "tenant_prices_version", b"tenant_prices_version", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

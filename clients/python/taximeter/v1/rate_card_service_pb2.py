@@ -26,7 +26,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$taximeter/v1/rate_card_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x01\n\rRateCardEntry\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x14\n\x0crate_card_id\x18\x02 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cpublish_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x12\n\nchain_hash\x18\x07 \x01(\t\"\x9c\x01\n\x16PublishRateCardRequest\x12\x0c\n\x04yaml\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04note\x18\x04 \x01(\tB\x13\n\x11_expected_version\"V\n\x17PublishRateCardResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\'\n\x17ValidateRateCardRequest\x12\x0c\n\x04yaml\x18\x01 \x01(\t\"a\n\x18ValidateRateCardResponse\x12\x14\n\x0crate_card_id\x18\x01 \x01(\t\x12/\n\x08problems\x18\x02 \x03(\x0b\x32\x1d.taximeter.v1.RateCardProblem\"_\n\x0fRateCardProblem\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\x05\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"W\n\x12GetRateCardRequest\x12\x14\n\x0crate_card_id\x18\x01 \x01(\t\x12+\n\x07\x61t_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x13GetRateCardResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x0c\n\x04yaml\x18\x02 \x01(\t\x12\x16\n\x0e\x63\x61nonical_json\x18\x03 \x01(\t\"=\n\x14ListRateCardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListRateCardsResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x91\x03\n\x0fRateCardService\x12^\n\x0fPublishRateCard\x12$.taximeter.v1.PublishRateCardRequest\x1a%.taximeter.v1.PublishRateCardResponse\x12\x66\n\x10ValidateRateCard\x12%.taximeter.v1.ValidateRateCardRequest\x1a&.taximeter.v1.ValidateRateCardResponse\"\x03\x90\x02\x01\x12W\n\x0bGetRateCard\x12 .taximeter.v1.GetRateCardRequest\x1a!.taximeter.v1.GetRateCardResponse\"\x03\x90\x02\x01\x12]\n\rListRateCards\x12\".taximeter.v1.ListRateCardsRequest\x1a#.taximeter.v1.ListRateCardsResponse\"\x03\x90\x02\x01\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$taximeter/v1/rate_card_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n\rRateCardEntry\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x14\n\x0crate_card_id\x18\x02 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cpublish_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x12\n\nchain_hash\x18\x07 \x01(\t\x12-\n\x04kind\x18\x14 \x01(\x0e\x32\x1f.taximeter.v1.RateCardEntryKind\x12\x0e\n\x06tenant\x18\x15 \x01(\t\x12\x18\n\x10tenant_prices_id\x18\x16 \x01(\t\x12\x19\n\x11withdrawn_version\x18\x17 \x01(\x03\x12\x11\n\twithdrawn\x18\x18 \x01(\x08\x12\x15\n\rsource_sha256\x18\x19 \x01(\t\"\xb2\x01\n\x16PublishRateCardRequest\x12\x0c\n\x04yaml\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\x14\n\x0crate_card_id\x18\x14 \x01(\tB\x13\n\x11_expected_version\"V\n\x17PublishRateCardResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\'\n\x17ValidateRateCardRequest\x12\x0c\n\x04yaml\x18\x01 \x01(\t\"a\n\x18ValidateRateCardResponse\x12\x14\n\x0crate_card_id\x18\x01 \x01(\t\x12/\n\x08problems\x18\x02 \x03(\x0b\x32\x1d.taximeter.v1.RateCardProblem\"_\n\x0fRateCardProblem\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\x05\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"W\n\x12GetRateCardRequest\x12\x14\n\x0crate_card_id\x18\x01 \x01(\t\x12+\n\x07\x61t_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x13GetRateCardResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x0c\n\x04yaml\x18\x02 \x01(\t\x12\x16\n\x0e\x63\x61nonical_json\x18\x03 \x01(\t\"=\n\x14ListRateCardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListRateCardsResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x17WithdrawRateCardRequest\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04note\x18\x03 \x01(\tB\x13\n\x11_expected_version\"W\n\x18WithdrawRateCardResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\x18\n\x16VerifyRateCardsRequest\"\xa5\x01\n\x17VerifyRateCardsResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x16\n\x0e\x64ocument_count\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\x12\x35\n\x0b\x64ifferences\x18\x04 \x03(\x0b\x32 .taximeter.v1.RateCardDifference\x12\x12\n\nchain_hash\x18\x05 \x01(\t\"Z\n\x12RateCardDifference\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\r\n\x05place\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xac\x01\n\x16PutTenantPricesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04yaml\x18\x02 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04note\x18\x05 \x01(\tB\x13\n\x11_expected_version\"V\n\x17PutTenantPricesResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\xa1\x01\n\x19RemoveTenantPricesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04note\x18\x04 \x01(\tB\x13\n\x11_expected_version\"H\n\x1aRemoveTenantPricesResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\"U\n\x16GetTenantPricesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12+\n\x07\x61t_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x17GetTenantPricesResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x0c\n\x04yaml\x18\x02 \x01(\t\x12\x16\n\x0e\x63\x61nonical_json\x18\x03 \x01(\t\"m\n\x17ListTenantPricesRequest\x12+\n\x07\x61t_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x18ListTenantPricesResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.taximeter.v1.RateCardEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xa5\x01\n\x11RateCardEntryKind\x12$\n RATE_CARD_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19RATE_CARD_ENTRY_KIND_CARD\x10\x01\x12#\n\x1fRATE_CARD_ENTRY_KIND_WITHDRAWAL\x10\x02\x12&\n\"RATE_CARD_ENTRY_KIND_TENANT_PRICES\x10\x03\x32\xef\x07\n\x0fRateCardService\x12^\n\x0fPublishRateCard\x12$.taximeter.v1.PublishRateCardRequest\x1a%.taximeter.v1.PublishRateCardResponse\x12\x66\n\x10ValidateRateCard\x12%.taximeter.v1.ValidateRateCardRequest\x1a&.taximeter.v1.ValidateRateCardResponse\"\x03\x90\x02\x01\x12W\n\x0bGetRateCard\x12 .taximeter.v1.GetRateCardRequest\x1a!.taximeter.v1.GetRateCardResponse\"\x03\x90\x02\x01\x12]\n\rListRateCards\x12\".taximeter.v1.ListRateCardsRequest\x1a#.taximeter.v1.ListRateCardsResponse\"\x03\x90\x02\x01\x12\x61\n\x10WithdrawRateCard\x12%.taximeter.v1.WithdrawRateCardRequest\x1a&.taximeter.v1.WithdrawRateCardResponse\x12\x63\n\x0fVerifyRateCards\x12$.taximeter.v1.VerifyRateCardsRequest\x1a%.taximeter.v1.VerifyRateCardsResponse\"\x03\x90\x02\x01\x12^\n\x0fPutTenantPrices\x12$.taximeter.v1.PutTenantPricesRequest\x1a%.taximeter.v1.PutTenantPricesResponse\x12g\n\x12RemoveTenantPrices\x12\'.taximeter.v1.RemoveTenantPricesRequest\x1a(.taximeter.v1.RemoveTenantPricesResponse\x12\x63\n\x0fGetTenantPrices\x12$.taximeter.v1.GetTenantPricesRequest\x1a%.taximeter.v1.GetTenantPricesResponse\"\x03\x90\x02\x01\x12\x66\n\x10ListTenantPrices\x12%.taximeter.v1.ListTenantPricesRequest\x1a&.taximeter.v1.ListTenantPricesResponse\"\x03\x90\x02\x01\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,26 +40,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATECARDSERVICE'].methods_by_name['GetRateCard']._serialized_options = b'\220\002\001'
   _globals['_RATECARDSERVICE'].methods_by_name['ListRateCards']._loaded_options = None
   _globals['_RATECARDSERVICE'].methods_by_name['ListRateCards']._serialized_options = b'\220\002\001'
+  _globals['_RATECARDSERVICE'].methods_by_name['VerifyRateCards']._loaded_options = None
+  _globals['_RATECARDSERVICE'].methods_by_name['VerifyRateCards']._serialized_options = b'\220\002\001'
+  _globals['_RATECARDSERVICE'].methods_by_name['GetTenantPrices']._loaded_options = None
+  _globals['_RATECARDSERVICE'].methods_by_name['GetTenantPrices']._serialized_options = b'\220\002\001'
+  _globals['_RATECARDSERVICE'].methods_by_name['ListTenantPrices']._loaded_options = None
+  _globals['_RATECARDSERVICE'].methods_by_name['ListTenantPrices']._serialized_options = b'\220\002\001'
+  _globals['_RATECARDENTRYKIND']._serialized_start=2706
+  _globals['_RATECARDENTRYKIND']._serialized_end=2871
   _globals['_RATECARDENTRY']._serialized_start=88
-  _globals['_RATECARDENTRY']._serialized_end=294
-  _globals['_PUBLISHRATECARDREQUEST']._serialized_start=297
-  _globals['_PUBLISHRATECARDREQUEST']._serialized_end=453
-  _globals['_PUBLISHRATECARDRESPONSE']._serialized_start=455
-  _globals['_PUBLISHRATECARDRESPONSE']._serialized_end=541
-  _globals['_VALIDATERATECARDREQUEST']._serialized_start=543
-  _globals['_VALIDATERATECARDREQUEST']._serialized_end=582
-  _globals['_VALIDATERATECARDRESPONSE']._serialized_start=584
-  _globals['_VALIDATERATECARDRESPONSE']._serialized_end=681
-  _globals['_RATECARDPROBLEM']._serialized_start=683
-  _globals['_RATECARDPROBLEM']._serialized_end=778
-  _globals['_GETRATECARDREQUEST']._serialized_start=780
-  _globals['_GETRATECARDREQUEST']._serialized_end=867
-  _globals['_GETRATECARDRESPONSE']._serialized_start=869
-  _globals['_GETRATECARDRESPONSE']._serialized_end=972
-  _globals['_LISTRATECARDSREQUEST']._serialized_start=974
-  _globals['_LISTRATECARDSREQUEST']._serialized_end=1035
-  _globals['_LISTRATECARDSRESPONSE']._serialized_start=1037
-  _globals['_LISTRATECARDSRESPONSE']._serialized_end=1131
-  _globals['_RATECARDSERVICE']._serialized_start=1134
-  _globals['_RATECARDSERVICE']._serialized_end=1535
+  _globals['_RATECARDENTRY']._serialized_end=452
+  _globals['_PUBLISHRATECARDREQUEST']._serialized_start=455
+  _globals['_PUBLISHRATECARDREQUEST']._serialized_end=633
+  _globals['_PUBLISHRATECARDRESPONSE']._serialized_start=635
+  _globals['_PUBLISHRATECARDRESPONSE']._serialized_end=721
+  _globals['_VALIDATERATECARDREQUEST']._serialized_start=723
+  _globals['_VALIDATERATECARDREQUEST']._serialized_end=762
+  _globals['_VALIDATERATECARDRESPONSE']._serialized_start=764
+  _globals['_VALIDATERATECARDRESPONSE']._serialized_end=861
+  _globals['_RATECARDPROBLEM']._serialized_start=863
+  _globals['_RATECARDPROBLEM']._serialized_end=958
+  _globals['_GETRATECARDREQUEST']._serialized_start=960
+  _globals['_GETRATECARDREQUEST']._serialized_end=1047
+  _globals['_GETRATECARDRESPONSE']._serialized_start=1049
+  _globals['_GETRATECARDRESPONSE']._serialized_end=1152
+  _globals['_LISTRATECARDSREQUEST']._serialized_start=1154
+  _globals['_LISTRATECARDSREQUEST']._serialized_end=1215
+  _globals['_LISTRATECARDSRESPONSE']._serialized_start=1217
+  _globals['_LISTRATECARDSRESPONSE']._serialized_end=1311
+  _globals['_WITHDRAWRATECARDREQUEST']._serialized_start=1313
+  _globals['_WITHDRAWRATECARDREQUEST']._serialized_end=1421
+  _globals['_WITHDRAWRATECARDRESPONSE']._serialized_start=1423
+  _globals['_WITHDRAWRATECARDRESPONSE']._serialized_end=1510
+  _globals['_VERIFYRATECARDSREQUEST']._serialized_start=1512
+  _globals['_VERIFYRATECARDSREQUEST']._serialized_end=1536
+  _globals['_VERIFYRATECARDSRESPONSE']._serialized_start=1539
+  _globals['_VERIFYRATECARDSRESPONSE']._serialized_end=1704
+  _globals['_RATECARDDIFFERENCE']._serialized_start=1706
+  _globals['_RATECARDDIFFERENCE']._serialized_end=1796
+  _globals['_PUTTENANTPRICESREQUEST']._serialized_start=1799
+  _globals['_PUTTENANTPRICESREQUEST']._serialized_end=1971
+  _globals['_PUTTENANTPRICESRESPONSE']._serialized_start=1973
+  _globals['_PUTTENANTPRICESRESPONSE']._serialized_end=2059
+  _globals['_REMOVETENANTPRICESREQUEST']._serialized_start=2062
+  _globals['_REMOVETENANTPRICESREQUEST']._serialized_end=2223
+  _globals['_REMOVETENANTPRICESRESPONSE']._serialized_start=2225
+  _globals['_REMOVETENANTPRICESRESPONSE']._serialized_end=2297
+  _globals['_GETTENANTPRICESREQUEST']._serialized_start=2299
+  _globals['_GETTENANTPRICESREQUEST']._serialized_end=2384
+  _globals['_GETTENANTPRICESRESPONSE']._serialized_start=2386
+  _globals['_GETTENANTPRICESRESPONSE']._serialized_end=2493
+  _globals['_LISTTENANTPRICESREQUEST']._serialized_start=2495
+  _globals['_LISTTENANTPRICESREQUEST']._serialized_end=2604
+  _globals['_LISTTENANTPRICESRESPONSE']._serialized_start=2606
+  _globals['_LISTTENANTPRICESRESPONSE']._serialized_end=2703
+  _globals['_RATECARDSERVICE']._serialized_start=2874
+  _globals['_RATECARDSERVICE']._serialized_end=3881
 # @@protoc_insertion_point(module_scope)

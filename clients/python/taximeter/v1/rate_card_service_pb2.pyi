@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,9 +21,39 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RateCardEntryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RateCardEntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateCardEntryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_CARD_ENTRY_KIND_UNSPECIFIED: _RateCardEntryKind.ValueType  # 0
+    """Never sent."""
+    RATE_CARD_ENTRY_KIND_CARD: _RateCardEntryKind.ValueType  # 1
+    """Puts a card in force."""
+    RATE_CARD_ENTRY_KIND_WITHDRAWAL: _RateCardEntryKind.ValueType  # 2
+    """Withdraws a future entry."""
+    RATE_CARD_ENTRY_KIND_TENANT_PRICES: _RateCardEntryKind.ValueType  # 3
+    """Sets or ends a tenant's own prices."""
+
+class RateCardEntryKind(_RateCardEntryKind, metaclass=_RateCardEntryKindEnumTypeWrapper):
+    """RateCardEntryKind says what an entry of the timeline does. It may grow."""
+
+RATE_CARD_ENTRY_KIND_UNSPECIFIED: RateCardEntryKind.ValueType  # 0
+"""Never sent."""
+RATE_CARD_ENTRY_KIND_CARD: RateCardEntryKind.ValueType  # 1
+"""Puts a card in force."""
+RATE_CARD_ENTRY_KIND_WITHDRAWAL: RateCardEntryKind.ValueType  # 2
+"""Withdraws a future entry."""
+RATE_CARD_ENTRY_KIND_TENANT_PRICES: RateCardEntryKind.ValueType  # 3
+"""Sets or ends a tenant's own prices."""
+Global___RateCardEntryKind: _TypeAlias = RateCardEntryKind  # noqa: Y015
+
 @_typing.final
 class RateCardEntry(_message.Message):
-    """RateCardEntry puts one card in force from an instant on. Entries are immutable and hash-chained."""
+    """RateCardEntry is an entry of the timeline: it puts a card or a tenant's own prices in force from an instant on, or
+    withdraws such an entry. Entries are immutable and hash-chained.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,19 +64,39 @@ class RateCardEntry(_message.Message):
     AUTHOR_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     CHAIN_HASH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    TENANT_PRICES_ID_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_VERSION_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    SOURCE_SHA256_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Position in the timeline, from 1."""
     rate_card_id: _builtins.str
-    """The card: lower-case hex SHA-256 of its canonical form."""
+    """The card: lower-case hex SHA-256 of its canonical form. Empty unless kind is CARD."""
     author: _builtins.str
     """Who published it: id of the key."""
     note: _builtins.str
     """Why, as the author wrote it."""
     chain_hash: _builtins.str
     """Lower-case hex SHA-256 over this entry and the hash of the entry before."""
+    kind: Global___RateCardEntryKind.ValueType
+    """What the entry does."""
+    tenant: _builtins.str
+    """Path of the tenant whose own prices it sets or ends. Empty unless kind is TENANT_PRICES."""
+    tenant_prices_id: _builtins.str
+    """The tenant's own prices: lower-case hex SHA-256 of their canonical form. Empty where they end."""
+    withdrawn_version: _builtins.int
+    """Version of the entry that it withdraws. 0 unless kind is WITHDRAWAL."""
+    withdrawn: _builtins.bool
+    """True when this entry was withdrawn before it took force."""
+    source_sha256: _builtins.str
+    """Lower-case hex SHA-256 of the YAML as published. Empty for a withdrawal, and where own prices end."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """When the card takes force. The first entry is in force for all earlier times too."""
+        """When it takes force. The first entry is in force for all earlier times too. Of a withdrawal, when the withdrawn
+        entry would have taken force.
+        """
 
     @_builtins.property
     def publish_time(self) -> _timestamp_pb2.Timestamp:
@@ -61,10 +112,16 @@ class RateCardEntry(_message.Message):
         author: _builtins.str = ...,
         note: _builtins.str = ...,
         chain_hash: _builtins.str = ...,
+        kind: Global___RateCardEntryKind.ValueType = ...,
+        tenant: _builtins.str = ...,
+        tenant_prices_id: _builtins.str = ...,
+        withdrawn_version: _builtins.int = ...,
+        withdrawn: _builtins.bool = ...,
+        source_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "publish_time", b"publish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "chain_hash", b"chain_hash", "effective_time", b"effective_time", "note", b"note", "publish_time", b"publish_time", "rate_card_id", b"rate_card_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "chain_hash", b"chain_hash", "effective_time", b"effective_time", "kind", b"kind", "note", b"note", "publish_time", b"publish_time", "rate_card_id", b"rate_card_id", "source_sha256", b"source_sha256", "tenant", b"tenant", "tenant_prices_id", b"tenant_prices_id", "version", b"version", "withdrawn", b"withdrawn", "withdrawn_version", b"withdrawn_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -80,16 +137,21 @@ class PublishRateCardRequest(_message.Message):
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    RATE_CARD_ID_FIELD_NUMBER: _builtins.int
     yaml: _builtins.str
-    """Required. The card as YAML, UTF-8, at most 1 MiB."""
+    """Required unless rate_card_id is given. The card as YAML, UTF-8, at most 1 MiB."""
     expected_version: _builtins.int
     """Optional. Version of the newest entry that the author saw. Absent means: do not compare."""
     note: _builtins.str
     """Optional. Why the card changes, at most 1,000 characters."""
+    rate_card_id: _builtins.str
+    """Optional, instead of yaml. Publishes a card again that was published before: its id, or a unique prefix of at
+    least 8 hex digits. NOT_FOUND (CARD_UNKNOWN) when there is none.
+    """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. When the card takes force: at least 5 s from now and after the newest entry's effective_time.
-        Defaults to the earliest possible.
+        """Optional. When the card takes force: at least 5 s from now and after the effective_time of every other card that
+        was not withdrawn. Defaults to the earliest possible.
         """
 
     def __init__(
@@ -99,10 +161,11 @@ class PublishRateCardRequest(_message.Message):
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         expected_version: _builtins.int | None = ...,
         note: _builtins.str = ...,
+        rate_card_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_time", b"effective_time", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_time", b"effective_time", "expected_version", b"expected_version", "note", b"note", "yaml", b"yaml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_time", b"effective_time", "expected_version", b"expected_version", "note", b"note", "rate_card_id", b"rate_card_id", "yaml", b"yaml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -339,3 +402,410 @@ class ListRateCardsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRateCardsResponse: _TypeAlias = ListRateCardsResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawRateCardRequest(_message.Message):
+    """WithdrawRateCardRequest names a future entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Required. Version of the entry to withdraw."""
+    expected_version: _builtins.int
+    """Optional. Version of the newest entry that the author saw. Absent means: do not compare."""
+    note: _builtins.str
+    """Optional. Why, at most 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        expected_version: _builtins.int | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "note", b"note", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___WithdrawRateCardRequest: _TypeAlias = WithdrawRateCardRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawRateCardResponse(_message.Message):
+    """WithdrawRateCardResponse shows the withdrawal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """False when the entry was withdrawn before."""
+    @_builtins.property
+    def entry(self) -> Global___RateCardEntry:
+        """The entry that withdraws."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___RateCardEntry | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawRateCardResponse: _TypeAlias = WithdrawRateCardResponse  # noqa: Y015
+
+@_typing.final
+class VerifyRateCardsRequest(_message.Message):
+    """VerifyRateCardsRequest asks for a walk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRateCardsRequest: _TypeAlias = VerifyRateCardsRequest  # noqa: Y015
+
+@_typing.final
+class VerifyRateCardsResponse(_message.Message):
+    """VerifyRateCardsResponse says what was looked at and what differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    FILE_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    CHAIN_HASH_FIELD_NUMBER: _builtins.int
+    entry_count: _builtins.int
+    """Entries of the timeline."""
+    document_count: _builtins.int
+    """Cards and tenants' own prices."""
+    file_count: _builtins.int
+    """Files beside the ledger."""
+    chain_hash: _builtins.str
+    """Chain hash of the newest entry that was read: kept elsewhere, it proves later that nothing before it changed. Empty
+    without entries.
+    """
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardDifference]:
+        """What differs, in the order of the timeline. Empty when everything is as it was published."""
+
+    def __init__(
+        self,
+        *,
+        entry_count: _builtins.int = ...,
+        document_count: _builtins.int = ...,
+        file_count: _builtins.int = ...,
+        differences: _abc.Iterable[Global___RateCardDifference] | None = ...,
+        chain_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_hash", b"chain_hash", "differences", b"differences", "document_count", b"document_count", "entry_count", b"entry_count", "file_count", b"file_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRateCardsResponse: _TypeAlias = VerifyRateCardsResponse  # noqa: Y015
+
+@_typing.final
+class RateCardDifference(_message.Message):
+    """RateCardDifference is one thing that is not as it was published."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Version of the entry. 0 where no entry is known."""
+    document_id: _builtins.str
+    """The card or the own prices. Empty where the entry itself differs."""
+    place: _builtins.str
+    """Where: the name of a key in the store, or of a file."""
+    message: _builtins.str
+    """What differs, one sentence for people."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        document_id: _builtins.str = ...,
+        place: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "message", b"message", "place", b"place", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateCardDifference: _TypeAlias = RateCardDifference  # noqa: Y015
+
+@_typing.final
+class PutTenantPricesRequest(_message.Message):
+    """PutTenantPricesRequest carries a tenant's own prices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    YAML_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Path of the tenant; the prices hold for it and everything below it that has none of its own."""
+    yaml: _builtins.str
+    """Required. The prices as YAML, UTF-8, at most 1 MiB: rows of own prices, a markup in basis points, or both."""
+    expected_version: _builtins.int
+    """Optional. Version of the newest entry that the author saw. Absent means: do not compare."""
+    note: _builtins.str
+    """Optional. Why, at most 1,000 characters."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. When they take force: at least 5 s from now and after the effective_time of the tenant's other prices
+        that were not withdrawn. Defaults to the earliest possible.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        yaml: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        expected_version: _builtins.int | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_time", b"effective_time", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_time", b"effective_time", "expected_version", b"expected_version", "note", b"note", "tenant", b"tenant", "yaml", b"yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___PutTenantPricesRequest: _TypeAlias = PutTenantPricesRequest  # noqa: Y015
+
+@_typing.final
+class PutTenantPricesResponse(_message.Message):
+    """PutTenantPricesResponse shows the entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """False when the content was the same."""
+    @_builtins.property
+    def entry(self) -> Global___RateCardEntry:
+        """The new entry, or the tenant's newest when its content is the same."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___RateCardEntry | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutTenantPricesResponse: _TypeAlias = PutTenantPricesResponse  # noqa: Y015
+
+@_typing.final
+class RemoveTenantPricesRequest(_message.Message):
+    """RemoveTenantPricesRequest names a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Path of the tenant."""
+    expected_version: _builtins.int
+    """Optional. Version of the newest entry that the author saw. Absent means: do not compare."""
+    note: _builtins.str
+    """Optional. Why, at most 1,000 characters."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. When its own prices end. As in PutTenantPricesRequest."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        expected_version: _builtins.int | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_time", b"effective_time", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "effective_time", b"effective_time", "expected_version", b"expected_version", "note", b"note", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___RemoveTenantPricesRequest: _TypeAlias = RemoveTenantPricesRequest  # noqa: Y015
+
+@_typing.final
+class RemoveTenantPricesResponse(_message.Message):
+    """RemoveTenantPricesResponse shows the entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___RateCardEntry:
+        """The entry that ends the tenant's own prices."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___RateCardEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveTenantPricesResponse: _TypeAlias = RemoveTenantPricesResponse  # noqa: Y015
+
+@_typing.final
+class GetTenantPricesRequest(_message.Message):
+    """GetTenantPricesRequest names a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    AT_TIME_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Path of the tenant."""
+    @_builtins.property
+    def at_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Instant. Defaults to now."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        at_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantPricesRequest: _TypeAlias = GetTenantPricesRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantPricesResponse(_message.Message):
+    """GetTenantPricesResponse shows the prices that apply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    YAML_FIELD_NUMBER: _builtins.int
+    CANONICAL_JSON_FIELD_NUMBER: _builtins.int
+    yaml: _builtins.str
+    """The YAML as put."""
+    canonical_json: _builtins.str
+    """Canonical form, whose SHA-256 is the id: JSON with sorted keys and decimal strings."""
+    @_builtins.property
+    def entry(self) -> Global___RateCardEntry:
+        """The entry that set them; its tenant is the level that they come from."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___RateCardEntry | None = ...,
+        yaml: _builtins.str = ...,
+        canonical_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_json", b"canonical_json", "entry", b"entry", "yaml", b"yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantPricesResponse: _TypeAlias = GetTenantPricesResponse  # noqa: Y015
+
+@_typing.final
+class ListTenantPricesRequest(_message.Message):
+    """ListTenantPricesRequest asks for a page of tenants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. Tenants per page, at most 1,000. Defaults to 100; larger values are lowered, negative ones refused."""
+    page_token: _builtins.str
+    """Optional. next_page_token of the page before. Bound to at_time."""
+    @_builtins.property
+    def at_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Instant. Defaults to now."""
+
+    def __init__(
+        self,
+        *,
+        at_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTenantPricesRequest: _TypeAlias = ListTenantPricesRequest  # noqa: Y015
+
+@_typing.final
+class ListTenantPricesResponse(_message.Message):
+    """ListTenantPricesResponse is a page of tenants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Empty on the last."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardEntry]:
+        """The entries in force, by tenant."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___RateCardEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTenantPricesResponse: _TypeAlias = ListTenantPricesResponse  # noqa: Y015

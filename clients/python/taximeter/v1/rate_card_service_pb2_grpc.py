@@ -27,8 +27,11 @@ if _version_not_supported:
 
 
 class RateCardServiceStub:
-    """RateCardService publishes and shows rate cards. Cards never change once published: a record keeps the card,
-    row and price that it was charged by.
+    """RateCardService publishes and shows rate cards, and the prices of single tenants beside them. Cards never change once
+    published: a record keeps the card, row and price that it was charged by.
+
+    Everything that changes what usage costs is an entry of one timeline: cards, tenants' own prices, and withdrawals of
+    either. Entries are numbered without gaps, immutable and hash-chained; nothing is ever removed.
     """
 
     def __init__(self, channel):
@@ -57,11 +60,44 @@ class RateCardServiceStub:
                 request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListRateCardsRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListRateCardsResponse.FromString,
                 _registered_method=True)
+        self.WithdrawRateCard = channel.unary_unary(
+                '/taximeter.v1.RateCardService/WithdrawRateCard',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.WithdrawRateCardRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.WithdrawRateCardResponse.FromString,
+                _registered_method=True)
+        self.VerifyRateCards = channel.unary_unary(
+                '/taximeter.v1.RateCardService/VerifyRateCards',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.VerifyRateCardsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.VerifyRateCardsResponse.FromString,
+                _registered_method=True)
+        self.PutTenantPrices = channel.unary_unary(
+                '/taximeter.v1.RateCardService/PutTenantPrices',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.PutTenantPricesRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.PutTenantPricesResponse.FromString,
+                _registered_method=True)
+        self.RemoveTenantPrices = channel.unary_unary(
+                '/taximeter.v1.RateCardService/RemoveTenantPrices',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.RemoveTenantPricesRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.RemoveTenantPricesResponse.FromString,
+                _registered_method=True)
+        self.GetTenantPrices = channel.unary_unary(
+                '/taximeter.v1.RateCardService/GetTenantPrices',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.GetTenantPricesRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.GetTenantPricesResponse.FromString,
+                _registered_method=True)
+        self.ListTenantPrices = channel.unary_unary(
+                '/taximeter.v1.RateCardService/ListTenantPrices',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesResponse.FromString,
+                _registered_method=True)
 
 
 class RateCardServiceServicer:
-    """RateCardService publishes and shows rate cards. Cards never change once published: a record keeps the card,
-    row and price that it was charged by.
+    """RateCardService publishes and shows rate cards, and the prices of single tenants beside them. Cards never change once
+    published: a record keeps the card, row and price that it was charged by.
+
+    Everything that changes what usage costs is an entry of one timeline: cards, tenants' own prices, and withdrawals of
+    either. Entries are numbered without gaps, immutable and hash-chained; nothing is ever removed.
     """
 
     def PublishRateCard(self, request, context):
@@ -90,7 +126,62 @@ class RateCardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRateCards(self, request, context):
-        """Lists the timeline, newest first. Needs role read or admin. Safe to retry.
+        """Lists the timeline, newest first. A key that is bound to tenants sees the entries of cards, and of the prices of
+        tenants that it reaches. Needs role read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawRateCard(self, request, context):
+        """Withdraws a future entry, of a card or of a tenant's own prices, as a new entry of the timeline. NOT_FOUND
+        (TIMELINE_ENTRY_UNKNOWN) when there is no such entry, FAILED_PRECONDITION (WITHDRAW_TOO_LATE) when it takes force
+        in less than 5 s, ABORTED (CARD_VERSION_CONFLICT) when expected_version is not the newest. An entry that was
+        withdrawn before is answered with its withdrawal. Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyRateCards(self, request, context):
+        """Walks the whole timeline in the store and its copies beside the ledger, and names every difference: one changed
+        byte anywhere shows. Needs role read or admin, with a key that is not bound to tenants. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutTenantPrices(self, request, context):
+        """Sets what a tenant and everything below it is charged instead of the card's prices, from effective_time on. The
+        card's price stays on each line as the list price. The same content as the newest of this tenant is not a new
+        version. Fails as PublishRateCard does. Needs role admin, with a key that is not bound to tenants. Safe to retry
+        with expected_version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveTenantPrices(self, request, context):
+        """Ends a tenant's own prices at effective_time: those of its parents, or the card's, apply again. NOT_FOUND
+        (TENANT_PRICES_UNKNOWN) when it never had any. Fails as PublishRateCard does. Needs role admin, with a key that is
+        not bound to tenants. Safe to retry with expected_version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenantPrices(self, request, context):
+        """Shows the own prices that apply to a tenant at an instant: its own, or those of the nearest parent that has any.
+        NOT_FOUND (TENANT_PRICES_UNKNOWN) when the card's prices apply. Needs role read or admin and a key that reaches the
+        tenant. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTenantPrices(self, request, context):
+        """Lists the tenants that have own prices in force, by name, among those that the key reaches. Needs role read or
+        admin. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,6 +210,36 @@ def add_RateCardServiceServicer_to_server(servicer, server):
                     request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListRateCardsRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListRateCardsResponse.SerializeToString,
             ),
+            'WithdrawRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawRateCard,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.WithdrawRateCardRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.WithdrawRateCardResponse.SerializeToString,
+            ),
+            'VerifyRateCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyRateCards,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.VerifyRateCardsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.VerifyRateCardsResponse.SerializeToString,
+            ),
+            'PutTenantPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutTenantPrices,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.PutTenantPricesRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.PutTenantPricesResponse.SerializeToString,
+            ),
+            'RemoveTenantPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveTenantPrices,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.RemoveTenantPricesRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.RemoveTenantPricesResponse.SerializeToString,
+            ),
+            'GetTenantPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenantPrices,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.GetTenantPricesRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.GetTenantPricesResponse.SerializeToString,
+            ),
+            'ListTenantPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenantPrices,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'taximeter.v1.RateCardService', rpc_method_handlers)
@@ -128,8 +249,11 @@ def add_RateCardServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RateCardService:
-    """RateCardService publishes and shows rate cards. Cards never change once published: a record keeps the card,
-    row and price that it was charged by.
+    """RateCardService publishes and shows rate cards, and the prices of single tenants beside them. Cards never change once
+    published: a record keeps the card, row and price that it was charged by.
+
+    Everything that changes what usage costs is an entry of one timeline: cards, tenants' own prices, and withdrawals of
+    either. Entries are numbered without gaps, immutable and hash-chained; nothing is ever removed.
     """
 
     @staticmethod
@@ -230,6 +354,168 @@ class RateCardService:
             '/taximeter.v1.RateCardService/ListRateCards',
             taximeter_dot_v1_dot_rate__card__service__pb2.ListRateCardsRequest.SerializeToString,
             taximeter_dot_v1_dot_rate__card__service__pb2.ListRateCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/WithdrawRateCard',
+            taximeter_dot_v1_dot_rate__card__service__pb2.WithdrawRateCardRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.WithdrawRateCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyRateCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/VerifyRateCards',
+            taximeter_dot_v1_dot_rate__card__service__pb2.VerifyRateCardsRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.VerifyRateCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutTenantPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/PutTenantPrices',
+            taximeter_dot_v1_dot_rate__card__service__pb2.PutTenantPricesRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.PutTenantPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveTenantPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/RemoveTenantPrices',
+            taximeter_dot_v1_dot_rate__card__service__pb2.RemoveTenantPricesRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.RemoveTenantPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenantPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/GetTenantPrices',
+            taximeter_dot_v1_dot_rate__card__service__pb2.GetTenantPricesRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.GetTenantPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenantPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/ListTenantPrices',
+            taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,8 +28,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RateCardServiceStub:
-    """RateCardService publishes and shows rate cards. Cards never change once published: a record keeps the card,
-    row and price that it was charged by.
+    """RateCardService publishes and shows rate cards, and the prices of single tenants beside them. Cards never change once
+    published: a record keeps the card, row and price that it was charged by.
+
+    Everything that changes what usage costs is an entry of one timeline: cards, tenants' own prices, and withdrawals of
+    either. Entries are numbered without gaps, immutable and hash-chained; nothing is ever removed.
     """
 
     @_typing.overload
@@ -49,12 +52,47 @@ class RateCardServiceStub:
     or admin. Safe to retry.
     """
     ListRateCards: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.ListRateCardsRequest, _rate_card_service_pb2.ListRateCardsResponse]
-    """Lists the timeline, newest first. Needs role read or admin. Safe to retry."""
+    """Lists the timeline, newest first. A key that is bound to tenants sees the entries of cards, and of the prices of
+    tenants that it reaches. Needs role read or admin. Safe to retry.
+    """
+    WithdrawRateCard: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.WithdrawRateCardRequest, _rate_card_service_pb2.WithdrawRateCardResponse]
+    """Withdraws a future entry, of a card or of a tenant's own prices, as a new entry of the timeline. NOT_FOUND
+    (TIMELINE_ENTRY_UNKNOWN) when there is no such entry, FAILED_PRECONDITION (WITHDRAW_TOO_LATE) when it takes force
+    in less than 5 s, ABORTED (CARD_VERSION_CONFLICT) when expected_version is not the newest. An entry that was
+    withdrawn before is answered with its withdrawal. Needs role admin. Safe to retry.
+    """
+    VerifyRateCards: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.VerifyRateCardsRequest, _rate_card_service_pb2.VerifyRateCardsResponse]
+    """Walks the whole timeline in the store and its copies beside the ledger, and names every difference: one changed
+    byte anywhere shows. Needs role read or admin, with a key that is not bound to tenants. Safe to retry.
+    """
+    PutTenantPrices: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.PutTenantPricesRequest, _rate_card_service_pb2.PutTenantPricesResponse]
+    """Sets what a tenant and everything below it is charged instead of the card's prices, from effective_time on. The
+    card's price stays on each line as the list price. The same content as the newest of this tenant is not a new
+    version. Fails as PublishRateCard does. Needs role admin, with a key that is not bound to tenants. Safe to retry
+    with expected_version.
+    """
+    RemoveTenantPrices: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.RemoveTenantPricesRequest, _rate_card_service_pb2.RemoveTenantPricesResponse]
+    """Ends a tenant's own prices at effective_time: those of its parents, or the card's, apply again. NOT_FOUND
+    (TENANT_PRICES_UNKNOWN) when it never had any. Fails as PublishRateCard does. Needs role admin, with a key that is
+    not bound to tenants. Safe to retry with expected_version.
+    """
+    GetTenantPrices: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.GetTenantPricesRequest, _rate_card_service_pb2.GetTenantPricesResponse]
+    """Shows the own prices that apply to a tenant at an instant: its own, or those of the nearest parent that has any.
+    NOT_FOUND (TENANT_PRICES_UNKNOWN) when the card's prices apply. Needs role read or admin and a key that reaches the
+    tenant. Safe to retry.
+    """
+    ListTenantPrices: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.ListTenantPricesRequest, _rate_card_service_pb2.ListTenantPricesResponse]
+    """Lists the tenants that have own prices in force, by name, among those that the key reaches. Needs role read or
+    admin. Safe to retry.
+    """
 
 @_typing.type_check_only
 class RateCardServiceAsyncStub(RateCardServiceStub):
-    """RateCardService publishes and shows rate cards. Cards never change once published: a record keeps the card,
-    row and price that it was charged by.
+    """RateCardService publishes and shows rate cards, and the prices of single tenants beside them. Cards never change once
+    published: a record keeps the card, row and price that it was charged by.
+
+    Everything that changes what usage costs is an entry of one timeline: cards, tenants' own prices, and withdrawals of
+    either. Entries are numbered without gaps, immutable and hash-chained; nothing is ever removed.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -71,11 +109,46 @@ class RateCardServiceAsyncStub(RateCardServiceStub):
     or admin. Safe to retry.
     """
     ListRateCards: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.ListRateCardsRequest, _rate_card_service_pb2.ListRateCardsResponse]  # type: ignore[assignment]
-    """Lists the timeline, newest first. Needs role read or admin. Safe to retry."""
+    """Lists the timeline, newest first. A key that is bound to tenants sees the entries of cards, and of the prices of
+    tenants that it reaches. Needs role read or admin. Safe to retry.
+    """
+    WithdrawRateCard: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.WithdrawRateCardRequest, _rate_card_service_pb2.WithdrawRateCardResponse]  # type: ignore[assignment]
+    """Withdraws a future entry, of a card or of a tenant's own prices, as a new entry of the timeline. NOT_FOUND
+    (TIMELINE_ENTRY_UNKNOWN) when there is no such entry, FAILED_PRECONDITION (WITHDRAW_TOO_LATE) when it takes force
+    in less than 5 s, ABORTED (CARD_VERSION_CONFLICT) when expected_version is not the newest. An entry that was
+    withdrawn before is answered with its withdrawal. Needs role admin. Safe to retry.
+    """
+    VerifyRateCards: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.VerifyRateCardsRequest, _rate_card_service_pb2.VerifyRateCardsResponse]  # type: ignore[assignment]
+    """Walks the whole timeline in the store and its copies beside the ledger, and names every difference: one changed
+    byte anywhere shows. Needs role read or admin, with a key that is not bound to tenants. Safe to retry.
+    """
+    PutTenantPrices: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.PutTenantPricesRequest, _rate_card_service_pb2.PutTenantPricesResponse]  # type: ignore[assignment]
+    """Sets what a tenant and everything below it is charged instead of the card's prices, from effective_time on. The
+    card's price stays on each line as the list price. The same content as the newest of this tenant is not a new
+    version. Fails as PublishRateCard does. Needs role admin, with a key that is not bound to tenants. Safe to retry
+    with expected_version.
+    """
+    RemoveTenantPrices: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.RemoveTenantPricesRequest, _rate_card_service_pb2.RemoveTenantPricesResponse]  # type: ignore[assignment]
+    """Ends a tenant's own prices at effective_time: those of its parents, or the card's, apply again. NOT_FOUND
+    (TENANT_PRICES_UNKNOWN) when it never had any. Fails as PublishRateCard does. Needs role admin, with a key that is
+    not bound to tenants. Safe to retry with expected_version.
+    """
+    GetTenantPrices: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.GetTenantPricesRequest, _rate_card_service_pb2.GetTenantPricesResponse]  # type: ignore[assignment]
+    """Shows the own prices that apply to a tenant at an instant: its own, or those of the nearest parent that has any.
+    NOT_FOUND (TENANT_PRICES_UNKNOWN) when the card's prices apply. Needs role read or admin and a key that reaches the
+    tenant. Safe to retry.
+    """
+    ListTenantPrices: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.ListTenantPricesRequest, _rate_card_service_pb2.ListTenantPricesResponse]  # type: ignore[assignment]
+    """Lists the tenants that have own prices in force, by name, among those that the key reaches. Needs role read or
+    admin. Safe to retry.
+    """
 
 class RateCardServiceServicer(metaclass=_abc_1.ABCMeta):
-    """RateCardService publishes and shows rate cards. Cards never change once published: a record keeps the card,
-    row and price that it was charged by.
+    """RateCardService publishes and shows rate cards, and the prices of single tenants beside them. Cards never change once
+    published: a record keeps the card, row and price that it was charged by.
+
+    Everything that changes what usage costs is an entry of one timeline: cards, tenants' own prices, and withdrawals of
+    either. Entries are numbered without gaps, immutable and hash-chained; nothing is ever removed.
     """
 
     @_abc_1.abstractmethod
@@ -114,6 +187,74 @@ class RateCardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_card_service_pb2.ListRateCardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_card_service_pb2.ListRateCardsResponse, _abc.Awaitable[_rate_card_service_pb2.ListRateCardsResponse]]:
-        """Lists the timeline, newest first. Needs role read or admin. Safe to retry."""
+        """Lists the timeline, newest first. A key that is bound to tenants sees the entries of cards, and of the prices of
+        tenants that it reaches. Needs role read or admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawRateCard(
+        self,
+        request: _rate_card_service_pb2.WithdrawRateCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.WithdrawRateCardResponse, _abc.Awaitable[_rate_card_service_pb2.WithdrawRateCardResponse]]:
+        """Withdraws a future entry, of a card or of a tenant's own prices, as a new entry of the timeline. NOT_FOUND
+        (TIMELINE_ENTRY_UNKNOWN) when there is no such entry, FAILED_PRECONDITION (WITHDRAW_TOO_LATE) when it takes force
+        in less than 5 s, ABORTED (CARD_VERSION_CONFLICT) when expected_version is not the newest. An entry that was
+        withdrawn before is answered with its withdrawal. Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyRateCards(
+        self,
+        request: _rate_card_service_pb2.VerifyRateCardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.VerifyRateCardsResponse, _abc.Awaitable[_rate_card_service_pb2.VerifyRateCardsResponse]]:
+        """Walks the whole timeline in the store and its copies beside the ledger, and names every difference: one changed
+        byte anywhere shows. Needs role read or admin, with a key that is not bound to tenants. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def PutTenantPrices(
+        self,
+        request: _rate_card_service_pb2.PutTenantPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.PutTenantPricesResponse, _abc.Awaitable[_rate_card_service_pb2.PutTenantPricesResponse]]:
+        """Sets what a tenant and everything below it is charged instead of the card's prices, from effective_time on. The
+        card's price stays on each line as the list price. The same content as the newest of this tenant is not a new
+        version. Fails as PublishRateCard does. Needs role admin, with a key that is not bound to tenants. Safe to retry
+        with expected_version.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveTenantPrices(
+        self,
+        request: _rate_card_service_pb2.RemoveTenantPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.RemoveTenantPricesResponse, _abc.Awaitable[_rate_card_service_pb2.RemoveTenantPricesResponse]]:
+        """Ends a tenant's own prices at effective_time: those of its parents, or the card's, apply again. NOT_FOUND
+        (TENANT_PRICES_UNKNOWN) when it never had any. Fails as PublishRateCard does. Needs role admin, with a key that is
+        not bound to tenants. Safe to retry with expected_version.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTenantPrices(
+        self,
+        request: _rate_card_service_pb2.GetTenantPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.GetTenantPricesResponse, _abc.Awaitable[_rate_card_service_pb2.GetTenantPricesResponse]]:
+        """Shows the own prices that apply to a tenant at an instant: its own, or those of the nearest parent that has any.
+        NOT_FOUND (TENANT_PRICES_UNKNOWN) when the card's prices apply. Needs role read or admin and a key that reaches the
+        tenant. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTenantPrices(
+        self,
+        request: _rate_card_service_pb2.ListTenantPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.ListTenantPricesResponse, _abc.Awaitable[_rate_card_service_pb2.ListTenantPricesResponse]]:
+        """Lists the tenants that have own prices in force, by name, among those that the key reaches. Needs role read or
+        admin. Safe to retry.
+        """
 
 def add_RateCardServiceServicer_to_server(servicer: RateCardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -321,6 +321,7 @@ class CostLine(_message.Message):
     PER_FIELD_NUMBER: _builtins.int
     COST_PICOS_FIELD_NUMBER: _builtins.int
     UNPRICED_FIELD_NUMBER: _builtins.int
+    LIST_PRICE_FIELD_NUMBER: _builtins.int
     usage_class: _builtins.str
     """Usage class, such as "input" or "cache_read"."""
     priced_as: _builtins.str
@@ -337,6 +338,10 @@ class CostLine(_message.Message):
     """Cost of the line in pico-units of the currency, rounded once, half to even. 0 when unpriced."""
     unpriced: _builtins.bool
     """True when no price was found: the cost is not zero but unknown, and reports say so."""
+    @_builtins.property
+    def list_price(self) -> Global___ListPrice:
+        """What the rate card alone says, where the tenant has prices of its own. Absent when the card's price was charged."""
+
     def __init__(
         self,
         *,
@@ -348,11 +353,50 @@ class CostLine(_message.Message):
         per: _builtins.int = ...,
         cost_picos: _builtins.int = ...,
         unpriced: _builtins.bool = ...,
+        list_price: Global___ListPrice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list_price", b"list_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_quantity", b"billed_quantity", "cost_picos", b"cost_picos", "per", b"per", "priced_as", b"priced_as", "quantity", b"quantity", "unit_price", b"unit_price", "unpriced", b"unpriced", "usage_class", b"usage_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_quantity", b"billed_quantity", "cost_picos", b"cost_picos", "list_price", b"list_price", "per", b"per", "priced_as", b"priced_as", "quantity", b"quantity", "unit_price", b"unit_price", "unpriced", b"unpriced", "usage_class", b"usage_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CostLine: _TypeAlias = CostLine  # noqa: Y015
+
+@_typing.final
+class ListPrice(_message.Message):
+    """ListPrice is the price of a line by the rate card, kept beside the price that a tenant of its own prices is charged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICED_AS_FIELD_NUMBER: _builtins.int
+    BILLED_QUANTITY_FIELD_NUMBER: _builtins.int
+    UNIT_PRICE_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    COST_PICOS_FIELD_NUMBER: _builtins.int
+    priced_as: _builtins.str
+    """Class whose price in the card applies. Empty when the card has none."""
+    billed_quantity: _builtins.int
+    """Quantity that the card would charge."""
+    unit_price: _builtins.str
+    """Price of `per` units as an exact decimal in the card's currency. Empty when the card has none."""
+    per: _builtins.int
+    """Number of units that unit_price buys. 0 when the card has no price."""
+    cost_picos: _builtins.int
+    """Cost of the line by the card in pico-units, rounded once, half to even. 0 when the card has no price."""
+    def __init__(
+        self,
+        *,
+        priced_as: _builtins.str = ...,
+        billed_quantity: _builtins.int = ...,
+        unit_price: _builtins.str = ...,
+        per: _builtins.int = ...,
+        cost_picos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_quantity", b"billed_quantity", "cost_picos", b"cost_picos", "per", b"per", "priced_as", b"priced_as", "unit_price", b"unit_price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPrice: _TypeAlias = ListPrice  # noqa: Y015

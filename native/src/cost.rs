@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Priced records and lines as callers see them.
+
+use std::borrow::Cow;
+
+use taximeter_pricing::{RateCard, decimal_string};
+
+use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
+use crate::proto::taximeter::v1::{
+    CostLine, Durability, LimitStatus, ListPrice, PricingState, RecordResponse,
+};
+use crate::quota::money;
+
+/// The answer to Record.
+pub(crate) fn response(
+    entry: &LedgerEntry,
+    card: Option<&RateCard>,
+    limits: Vec<LimitStatus>,
+    durability: Durability,
+    duplicate: bool,
+) -> RecordResponse {
+    RecordResponse {
+        duplicate,
+        cost: Some(money(i128::from(entry.cost_picos), currency(card))),
+        rate_card_id: hex(&entry.rate_card_id),
+        rate_card_row: entry.rate_card_row.clone(),
+        pricing_state: pricing_state(entry.lines.iter().map(|line| line.unpriced)).into(),
+        lines: cost_lines(entry),
+        limits,
+        durability: durability.into(),
+        list_cost: (entry.tenant_prices_version != 0)
+            .then(|| money(i128::from(entry.list_cost_picos), currency(card))),
+        tenant_prices_version: entry.tenant_prices_version,
+    }
+}
+
+fn currency(card: Option<&RateCard>) -> Cow<'_, str> {
+    Cow::Borrowed(card.map_or("USD", RateCard::currency))
+}
+
+/// State of a record with these lines.
+pub(crate) fn pricing_state(unpriced: impl Iterator<Item = bool>) -> PricingState {
+    let (mut some, mut all) = (false, true);
+    let mut any_line = false;
+    for line_unpriced in unpriced {
+        any_line = true;
+        some |= line_unpriced;
+        all &= line_unpriced;
+    }
+    match (any_line && all, some) {
+        (true, _) => PricingState::Unpriced,
+        (false, true) => PricingState::PartlyPriced,
+        (false, false) => PricingState::Priced,
+    }
+}
+
+/// The lines of an entry as callers see them.
+pub(crate) fn cost_lines(entry: &LedgerEntry) -> Vec<CostLine> {
+    let has_list_price = entry.tenant_prices_version != 0;
+    let lines = entry.lines.iter();
+    lines.map(|line| cost_line(line, has_list_price)).collect()
+}
+
+/// A line as callers see it. `has_list_price`: the tenant has prices of its own, so the line keeps the card's too.
+pub(crate) fn cost_line(line: &LedgerLine, has_list_price: bool) -> CostLine {
+    let unit_price = |is_priced: bool, amount_picos: i64| {
+        if is_priced {
+            decimal_string(amount_picos)
+        } else {
+            String::new()
+        }
+    };
+    CostLine {
+        usage_class: line.usage_class.clone(),
+        priced_as: line.priced_as.clone(),
+        quantity: line.quantity,
+        billed_quantity: line.billed_quantity,
+        unit_price: unit_price(!line.unpriced, line.amount_picos),
+        per: line.per,
+        cost_picos: line.cost_picos,
+        unpriced: line.unpriced,
+        list_price: has_list_price.then(|| ListPrice {
+            priced_as: line.list_priced_as.clone(),
+            billed_quantity: line.list_billed_quantity,
+            unit_price: unit_price(line.list_per > 0, line.list_amount_picos),
+            per: line.list_per,
+            cost_picos: line.list_cost_picos,
+        }),
+    }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(
+        String::with_capacity(bytes.len().saturating_mul(2)),
+        |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        },
+    )
+}
