@@ -12,18 +12,19 @@ use crate::catalogue::Card;
 use crate::clock;
 use crate::cost::pricing_state;
 use crate::engine::{Engine, store_failure};
-use crate::error::{Code, Failure, not_served};
+use crate::error::{Code, Failure};
+use crate::hold::TimeToLive;
 use crate::keys;
 use crate::proto::taximeter::v1::{
     CheckQuotaRequest, CheckQuotaResponse, Decision, ErrorReason, GetQuotaStatusResponse, LimitStatus,
     PricingState,
 };
-use crate::quota::{self, Reader, duration_of_ms, money, money_pair, read_statuses};
+use crate::quota::{self, DecisionHead, Reader, money, money_pair, read_decision, read_statuses};
 use crate::store::{Store, StoreError, bytes};
 use crate::validate::{self, Classes, Problems};
 
 /// A decision waits this long for the store; the caller has its answer within 250 ms.
-const CHECK_LIMIT: Duration = Duration::from_millis(150);
+pub(crate) const CHECK_LIMIT: Duration = Duration::from_millis(150);
 const ADMIN_LIMIT: Duration = Duration::from_secs(2);
 const REQUESTS_MAX: i64 = 1_000_000;
 
@@ -37,12 +38,21 @@ pub(crate) struct Maxima {
 
 /// What an estimate costs.
 #[derive(Default)]
-struct Estimated {
-    tokens: i64,
-    cost_picos: i64,
+pub(crate) struct Estimated {
+    pub(crate) tokens: i64,
+    pub(crate) cost_picos: i64,
     card: Option<Arc<Card>>,
     tenant_prices_version: i64,
     state: PricingState,
+}
+
+/// A check that can be decided.
+pub(crate) struct Validated<'a> {
+    /// Requests that it counts.
+    requests: i64,
+    /// Its estimate by class.
+    classes: Classes<'a>,
+    ttl: Option<TimeToLive>,
 }
 
 impl Engine {
@@ -51,8 +61,15 @@ impl Engine {
         &self,
         request: &CheckQuotaRequest,
     ) -> Result<CheckQuotaResponse, Failure> {
-        let (requests, classes) = validated(request)?;
-        let estimated = self.price_estimate(request, &classes)?;
+        let Validated {
+            requests,
+            classes,
+            ttl,
+        } = validated(request)?;
+        if !request.dry_run && (ttl.is_some() || !request.request_id.is_empty()) {
+            return Box::pin(self.reserve(request, requests, &classes, ttl)).await;
+        }
+        let estimated = self.price_estimate(request, &classes, clock::now_ms())?;
         let partition = keys::partition_of(&request.tenant);
         let (hi, lo) = money_pair(estimated.cost_picos);
         let mut arguments = [0_u8; 33];
@@ -71,42 +88,23 @@ impl Engine {
             .await
             .map_err(undecided)?;
         let mut reader = Reader(&reply);
-        let (allowed, limits) = read_decision(&mut reader, &request.tenant).map_err(undecided)?;
-        let wait_ms = limits.iter().filter(|limit| limit.exceeded).map(wait_ms).max();
-        Ok(CheckQuotaResponse {
-            decision: if allowed { Decision::Allow } else { Decision::Deny }.into(),
-            hold_id: String::new(),
-            retry_after: wait_ms.map(duration_of_ms),
-            limits,
-            rate_card_id: estimated
-                .card
-                .as_ref()
-                .map(|card| card.id.clone())
-                .unwrap_or_default(),
-            estimated_cost: request.estimate.is_some().then(|| {
-                let currency = estimated
-                    .card
-                    .as_ref()
-                    .map_or("USD", |card| card.prices.currency());
-                money(i128::from(estimated.cost_picos), Cow::Borrowed(currency))
-            }),
-            pricing_state: estimated.state.into(),
-            tenant_prices_version: estimated.tenant_prices_version,
-        })
+        let head = read_decision(&mut reader).map_err(undecided)?;
+        let limits = head.statuses(&mut reader, &request.tenant).map_err(undecided)?;
+        Ok(head.response(limits, request, &estimated))
     }
 
-    fn price_estimate(
+    /// Prices an estimate by the card in force at an instant.
+    pub(crate) fn price_estimate(
         &self,
         request: &CheckQuotaRequest,
         classes: &[(&str, i64)],
+        time_ms: i64,
     ) -> Result<Estimated, Failure> {
         let Some(usage) = &request.estimate else {
             return Ok(Estimated::default());
         };
         let catalogue = self.fresh_catalogue()?;
-        let now_nanos = clock::now_nanos();
-        let now_ms = now_nanos.div_euclid(clock::NANOS_PER_MS);
-        let Some(entry) = catalogue.at(now_ms) else {
+        let Some(entry) = catalogue.at(time_ms) else {
             let tokens = taximeter_pricing::quota_tokens(classes);
             return Ok(Estimated {
                 tokens,
@@ -120,11 +118,11 @@ impl Engine {
             tier: &request.tier,
             region: &request.region,
             speed: &request.speed,
-            occur_time_nanos: now_nanos,
+            occur_time_nanos: time_ms.saturating_mul(clock::NANOS_PER_MS),
             calls: usage.calls.max(1),
             usage: classes,
         };
-        let own = catalogue.own_prices_at(&request.tenant, now_ms);
+        let own = catalogue.own_prices_at(&request.tenant, time_ms);
         let priced = entry
             .card
             .prices
@@ -152,9 +150,8 @@ impl Engine {
             .await
             .map_err(store_failure)?;
         let mut reader = Reader(&reply);
-        reader.byte().map_err(store_failure)?;
-        let now_ms = reader.clock_ms().map_err(store_failure)?;
-        let limits = read_statuses(&mut reader, tenant, now_ms, false).map_err(store_failure)?;
+        let head = read_decision(&mut reader).map_err(store_failure)?;
+        let limits = read_statuses(&mut reader, tenant, head.now_ms, false).map_err(store_failure)?;
         Ok(GetQuotaStatusResponse { limits })
     }
 
@@ -201,7 +198,8 @@ impl Engine {
         command
     }
 
-    async fn quota_call(
+    /// One call about quotas.
+    pub(crate) async fn quota_call(
         &self,
         store: &Arc<Store>,
         command: &Cmd,
@@ -222,28 +220,53 @@ pub(crate) fn cost_out_of_range(_error: &PriceError, field: &'static str) -> Fai
     Failure::new(Code::OutOfRange, ErrorReason::CostOutOfRange, message)
 }
 
-/// Checks a request; returns the number of requests that it counts, and its estimate by class.
-fn validated(request: &CheckQuotaRequest) -> Result<(i64, Classes<'_>), Failure> {
+impl DecisionHead {
+    /// The answer to a check.
+    pub(crate) fn response(
+        &self,
+        limits: Vec<LimitStatus>,
+        request: &CheckQuotaRequest,
+        estimated: &Estimated,
+    ) -> CheckQuotaResponse {
+        let card = estimated.card.as_ref();
+        let decision = if self.allowed {
+            Decision::Allow
+        } else {
+            Decision::Deny
+        };
+        CheckQuotaResponse {
+            decision: decision.into(),
+            limits,
+            retry_after: self.retry_after(),
+            rate_card_id: card.map(|card| card.id.clone()).unwrap_or_default(),
+            estimated_cost: request.estimate.is_some().then(|| {
+                let currency = card.map_or("USD", |card| card.prices.currency());
+                money(i128::from(estimated.cost_picos), Cow::Borrowed(currency))
+            }),
+            pricing_state: estimated.state.into(),
+            tenant_prices_version: estimated.tenant_prices_version,
+            ..Default::default()
+        }
+    }
+}
+
+/// Checks a request.
+fn validated(request: &CheckQuotaRequest) -> Result<Validated<'_>, Failure> {
     let mut problems = Problems::default();
     validate::tenant(&request.tenant, "tenant".to_owned(), &mut problems);
     if !request.request_id.is_empty() {
         validate::record_id(&request.request_id, "request_id".to_owned(), &mut problems);
     }
-    let texts = [
-        ("model", &request.model, 128, "1 to 128 printable characters"),
-        (
-            "provider",
+    validate::call(
+        [
+            &request.model,
             &request.provider,
-            64,
-            "at most 64 printable characters",
-        ),
-        ("tier", &request.tier, 64, "at most 64 printable characters"),
-        ("region", &request.region, 64, "at most 64 printable characters"),
-        ("speed", &request.speed, 64, "at most 64 printable characters"),
-    ];
-    for (field, value, size_max, description) in texts {
-        validate::printable(value, size_max, field.to_owned(), description, &mut problems);
-    }
+            &request.tier,
+            &request.region,
+            &request.speed,
+        ],
+        &mut problems,
+    );
     if !(0..=REQUESTS_MAX).contains(&request.requests) {
         problems.invalid("requests".to_owned(), "0 to 1,000,000");
     }
@@ -251,29 +274,21 @@ fn validated(request: &CheckQuotaRequest) -> Result<(i64, Classes<'_>), Failure>
         Some(usage) => validate::usage_classes(usage, "estimate", &mut problems),
         None => Vec::new(),
     };
-    problems.into_result()?;
-    if request.hold_ttl.is_some() {
-        return Err(not_served("hold_ttl"));
+    let ttl = request.hold_ttl.as_ref();
+    let ttl = ttl.map(|ttl| TimeToLive::of(ttl, &mut problems));
+    if ttl.is_some() && request.estimate.is_none() {
+        problems.required("estimate".to_owned());
     }
-    Ok((request.requests.max(1), classes))
-}
-
-fn read_decision(reader: &mut Reader<'_>, tenant: &str) -> Result<(bool, Vec<LimitStatus>), StoreError> {
-    let allowed = reader.byte()? == 1;
-    let now_ms = reader.clock_ms()?;
-    Ok((allowed, read_statuses(reader, tenant, now_ms, true)?))
-}
-
-fn wait_ms(limit: &LimitStatus) -> i64 {
-    limit.retry_after.as_ref().map_or(0, |wait| {
-        wait.seconds
-            .saturating_mul(1_000)
-            .saturating_add(i64::from(wait.nanos).div_euclid(clock::NANOS_PER_MS))
+    problems.into_result()?;
+    Ok(Validated {
+        requests: request.requests.max(1),
+        classes,
+        ttl,
     })
 }
 
 /// Not being able to decide is never a denial.
-fn undecided(error: StoreError) -> Failure {
+pub(crate) fn undecided(error: StoreError) -> Failure {
     match error {
         StoreError::Corrupt | StoreError::Full => store_failure(error),
         StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => {
@@ -283,6 +298,6 @@ fn undecided(error: StoreError) -> Failure {
     }
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }

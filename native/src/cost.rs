@@ -7,15 +7,22 @@ use taximeter_pricing::{RateCard, decimal_string};
 
 use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::{
-    CostLine, Durability, LimitStatus, ListPrice, PricingState, RecordResponse,
+    CostLine, Durability, HoldSettlement, LimitStatus, ListPrice, PricingState, RecordResponse,
 };
 use crate::quota::money;
+
+/// What only the store can say of a record.
+#[derive(Debug, Default)]
+pub(crate) struct StoreSays {
+    pub(crate) limits: Vec<LimitStatus>,
+    pub(crate) hold: Option<HoldSettlement>,
+}
 
 /// The answer to Record.
 pub(crate) fn response(
     entry: &LedgerEntry,
     card: Option<&RateCard>,
-    limits: Vec<LimitStatus>,
+    says: StoreSays,
     durability: Durability,
     duplicate: bool,
 ) -> RecordResponse {
@@ -26,8 +33,9 @@ pub(crate) fn response(
         rate_card_row: entry.rate_card_row.clone(),
         pricing_state: pricing_state(entry.lines.iter().map(|line| line.unpriced)).into(),
         lines: cost_lines(entry),
-        limits,
+        limits: says.limits,
         durability: durability.into(),
+        hold: says.hold,
         list_cost: (entry.tenant_prices_version != 0)
             .then(|| money(i128::from(entry.list_cost_picos), currency(card))),
         tenant_prices_version: entry.tenant_prices_version,

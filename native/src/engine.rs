@@ -16,12 +16,12 @@ use tokio::sync::Notify;
 use crate::archive::Archive;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::clock;
-use crate::cost::response;
+use crate::cost::{StoreSays, response};
 use crate::error::{Code, Failure};
 use crate::journal::Journal;
 use crate::keys::PARTITION_COUNT;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
-use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse, UsageRecord};
+use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse, UsageRecord};
 use crate::record::{Priced, price_record};
 use crate::store::{Functions, Store, StoreError};
 use crate::store_id::StreamId;
@@ -206,14 +206,14 @@ impl Engine {
 pub(crate) fn answer(
     entry: &LedgerEntry,
     catalogue: &Catalogue,
-    limits: Vec<LimitStatus>,
+    says: StoreSays,
     durability: Durability,
     duplicate: bool,
 ) -> RecordResponse {
     let card = catalogue
         .version(entry.rate_card_version)
         .map(|card| &card.card.prices);
-    response(entry, card, limits, durability, duplicate)
+    response(entry, card, says, durability, duplicate)
 }
 
 /// What a store error means to a caller of Record.

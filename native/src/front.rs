@@ -22,12 +22,13 @@ use tokio::sync::{oneshot, watch};
 use crate::access::{self, METHODS, Principal, Rule};
 use crate::clock;
 use crate::engine::Engine;
-use crate::error::{Code, Failure, deadline_exceeded, internal, invalid_field, not_served};
+use crate::error::{Code, Failure, deadline_exceeded, internal, invalid_field};
 use crate::forward::Forwarder;
 use crate::grpc::{self, AnswerBody};
 use crate::proto::taximeter::v1::record_result::Outcome;
 use crate::proto::taximeter::v1::{
-    CheckQuotaRequest, ErrorReason, RecordBatchRequest, RecordBatchResponse, RecordRequest, RecordResult,
+    CheckQuotaRequest, ErrorReason, ExtendHoldRequest, RecordBatchRequest, RecordBatchResponse,
+    RecordRequest, RecordResult, ReleaseHoldRequest,
 };
 
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
@@ -209,7 +210,16 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
                 .keep(check_quota(shared, request, principal, &deadline))
                 .await
         }
-        "ExtendHold" | "ReleaseHold" => Err(not_served("hold_id")),
+        "ExtendHold" => {
+            deadline
+                .keep(extend_hold(shared, request, principal, &deadline))
+                .await
+        }
+        "ReleaseHold" => {
+            deadline
+                .keep(release_hold(shared, request, principal, &deadline))
+                .await
+        }
         _ => Box::pin(shared.forwarder.forward(request, Some(principal))).await,
     }
 }
@@ -328,4 +338,30 @@ async fn check_quota(
     principal.reach(&message.tenant)?;
     deadline.check()?;
     Ok(grpc::ok(&shared.engine.check_quota(&message).await?))
+}
+
+async fn extend_hold(
+    shared: &Shared,
+    request: Request<Incoming>,
+    principal: &Principal,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (parts, body) = request.into_parts();
+    let message: ExtendHoldRequest = grpc::read_message(&parts.headers, body).await?;
+    principal.reach(&message.tenant)?;
+    deadline.check()?;
+    Ok(grpc::ok(&shared.engine.extend_hold(&message).await?))
+}
+
+async fn release_hold(
+    shared: &Shared,
+    request: Request<Incoming>,
+    principal: &Principal,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (parts, body) = request.into_parts();
+    let message: ReleaseHoldRequest = grpc::read_message(&parts.headers, body).await?;
+    principal.reach(&message.tenant)?;
+    deadline.check()?;
+    Ok(grpc::ok(&shared.engine.release_hold(&message).await?))
 }

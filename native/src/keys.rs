@@ -36,6 +36,11 @@ pub(crate) fn dedup_watermark(partition: u16) -> String {
     format!("{{tx:{partition}}}:dedup_watermark")
 }
 
+/// What became of a check with a name or a hold; `name` is made by `hold_id.rs`.
+pub(crate) fn hold(partition: u16, name: &str) -> String {
+    format!("{{tx:{partition}}}:hold:{name}")
+}
+
 /// Keys of all levels of a tenant's path, root first.
 pub(crate) fn levels(partition: u16, tenant: &str) -> impl Iterator<Item = String> + '_ {
     level_names(tenant).map(move |level| format!("{{tx:{partition}}}:t:{level}"))

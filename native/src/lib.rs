@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The hot path of Taximeter as a Python extension module.
 //!
-//! Follow a call: `front` (port, credentials, dispatch; on one of the `workers`) to `engine` (Record) or `check`
-//! (`CheckQuota`), to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`; everything else
-//! goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice` and `adjust`
-//! correct what was charged. `python` is the border.
+//! Follow a call: `front` (port, credentials, dispatch; on one of the `workers`) to `engine` (Record), `check`
+//! (`CheckQuota`) or `hold`, to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`;
+//! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
+//! and `adjust` correct what was charged. `python` is the border.
 
 mod access;
 mod adjust;
@@ -19,6 +19,8 @@ mod estimate;
 mod forward;
 mod front;
 mod grpc;
+mod hold;
+mod hold_id;
 mod journal;
 mod journal_format;
 mod keeper;
@@ -35,6 +37,7 @@ mod record_group;
 mod reopen;
 mod reprice;
 mod resp;
+mod script_arguments;
 mod script_call;
 mod store;
 mod store_connection;

@@ -5,6 +5,7 @@ use futures_util::future::try_join_all;
 use prost::Message;
 
 use crate::catalogue::Catalogue;
+use crate::cost::StoreSays;
 use crate::engine::{Engine, answer, journal_failure, lock, store_failure};
 use crate::error::Failure;
 use crate::journal_format::Note;
@@ -45,7 +46,7 @@ impl Engine {
         Ok(answer(
             &entry,
             catalogue,
-            Vec::new(),
+            StoreSays::default(),
             Durability::Journaled,
             false,
         ))

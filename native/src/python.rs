@@ -193,6 +193,22 @@ impl PyEngine {
         reply(py, answer)
     }
 
+    fn extend_hold<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let answer = py.detach(|| {
+            let message = Message::decode(request).map_err(|_| malformed())?;
+            self.runtime.block_on(self.engine.extend_hold(&message))
+        });
+        reply(py, answer)
+    }
+
+    fn release_hold<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let answer = py.detach(|| {
+            let message = Message::decode(request).map_err(|_| malformed())?;
+            self.runtime.block_on(self.engine.release_hold(&message))
+        });
+        reply(py, answer)
+    }
+
     fn estimate<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         let answer = py.detach(|| {
             let message = Message::decode(request).map_err(|_| malformed())?;

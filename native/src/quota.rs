@@ -13,6 +13,11 @@ use crate::store::StoreError;
 pub(crate) const HAS_REQUESTS: u8 = 1;
 pub(crate) const HAS_TOKENS: u8 = 2;
 pub(crate) const HAS_COST: u8 = 4;
+/// Flags of a status: what is held follows; when the day's limits are free follows.
+const SHOWS_HELD: u8 = 128;
+const SHOWS_FREE: u8 = 64;
+/// Second that stands for "no wait can help".
+const NEVER: i64 = 1;
 
 /// Pico-units of one `hi` of a money pair, see `scripts/levels.lua`.
 const MONEY_BASE: i64 = 1_000_000_000;
@@ -57,7 +62,8 @@ impl Reader<'_> {
         i64::try_from(u64::from_le_bytes(*bytes)).map_err(|_| StoreError::Corrupt)
     }
 
-    fn money(&mut self) -> Result<i64, StoreError> {
+    /// An amount in picos.
+    pub(crate) fn money(&mut self) -> Result<i64, StoreError> {
         let (hi, lo) = (self.count()?, self.count()?);
         hi.checked_mul(MONEY_BASE)
             .and_then(|picos| picos.checked_add(lo))
@@ -71,6 +77,81 @@ impl Reader<'_> {
         ms.checked_add(micros.div_euclid(1_000))
             .ok_or(StoreError::Corrupt)
     }
+}
+
+/// How a script decided.
+pub(crate) struct DecisionHead {
+    pub(crate) allowed: bool,
+    pub(crate) now_ms: i64,
+    /// When a denied call would pass.
+    free: Free,
+}
+
+/// When a limit, or all of them, have room.
+#[derive(Clone, Copy)]
+enum Free {
+    At(i64),
+    Never,
+}
+
+impl Free {
+    /// `seconds` as a script writes it: 0 when it did not look.
+    fn of(seconds: i64, otherwise_ms: i64) -> Self {
+        match seconds {
+            0 => Self::At(otherwise_ms),
+            NEVER => Self::Never,
+            seconds => Self::At(seconds.saturating_mul(MS_PER_SECOND).max(otherwise_ms)),
+        }
+    }
+
+    fn wait(self, now_ms: i64) -> Option<Duration> {
+        match self {
+            Self::At(time_ms) => Some(duration_of_ms(time_ms.saturating_sub(now_ms))),
+            Self::Never => None,
+        }
+    }
+}
+
+/// Reads the beginning of a decision.
+pub(crate) fn read_decision(reader: &mut Reader<'_>) -> Result<DecisionHead, StoreError> {
+    let allowed = reader.byte()? == 1;
+    let now_ms = reader.clock_ms()?;
+    let free = Free::of(reader.count()?, now_ms);
+    Ok(DecisionHead {
+        allowed,
+        now_ms,
+        free,
+    })
+}
+
+impl DecisionHead {
+    /// Reads the limits that follow.
+    pub(crate) fn statuses(
+        &self,
+        reader: &mut Reader<'_>,
+        tenant: &str,
+    ) -> Result<Vec<LimitStatus>, StoreError> {
+        read_statuses(reader, tenant, self.now_ms, true)
+    }
+
+    /// How long a denied call has to wait; None when it was allowed, or when no wait can help.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        if self.allowed {
+            None
+        } else {
+            self.free.wait(self.now_ms)
+        }
+    }
+}
+
+/// One limit of a level on its way to the caller.
+struct Limit {
+    flag: u8,
+    kind: LimitKind,
+    maximum: i64,
+    used: i64,
+    held: i64,
+    free: Free,
 }
 
 /// Reads one status per level of the tenant. `exceeded` means that the limit denied the call when `deciding`, else
@@ -88,53 +169,90 @@ pub(crate) fn read_statuses(
             continue;
         }
         let failed = reader.byte()?;
-        let (requests_max, requests_used, freed_seconds) =
-            (reader.count()?, reader.count()?, reader.count()?);
-        let (tokens_max, tokens_used) = (reader.count()?, reader.count()?);
-        let (cost_max, cost_used) = (reader.money()?, reader.money()?);
-        let window_free_ms = freed_seconds.saturating_mul(MS_PER_SECOND).max(now_ms);
-        let midnight_ms = next_midnight_ms(now_ms);
-        let limits = [
-            (
-                HAS_REQUESTS,
-                LimitKind::RequestsPerMinute,
-                requests_max,
-                requests_used,
-                window_free_ms,
-            ),
-            (
-                HAS_TOKENS,
-                LimitKind::TokensPerDay,
-                tokens_max,
-                tokens_used,
-                midnight_ms,
-            ),
-            (HAS_COST, LimitKind::CostPerDay, cost_max, cost_used, midnight_ms),
-        ];
-        for (flag, kind, maximum, used, reset_ms) in limits {
-            if flags & flag == 0 {
-                continue;
+        for limit in read_level(reader, flags, now_ms)? {
+            if flags & limit.flag != 0 {
+                statuses.push(limit.status(level, now_ms, failed & limit.flag != 0, deciding));
             }
-            let denied = failed & flag != 0;
-            let wait_ms = if denied {
-                reset_ms.saturating_sub(now_ms)
-            } else {
-                0
-            };
-            statuses.push(LimitStatus {
-                tenant: level.to_owned(),
-                kind: kind.into(),
-                maximum,
-                used,
-                held: 0,
-                remaining: maximum.saturating_sub(used).max(0),
-                reset_time: Some(timestamp_of_ms(reset_ms)),
-                retry_after: Some(duration_of_ms(wait_ms)),
-                exceeded: if deciding { denied } else { used >= maximum },
-            });
         }
     }
     Ok(statuses)
+}
+
+/// Reads the limits of one level; those that are not set are in no flag.
+fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit; 3], StoreError> {
+    let (requests_max, requests_used, requests_free) = (reader.count()?, reader.count()?, reader.count()?);
+    let (tokens_max, tokens_used) = (reader.count()?, reader.count()?);
+    let (cost_max, cost_used) = (reader.money()?, reader.money()?);
+    let (mut tokens_held, mut cost_held) = (0, 0);
+    if flags & SHOWS_HELD != 0 {
+        (tokens_held, cost_held) = (reader.count()?, reader.money()?);
+    }
+    let (mut tokens_free, mut cost_free) = (0, 0);
+    if flags & SHOWS_FREE != 0 {
+        (tokens_free, cost_free) = (reader.count()?, reader.count()?);
+    }
+    let midnight_ms = next_midnight_ms(now_ms);
+    // A limit of 0 has no room at midnight either.
+    let day_free = |seconds: i64, maximum: i64| match (seconds, maximum) {
+        (0, 0) => Free::Never,
+        (0, _) => Free::At(midnight_ms),
+        (seconds, _) => Free::of(seconds, now_ms),
+    };
+    Ok([
+        Limit {
+            flag: HAS_REQUESTS,
+            kind: LimitKind::RequestsPerMinute,
+            maximum: requests_max,
+            used: requests_used,
+            held: 0,
+            free: Free::of(requests_free, now_ms),
+        },
+        Limit {
+            flag: HAS_TOKENS,
+            kind: LimitKind::TokensPerDay,
+            maximum: tokens_max,
+            used: tokens_used,
+            held: tokens_held,
+            free: day_free(tokens_free, tokens_max),
+        },
+        Limit {
+            flag: HAS_COST,
+            kind: LimitKind::CostPerDay,
+            maximum: cost_max,
+            used: cost_used,
+            held: cost_held,
+            free: day_free(cost_free, cost_max),
+        },
+    ])
+}
+
+impl Limit {
+    fn status(&self, level: &str, now_ms: i64, denied: bool, deciding: bool) -> LimitStatus {
+        let reset_time = match self.free {
+            Free::At(time_ms) => Some(timestamp_of_ms(time_ms)),
+            Free::Never => None,
+        };
+        let left = self.maximum.saturating_sub(self.used).saturating_sub(self.held);
+        LimitStatus {
+            tenant: level.to_owned(),
+            kind: self.kind.into(),
+            maximum: self.maximum,
+            used: self.used,
+            held: self.held,
+            remaining: left.max(0),
+            reset_time,
+            retry_after: if denied {
+                self.free.wait(now_ms)
+            } else {
+                Some(duration_of_ms(0))
+            },
+            exceeded: if deciding {
+                denied
+            } else {
+                self.used >= self.maximum
+            },
+        }
+    }
 }
 
 fn next_midnight_ms(now_ms: i64) -> i64 {

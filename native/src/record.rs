@@ -6,19 +6,18 @@ use std::sync::Arc;
 use taximeter_pricing::{Call, Line, PriceError, quota_tokens, unpriced_lines};
 
 use crate::catalogue::{Catalogue, Entry, OwnPrices};
-use crate::clock::{MS_PER_DAY, NANOS_PER_DAY, NANOS_PER_MS};
+use crate::clock::NANOS_PER_MS;
 use crate::error::{Code, Failure};
+use crate::hold_id::HoldId;
 use crate::keys;
-use crate::proto::taximeter::ledger::v1::{Attribute, EntryKind, LedgerEntry, LedgerLine};
+use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{ErrorReason, UsageRecord};
-use crate::quota::money_pair;
+use crate::script_arguments::FirstTime;
 use crate::validate;
 
-const HASH_SIZE: usize = 16;
-/// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, version
-/// of the tenant's own prices.
-const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8 + 4;
+/// Bytes of the hashes that name payloads and records.
+pub(crate) const HASH_SIZE: usize = 16;
 
 /// A priced record, ready to be applied.
 pub(crate) struct Priced {
@@ -39,11 +38,15 @@ pub(crate) fn price_record(
     let occur_time_nanos = sent_nanos
         .and_then(|nanos| i64::try_from(nanos).ok())
         .unwrap_or(now_nanos);
-    let occur_time_ms = occur_time_nanos.div_euclid(NANOS_PER_MS);
+    // A hold pins the prices that its estimate was priced by.
+    let price_time_ms = HoldId::parse(&record.hold_id, &record.tenant).map_or_else(
+        || occur_time_nanos.div_euclid(NANOS_PER_MS),
+        |hold| hold.card_time_ms,
+    );
     let prices = PricesInForce {
-        card: catalogue.at(occur_time_ms),
+        card: catalogue.at(price_time_ms),
         own: catalogue
-            .own_prices_at(&record.tenant, occur_time_ms)
+            .own_prices_at(&record.tenant, price_time_ms)
             .map(AsRef::as_ref),
     };
     let mut entry = unpriced_entry(record, &classes, occur_time_nanos, now_ms);
@@ -87,6 +90,7 @@ fn unpriced_entry(
         attributes,
         quality: record.quality,
         calls,
+        hold_id: record.hold_id.clone(),
         ..Default::default()
     };
     let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
@@ -130,6 +134,10 @@ fn fingerprint(
     text(&entry.calls.to_string());
     text(&entry.quality.to_string());
     text(&occur_time_nanos.map_or_else(String::new, |nanos| nanos.to_string()));
+    if !entry.hold_id.is_empty() {
+        text("hold");
+        text(&entry.hold_id);
+    }
     first_bytes(&hasher.finalize())
 }
 
@@ -138,7 +146,8 @@ pub(crate) fn payload_fingerprint(payload: &[u8]) -> Vec<u8> {
     first_bytes(&blake3::hash(payload)).to_vec()
 }
 
-fn first_bytes(hash: &blake3::Hash) -> [u8; HASH_SIZE] {
+/// The first bytes of a hash.
+pub(crate) fn first_bytes(hash: &blake3::Hash) -> [u8; HASH_SIZE] {
     hash.as_bytes()
         .first_chunk::<HASH_SIZE>()
         .copied()
@@ -226,114 +235,6 @@ pub(crate) fn ledger_line(line: Line) -> LedgerLine {
             ..charged
         },
     }
-}
-
-/// What the script needs to know of one entry.
-pub(crate) struct ScriptArguments {
-    pub(crate) keys: Vec<String>,
-    pub(crate) identity: [u8; HASH_SIZE],
-    pub(crate) mark: [u8; MARK_SIZE],
-    pub(crate) numbers: Vec<u8>,
-}
-
-/// Keys and arguments of one entry for the `record` script.
-pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: bool) -> ScriptArguments {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(entry.tenant.as_bytes());
-    hasher.update(&[0]);
-    hasher.update(entry.record_id.as_bytes());
-    let hash = hasher.finalize();
-    let hash_number = hash.as_bytes().last_chunk::<2>().map_or(0, |bytes| {
-        u16::from_le_bytes(*bytes)
-            .checked_rem(keys::DEDUP_HASH_COUNT)
-            .unwrap_or_default()
-    });
-    let mut names = dedup_keys(entry, partition, hash_number);
-    let dedup_count = names.len();
-    names.extend(keys::levels(partition, &entry.tenant));
-    let level_count = names.len().saturating_sub(dedup_count);
-    let (day, tokens, (hi, lo)) = if entry.kind == i32::from(EntryKind::Adjustment) {
-        // No day's counters: see adjust.rs.
-        (0, 0, (0, 0))
-    } else {
-        let day = entry.occur_time_nanos.div_euclid(NANOS_PER_DAY);
-        (day, entry.quota_tokens, money_pair(entry.cost_picos))
-    };
-    let mut numbers = Vec::with_capacity(35);
-    numbers.push(u8::try_from(dedup_count).unwrap_or(u8::MAX));
-    numbers.push(u8::try_from(level_count).unwrap_or(u8::MAX));
-    numbers.push(u8::from(to_ledger));
-    for number in [
-        u64::try_from(day).unwrap_or_default(),
-        u64::try_from(tokens).unwrap_or_default(),
-        hi,
-        lo,
-    ] {
-        numbers.extend_from_slice(&number.to_le_bytes());
-    }
-    ScriptArguments {
-        keys: names,
-        identity: first_bytes(&hash),
-        mark: mark(entry),
-        numbers,
-    }
-}
-
-/// Where marks of this id can be; the last one is where a new one goes. Never chosen by `occur_time`, so that a retry
-/// finds what the first attempt left. Ids without a date live in generations: any clock within a generation of the
-/// writer's finds them.
-fn dedup_keys(entry: &LedgerEntry, partition: u16, hash: u16) -> Vec<String> {
-    if let Some(id_ms) = validate::uuid_v7_ms(&entry.record_id) {
-        return vec![keys::dedup_day(partition, id_ms.div_euclid(MS_PER_DAY), hash)];
-    }
-    let day = entry.receive_time_ms.div_euclid(MS_PER_DAY);
-    let generation = day.div_euclid(keys::GENERATION_DAYS);
-    [
-        generation.saturating_sub(1),
-        generation.saturating_add(1),
-        generation,
-    ]
-    .map(|generation| keys::dedup_generation(partition, generation, hash))
-    .to_vec()
-}
-
-fn mark(entry: &LedgerEntry) -> [u8; MARK_SIZE] {
-    let mut mark = [0; MARK_SIZE];
-    let packed = |version: i64| u32::try_from(version).unwrap_or_default().to_le_bytes();
-    let parts = entry
-        .fingerprint
-        .iter()
-        .copied()
-        .chain(packed(entry.rate_card_version))
-        .chain(entry.occur_time_nanos.to_le_bytes())
-        .chain(entry.receive_time_ms.to_le_bytes())
-        .chain(packed(entry.tenant_prices_version));
-    mark.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
-    mark
-}
-
-/// What the first application of an id left behind.
-pub(crate) struct FirstTime {
-    pub(crate) rate_card_version: i64,
-    pub(crate) occur_time_nanos: i64,
-    pub(crate) receive_time_ms: i64,
-    tenant_prices_version: i64,
-}
-
-/// Reads a mark; None when it is damaged.
-pub(crate) fn read_mark(mark: &[u8]) -> Option<FirstTime> {
-    let (_, rest) = mark.split_first_chunk::<HASH_SIZE>()?;
-    let (version, rest) = rest.split_first_chunk::<4>()?;
-    let (occur, rest) = rest.split_first_chunk::<8>()?;
-    let (receive, rest) = rest.split_first_chunk::<8>()?;
-    // Marks of versions that knew no own prices end here.
-    let own = rest.first_chunk::<4>().copied().unwrap_or_default();
-    Some(FirstTime {
-        rate_card_version: i64::from(u32::from_le_bytes(*version)),
-        occur_time_nanos: i64::from_le_bytes(*occur),
-        receive_time_ms: i64::from_le_bytes(*receive),
-        tenant_prices_version: i64::from(u32::from_le_bytes(own)),
-    })
 }
 
 /// Prices an entry again as it was priced the first time: cards never change, so the version and the time suffice.

@@ -11,11 +11,13 @@ use prost::Message;
 
 use crate::archive::Stored;
 use crate::catalogue::Catalogue;
+use crate::cost::StoreSays;
 use crate::engine::{Engine, answer, journal_failure, store_failure};
 use crate::error::{Code, Failure};
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
-use crate::proto::taximeter::v1::{Durability, ErrorReason, LimitStatus, RecordResponse};
-use crate::record::{price_again, read_mark};
+use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse};
+use crate::record::price_again;
+use crate::script_arguments::read_mark;
 use crate::script_call::{Application, Outcome, apply_each};
 use crate::store::{Store, StoreError};
 
@@ -25,7 +27,7 @@ const RECORD_LIMIT: Duration = Duration::from_secs(1);
 /// An entry that the store has, now or since an earlier attempt.
 struct Applied<'a> {
     entry: Cow<'a, LedgerEntry>,
-    limits: Vec<LimitStatus>,
+    says: StoreSays,
     duplicate: bool,
 }
 
@@ -111,13 +113,7 @@ impl Engine {
             .into_iter()
             .map(|one| {
                 let one = one?;
-                Ok(answer(
-                    &one.entry,
-                    catalogue,
-                    one.limits,
-                    durability,
-                    one.duplicate,
-                ))
+                Ok(answer(&one.entry, catalogue, one.says, durability, one.duplicate))
             })
             .collect()
     }
@@ -141,10 +137,10 @@ fn settle<'a>(
     stored: &mut Vec<Stored>,
 ) -> Result<Applied<'a>, Failure> {
     let (id, encoded, applied) = match outcome {
-        Outcome::Applied { id, limits, encoded } => {
+        Outcome::Applied { id, says, encoded } => {
             let applied = Applied {
                 entry: Cow::Borrowed(entry),
-                limits,
+                says,
                 duplicate: false,
             };
             (id, encoded, applied)
@@ -156,7 +152,10 @@ fn settle<'a>(
             let encoded = again.encode_to_vec();
             let applied = Applied {
                 entry: Cow::Owned(again),
-                limits: Vec::new(),
+                says: StoreSays {
+                    limits: Vec::new(),
+                    hold: first.hold,
+                },
                 duplicate: true,
             };
             (id, encoded, applied)

@@ -6,11 +6,12 @@ use std::time::Duration;
 use prost::Message;
 use redis::Value;
 
+use crate::cost::StoreSays;
+use crate::hold::read_settlement;
 use crate::keys;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
-use crate::proto::taximeter::v1::LimitStatus;
 use crate::quota::{Reader, read_statuses};
-use crate::record::{ScriptArguments, script_arguments};
+use crate::script_arguments::{ScriptArguments, script_arguments};
 use crate::store::{Functions, Store, StoreError, array, bytes, text};
 use crate::store_id::StreamId;
 
@@ -22,7 +23,7 @@ pub(crate) enum Outcome {
     /// Applied now.
     Applied {
         id: StreamId,
-        limits: Vec<LimitStatus>,
+        says: StoreSays,
         /// The entry, as the ledger stream has it.
         encoded: Vec<u8>,
     },
@@ -116,9 +117,7 @@ async fn apply(
     let outcomes = replies
         .zip(applications)
         .zip(encoded)
-        .map(|((reply, application), encoded)| {
-            outcome(&bytes(reply)?, &application.entry.tenant, now_ms, encoded)
-        })
+        .map(|((reply, application), encoded)| outcome(&bytes(reply)?, application.entry, now_ms, encoded))
         .collect::<Result<Vec<_>, StoreError>>()?;
     if outcomes.len() == applications.len() {
         Ok((epoch, outcomes))
@@ -134,17 +133,23 @@ pub(crate) fn parse_epoch(value: Option<Value>) -> Result<u64, StoreError> {
         .map_err(|_| StoreError::Corrupt)
 }
 
-fn outcome(reply: &[u8], tenant: &str, now_ms: i64, encoded: Vec<u8>) -> Result<Outcome, StoreError> {
+fn outcome(reply: &[u8], entry: &LedgerEntry, now_ms: i64, encoded: Vec<u8>) -> Result<Outcome, StoreError> {
     let (kind, rest) = reply.split_first().ok_or(StoreError::Corrupt)?;
     match *kind {
         b'A' => {
-            let (id, statuses) = rest
+            let (id, rest) = rest
                 .split_first_chunk::<STREAM_ID_SIZE>()
                 .ok_or(StoreError::Corrupt)?;
-            let limits = read_statuses(&mut Reader(statuses), tenant, now_ms, false)?;
+            let mut reader = Reader(rest);
+            let hold = if entry.hold_id.is_empty() {
+                None
+            } else {
+                Some(read_settlement(&mut reader)?)
+            };
+            let limits = read_statuses(&mut reader, &entry.tenant, now_ms, false)?;
             Ok(Outcome::Applied {
                 id: stream_id(id)?,
-                limits,
+                says: StoreSays { limits, hold },
                 encoded,
             })
         }

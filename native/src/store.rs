@@ -13,7 +13,11 @@ use crate::store_id::StreamId;
 use crate::workers::{Workers, current_index};
 
 const SCRIPTS: &str = concat!(
+    include_str!("scripts/amounts.lua"),
+    include_str!("scripts/held.lua"),
     include_str!("scripts/levels.lua"),
+    include_str!("scripts/decide.lua"),
+    include_str!("scripts/holds.lua"),
     include_str!("scripts/meter.lua")
 );
 
@@ -57,6 +61,9 @@ pub(crate) struct Functions {
     pub(crate) open: String,
     pub(crate) record: String,
     pub(crate) check: String,
+    pub(crate) reserve: String,
+    pub(crate) extend: String,
+    pub(crate) release: String,
     pub(crate) put_limits: String,
     pub(crate) quota_status: String,
     pub(crate) sweep: String,
@@ -71,6 +78,9 @@ impl Functions {
             open: name("open"),
             record: name("record"),
             check: name("check"),
+            reserve: name("reserve"),
+            extend: name("extend"),
+            release: name("release"),
             put_limits: name("put_limits"),
             quota_status: name("quota_status"),
             sweep: name("sweep"),

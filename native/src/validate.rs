@@ -8,6 +8,7 @@ use prost_types::Timestamp;
 
 use crate::clock::{MS_PER_DAY, NANOS_PER_DAY, NANOS_PER_MS};
 use crate::error::{Code, Failure, Violation, not_served};
+use crate::hold_id::HoldId;
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{ErrorReason, Usage, UsageQuality, UsageRecord};
 
@@ -45,6 +46,9 @@ const FIELD_CLASSES: [&str; 9] = [
     "storage_byte_hours",
 ];
 
+/// What is wrong with an id that `HoldId` cannot read.
+pub(crate) const NOT_A_HOLD: &str = "not a hold of this tenant";
+
 /// Usage by class, without zeros.
 pub(crate) type Classes<'a> = Vec<(&'a str, i64)>;
 
@@ -68,7 +72,8 @@ impl Problems {
         self.add(field, ErrorReason::FieldInvalid, description);
     }
 
-    fn required(&mut self, field: String) {
+    /// Adds a field that is missing.
+    pub(crate) fn required(&mut self, field: String) {
         self.add(field, ErrorReason::FieldRequired, "required");
     }
 
@@ -91,27 +96,14 @@ pub(crate) fn record<'a>(
     let field = |name: &str| format!("{path}.{name}");
     record_id(&record.record_id, field("record_id"), &mut problems);
     tenant(&record.tenant, field("tenant"), &mut problems);
-    printable(
+    let call = [
         &record.model,
-        MODEL_SIZE_MAX,
-        field("model"),
-        "1 to 128 printable characters",
-        &mut problems,
-    );
-    for (name, value) in [
-        ("provider", &record.provider),
-        ("tier", &record.tier),
-        ("region", &record.region),
-        ("speed", &record.speed),
-    ] {
-        printable(
-            value,
-            LABEL_SIZE_MAX,
-            field(name),
-            "at most 64 printable characters",
-            &mut problems,
-        );
-    }
+        &record.provider,
+        &record.tier,
+        &record.region,
+        &record.speed,
+    ];
+    call_at(call, field, &mut problems);
     attributes(record, &field("attributes"), &mut problems);
     if UsageQuality::try_from(record.quality).is_err() {
         problems.invalid(field("quality"), "not a known value");
@@ -134,12 +126,29 @@ pub(crate) fn record<'a>(
     if record.model.is_empty() && (classes.is_empty() || has_tokens(&classes)) {
         problems.required(field("model"));
     }
-    if !record.hold_id.is_empty() {
-        return Err(not_served("record.hold_id"));
+    if !record.hold_id.is_empty() && HoldId::parse(&record.hold_id, &record.tenant).is_none() {
+        problems.invalid(field("hold_id"), NOT_A_HOLD);
     }
     problems.into_result()?;
     times(record, path, now_ms)?;
     Ok(classes)
+}
+
+/// Checks what says which call it is: model, provider, tier, region, speed.
+pub(crate) fn call(values: [&String; 5], problems: &mut Problems) {
+    call_at(values, str::to_owned, problems);
+}
+
+fn call_at(values: [&String; 5], field: impl Fn(&str) -> String, problems: &mut Problems) {
+    let names = ["model", "provider", "tier", "region", "speed"];
+    for (name, value) in names.into_iter().zip(values) {
+        let (size_max, description) = if name == "model" {
+            (MODEL_SIZE_MAX, "1 to 128 printable characters")
+        } else {
+            (LABEL_SIZE_MAX, "at most 64 printable characters")
+        };
+        printable(value, size_max, field(name), description, problems);
+    }
 }
 
 /// A record without a model must not use tokens: they could never be priced.

@@ -120,6 +120,12 @@ class Engine:
     def check_quota(self, request: bytes) -> bytes:
         """Serve taximeter.v1.CheckQuotaRequest in this thread; returns CheckQuotaResponse. Raises RpcError."""
 
+    def extend_hold(self, request: bytes) -> bytes:
+        """Serve taximeter.v1.ExtendHoldRequest in this thread; returns ExtendHoldResponse. Raises RpcError."""
+
+    def release_hold(self, request: bytes) -> bytes:
+        """Serve taximeter.v1.ReleaseHoldRequest in this thread; returns ReleaseHoldResponse. Raises RpcError."""
+
     def estimate(self, request: bytes) -> bytes:
         """Serve taximeter.v1.EstimateRequest; returns EstimateResponse. Raises RpcError."""
 
@@ -190,7 +196,7 @@ class RpcError(Exception):
 
 @final
 class Front:
-    """The public port: Record, RecordBatch and CheckQuota served here, everything else forwarded."""
+    """The public port: records, quota checks and holds are served here, everything else is forwarded."""
 
     def __new__(cls, engine: Engine, *, listen: str, forward_socket: str) -> Self:
         """Bind listen ("host:port", port 0 picks one) and serve from own threads. Raises OSError, ValueError.

@@ -52,6 +52,14 @@ class EngineProcess:
         """Serve CheckQuotaRequest. Raises EngineError."""
         return self._call("check_quota", request)
 
+    def extend_hold(self, request: bytes) -> bytes:
+        """Serve ExtendHoldRequest. Raises EngineError."""
+        return self._call("extend_hold", request)
+
+    def release_hold(self, request: bytes) -> bytes:
+        """Serve ReleaseHoldRequest. Raises EngineError."""
+        return self._call("release_hold", request)
+
     def quota_status(self, tenant: str) -> bytes:
         """Return GetQuotaStatusResponse. Raises EngineError."""
         return self._call("quota_status", tenant.encode())
@@ -108,6 +116,8 @@ def _methods(engine: _native.Engine) -> Mapping[str, Callable[[bytes], bytes | N
         "set_catalogue": engine.set_catalogue,
         "record": engine.record,
         "check_quota": engine.check_quota,
+        "extend_hold": engine.extend_hold,
+        "release_hold": engine.release_hold,
         "quota_status": lambda tenant: engine.quota_status(tenant.decode()),
         "put_limits": put_limits,
         "store_time_ms": lambda _: str(engine.store_time_ms()).encode(),

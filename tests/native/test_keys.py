@@ -7,7 +7,7 @@ import pytest
 from native.conftest import NOON_MS, ClockedEngine
 from native.records import TENANT, outcome, request, uuid_v7
 from quota.engine_calls import put_limits
-from quota.model import COST, REQUESTS, TOKENS
+from quota.model_level import COST, REQUESTS, TOKENS
 
 from harness.engine_process import EngineError
 from taximeter.v1 import metering_service_pb2 as pb
@@ -31,7 +31,7 @@ IDENTITIES = {
     ("{tx:6}:dedup:g515:1b4", DATELESS_ID): "a243fb82d38abac6ba055ab823bf713b",
     ("{tx:6}:dedup:d20607:c20", DATED_ID): "83e33e37461 5ed08372ee7684f2b1848".replace(" ", ""),
 }
-MARK = struct.Struct("<16sIqqQQ")
+MARK = struct.Struct("<16sIqqIQQ")
 """Fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, stream id."""
 LEVEL = struct.Struct("<BB17Q")
 
@@ -85,9 +85,9 @@ def test_keys_of_records_are_pinned(clocked: ClockedEngine) -> None:
     entries = clocked.client.xrange("{tx:6}:ledger")
     for number, ((key, record_id), identity) in enumerate(IDENTITIES.items()):
         ((found_identity, mark),) = clocked.client.hgetall(key).items()
-        fingerprint, version, occur_nanos, receive_ms, *stream_id = MARK.unpack(mark)
+        fingerprint, version, occur_nanos, receive_ms, own_prices, *stream_id = MARK.unpack(mark)
         assert found_identity.hex() == identity
-        assert (fingerprint.hex(), version, receive_ms) == (FINGERPRINT, 1, NOON_MS)
+        assert (fingerprint.hex(), version, receive_ms, own_prices) == (FINGERPRINT, 1, NOON_MS, 0)
         assert 0 <= occur_nanos - NOON_MS * 10**6 < 10**6
         assert entries[number][0] == b"%d-%d" % tuple(stream_id)
         assert list(entries[number][1]) == [b"e"]

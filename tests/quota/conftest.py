@@ -68,6 +68,7 @@ class Stepped:
 
     clock: SteppedClock
     engine: EngineProcess
+    store: StoreProcess
 
     @property
     def now_ms(self) -> int:
@@ -81,6 +82,12 @@ class Stepped:
             if 0 <= self.engine.store_time_ms() - time_ms < CLOCK_NOISE_MS_MAX:
                 return
         raise AssertionError("the store does not go by the clock")
+
+    def level_bytes(self, tenant: str) -> int:
+        """Return the bytes that the store keeps of one level."""
+        with self.store.client() as client:
+            (key,) = client.keys(f"*:t:{tenant}")
+            return int(client.strlen(key))
 
     def advance(self, duration_ms: int) -> None:
         """Move the clock by a duration, which may be negative."""
@@ -96,7 +103,7 @@ def stepped(short_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     store = StoreProcess(short_directory / "stepped", binary=script)
     with store, EngineProcess(store.url, journal, clock.environment) as engine:
         engine.set_catalogue(catalogue())
-        yield Stepped(clock, engine)
+        yield Stepped(clock, engine, store)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from quota.model import COST, REQUESTS, TOKENS, Answer, Status
+from quota.model_level import COST, REQUESTS, TOKENS, Answer, Status
 
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter.v1 import quota_pb2, tenant_service_pb2
@@ -37,6 +37,12 @@ class Engine(Protocol):
     def check_quota(self, request: bytes) -> bytes:
         """Serve CheckQuotaRequest."""
 
+    def extend_hold(self, request: bytes) -> bytes:
+        """Serve ExtendHoldRequest."""
+
+    def release_hold(self, request: bytes) -> bytes:
+        """Serve ReleaseHoldRequest."""
+
     def quota_status(self, tenant: str) -> bytes:
         """Return GetQuotaStatusResponse."""
 
@@ -53,10 +59,23 @@ class Engine(Protocol):
 
 def catalogue(card: str = CARD, keys: Sequence[Mapping[str, Any]] = ()) -> bytes:
     """Return a catalogue with one card, in force for all times."""
-    document = parse_rate_card(card)
-    entry = {"version": 1, "effective_time_ms": 0, "rate_card_id": document.rate_card_id}
-    cards = {document.rate_card_id: json.loads(document.canonical_json)}
-    found = {"revision": 1, "timeline": [entry], "rate_cards": cards, "keys": list(keys)}
+    return catalogue_of([(0, card)], keys)
+
+
+def catalogue_of(cards: Sequence[tuple[int, str | None]], keys: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """Return a catalogue of cards, each in force from a time in milliseconds; None is the card above."""
+    documents = [(time_ms, parse_rate_card(card or CARD)) for time_ms, card in cards]
+    found = {
+        "revision": 1,
+        "timeline": [
+            {"version": version, "effective_time_ms": time_ms, "rate_card_id": document.rate_card_id}
+            for version, (time_ms, document) in enumerate(documents, 1)
+        ],
+        "rate_cards": {
+            document.rate_card_id: json.loads(document.canonical_json) for _, document in documents
+        },
+        "keys": list(keys),
+    }
     return json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -77,20 +96,53 @@ def check(
     request = pb.CheckQuotaRequest(tenant=tenant, model="m", requests=requests, dry_run=dry_run)
     if tokens is not None:
         request.estimate.uncached_input_tokens = tokens
-    response = pb.CheckQuotaResponse.FromString(engine.check_quota(request.SerializeToString()))
-    retry_after_ms = _duration_ms(response.retry_after) if response.HasField("retry_after") else None
-    allowed = response.decision == pb.DECISION_ALLOW
-    return Answer(allowed, [to_status(limit) for limit in response.limits], retry_after_ms)
+    return to_answer(_check(engine, request))
+
+
+def reserve(
+    engine: Engine, tenant: str, *, tokens: int, ttl_s: int = 0, requests: int = 0, request_id: str = ""
+) -> pb.CheckQuotaResponse:
+    """Ask whether a call may go on, by name, with a hold, or both."""
+    request = pb.CheckQuotaRequest(tenant=tenant, model="m", requests=requests, request_id=request_id)
+    request.estimate.uncached_input_tokens = tokens
+    if ttl_s:
+        request.hold_ttl.FromSeconds(ttl_s)
+    return _check(engine, request)
+
+
+def extend(
+    engine: Engine, tenant: str, hold_id: str, *, ttl_s: int, tokens: int | None = None
+) -> pb.ExtendHoldResponse:
+    """Let a hold live longer, and hold more."""
+    request = pb.ExtendHoldRequest(tenant=tenant, hold_id=hold_id, model="m")
+    request.hold_ttl.FromSeconds(ttl_s)
+    if tokens is not None:
+        request.estimate.uncached_input_tokens = tokens
+    return pb.ExtendHoldResponse.FromString(engine.extend_hold(request.SerializeToString()))
+
+
+def release(engine: Engine, tenant: str, hold_id: str) -> int:
+    """Free a hold; returns its state."""
+    request = pb.ReleaseHoldRequest(tenant=tenant, hold_id=hold_id)
+    return pb.ReleaseHoldResponse.FromString(engine.release_hold(request.SerializeToString())).state
 
 
 def record(
-    engine: Engine, tenant: str, *, tokens: int, output_tokens: int = 0, occur_time_ms: int | None = None
+    engine: Engine,
+    tenant: str,
+    *,
+    tokens: int,
+    output_tokens: int = 0,
+    occur_time_ms: int | None = None,
+    hold_id: str = "",
+    record_id: str = "",
 ) -> pb.RecordResponse:
     """Record usage."""
     request = pb.RecordRequest()
-    request.record.record_id = secrets.token_hex(16)
+    request.record.record_id = record_id or secrets.token_hex(16)
     request.record.tenant = tenant
     request.record.model = "m"
+    request.record.hold_id = hold_id
     request.record.usage.uncached_input_tokens = tokens
     request.record.usage.visible_output_tokens = output_tokens
     if occur_time_ms is not None:
@@ -104,24 +156,36 @@ def status(engine: Engine, tenant: str) -> list[Status]:
     return [to_status(limit) for limit in answer.limits]
 
 
+def to_answer(response: pb.CheckQuotaResponse | pb.ExtendHoldResponse) -> Answer:
+    """Return a decision in the terms of the model."""
+    retry_after_ms = _duration_ms(response.retry_after) if response.HasField("retry_after") else None
+    allowed = response.decision == pb.DECISION_ALLOW
+    return Answer(allowed, [to_status(limit) for limit in response.limits], retry_after_ms)
+
+
 def to_status(limit: quota_pb2.LimitStatus) -> Status:
     """Return a limit in the terms of the model."""
-    assert limit.held == 0
     return Status(
         limit.tenant,
         limit.kind,
         limit.maximum,
         limit.used,
+        limit.held,
         limit.remaining,
-        _time_ms(limit.reset_time),
-        _duration_ms(limit.retry_after),
+        time_ms(limit.reset_time) if limit.HasField("reset_time") else None,
+        _duration_ms(limit.retry_after) if limit.HasField("retry_after") else None,
         limit.exceeded,
     )
 
 
-def _time_ms(time: Timestamp) -> int:
+def time_ms(time: Timestamp) -> int:
+    """Return a time of whole milliseconds."""
     assert time.nanos % 1_000_000 == 0
     return time.seconds * 1000 + time.nanos // 1_000_000
+
+
+def _check(engine: Engine, request: pb.CheckQuotaRequest) -> pb.CheckQuotaResponse:
+    return pb.CheckQuotaResponse.FromString(engine.check_quota(request.SerializeToString()))
 
 
 def _duration_ms(duration: Duration) -> int:

@@ -1,87 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of quotas in plain Python, written from the contract and not from the script.
+"""The rules of quotas in plain Python, written from the contract and not from the script: all levels together.
 
-A request counts while it may be inside some interval of 60 s, in buckets of a second: from second s until s + 61
-begins. Usage counts for the UTC day of its event; a level remembers the day before, the current and the next day. The
-state of a level moves with the clock when something is written to it.
+What one level counts and holds is in model_level.
 """
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-WINDOW_S = 61
-DAY_S = 86_400
-MS = 1_000
-REQUESTS, TOKENS, COST = 1, 2, 3
-"""Kinds of limits, as in LimitKind."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """One limit as an answer shows it. Times are milliseconds since 1970 UTC."""
-
-    tenant: str
-    kind: int
-    maximum: int
-    used: int
-    remaining: int
-    reset_time_ms: int
-    retry_after_ms: int
-    exceeded: bool
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A decision. retry_after_ms is None when the call is allowed."""
-
-    allowed: bool
-    limits: list[Status]
-    retry_after_ms: int | None
-
-
-@dataclass
-class Level:
-    """One level of a tenant's path."""
-
-    maxima: dict[int, int] = field(default_factory=dict)
-    window: dict[int, int] = field(default_factory=dict)
-    days: dict[int, tuple[int, int]] = field(default_factory=dict)
-    second: int = 0
-    """Second of the last write."""
-
-    def at(self, now_s: int) -> "Level":
-        """Return the level as it stands at an instant."""
-        level = copy.deepcopy(self)
-        if now_s < self.second:
-            # The clock went back: what was counted counts as of now.
-            level.window = {now_s: sum(self.window.values())}
-        else:
-            level.window = {
-                second: count for second, count in self.window.items() if second + WINDOW_S > now_s
-            }
-        today, before = now_s // DAY_S, self.second // DAY_S
-        kept = {today - 1, today, today + 1} if abs(today - before) <= 1 else set()
-        level.days = {day: usage for day, usage in self.days.items() if day in kept}
-        level.second = now_s
-        return level
-
-    def used(self, kind: int) -> int:
-        """Return what is consumed of a kind now."""
-        if kind == REQUESTS:
-            return sum(self.window.values())
-        return self.days.get(self.second // DAY_S, (0, 0))[kind - TOKENS]
-
-    def free_second(self, requests: int) -> int:
-        """Return the second at which so many requests fit, 0 for now; the whole window's end when they never do."""
-        missing = self.used(REQUESTS) + requests - self.maxima[REQUESTS]
-        if missing <= 0:
-            return 0
-        for second in sorted(self.window):
-            missing -= self.window[second]
-            if missing <= 0:
-                return second + WINDOW_S
-        return self.second + WINDOW_S
+from quota.model_level import (
+    COST,
+    DAY_S,
+    EXPIRED,
+    HELD,
+    MS,
+    ONE_MORE,
+    RELEASED,
+    REQUESTS,
+    SETTLED,
+    SETTLED_BEFORE,
+    TOKENS,
+    Answer,
+    Hold,
+    Level,
+    Status,
+    expiry_of,
+    path_of,
+)
 
 
 class Model:
@@ -98,66 +41,197 @@ class Model:
 
     def check(self, tenant: str, needs: Mapping[int, int], now_ms: int, *, dry_run: bool = False) -> Answer:
         """Decide. needs: requests, tokens and cost by kind; a call needs room for at least one of each."""
-        levels = {name: self._at(name, now_ms) for name in path_of(tenant)}
-        needs = {kind: max(needs.get(kind, 0), 1) for kind in (REQUESTS, TOKENS, COST)}
+        return self._decide(tenant, needs, now_ms, consume=not dry_run)[0]
+
+    def reserve(
+        self, tenant: str, needs: Mapping[int, int], now_ms: int, ttl_s: int
+    ) -> tuple[Answer, Hold | None]:
+        """Decide, and hold tokens and cost when allowed."""
+        return self._decide(tenant, needs, now_ms, consume=True, ttl_s=ttl_s)
+
+    def repeat(self, tenant: str, needs: Mapping[int, int], first: Answer, now_ms: int) -> Answer:
+        """Return what a check that was decided before is answered: the decision of then, the limits of now."""
+        levels = self._path(tenant, now_ms)
+        failed = {
+            (limit.tenant, limit.kind)
+            for limit in first.limits
+            if limit.exceeded and limit.kind in levels[limit.tenant].maxima
+        }
+        needed = {kind: max(needs.get(kind, 0), 1) for kind in (REQUESTS, TOKENS, COST)}
+        return self._answer(levels, failed, needed, now_ms, allowed=first.allowed)
+
+    def extend(
+        self, hold: Hold, tokens: int, cost: int, ttl_s: int, now_ms: int
+    ) -> tuple[Answer | None, int]:
+        """Let a hold live longer and hold more; returns the decision, None for one that is not live, and its state."""
+        levels = self._path(hold.tenant, now_ms)
+        state = self._state(hold, levels)
+        if state != HELD:
+            return None, state
+        more = {
+            REQUESTS: 0,
+            TOKENS: max(tokens - hold.tokens, 0),
+            COST: max(cost - hold.cost, 0),
+        }
         failed = {
             (name, kind)
             for name, level in levels.items()
-            for kind, maximum in level.maxima.items()
-            if level.used(kind) + needs[kind] > maximum
+            for kind in level.maxima
+            if more[kind] > 0 and hold.day == now_ms // MS // DAY_S and level.is_full(kind, name, more[kind])
         }
-        if not failed and not dry_run:
+        if not failed:
+            self._take(hold, levels)
+            hold.tokens += more[TOKENS]
+            hold.cost += more[COST]
             for name, level in levels.items():
-                second = now_ms // MS
-                level.window[second] = level.window.get(second, 0) + needs[REQUESTS]
-                self._levels[name] = level
-        else:
-            # Where the clock went back, the window begins anew even so.
-            for name, level in levels.items():
-                if name in self._levels and self._levels[name].second > level.second:
-                    self._levels[name] = level
-        limits = self._statuses(levels, now_ms, needs[REQUESTS] if failed else 1, failed)
-        waits = [limit.retry_after_ms for limit in limits if limit.exceeded]
-        return Answer(not failed, limits, max(waits, default=None))
+                hold.expiry[name] = max(hold.expiry[name], expiry_of(level, ttl_s))
+                level.holds = [*level.holds, hold]
+        self._save(levels, consumed=not failed)
+        return self._answer(levels, failed, more, now_ms, allowed=not failed), HELD
 
-    def record(self, tenant: str, day: int, tokens: int, cost_picos: int, now_ms: int) -> None:
-        """Count usage of a day."""
-        for name in path_of(tenant):
-            level = self._at(name, now_ms)
+    def release(self, hold: Hold, now_ms: int) -> int:
+        """Free a hold; returns its state afterwards."""
+        levels = self._path(hold.tenant, now_ms)
+        state = self._state(hold, levels)
+        if state == HELD:
+            self._take(hold, levels)
+            hold.state = state = RELEASED
+            self._save(levels, consumed=True)
+        return state
+
+    def record(
+        self, tenant: str, day: int, tokens: int, cost_picos: int, now_ms: int, hold: Hold | None = None
+    ) -> tuple[int, int, int] | None:
+        """Count usage of a day, or of its hold's. Returns state and what is beyond the hold when there was one."""
+        levels = self._path(tenant, now_ms)
+        day = day if hold is None else hold.day
+        for level in levels.values():
             if day - now_ms // MS // DAY_S in (0, 1):
                 used_tokens, used_cost = level.days.get(day, (0, 0))
                 level.days[day] = (used_tokens + tokens, used_cost + cost_picos)
-            self._levels[name] = level
+        settlement = None
+        if hold is not None:
+            state = self._state(hold, levels)
+            settlement = (SETTLED_BEFORE if state == SETTLED else state, 0, 0)
+            if state == HELD:
+                self._take(hold, levels)
+                hold.state = SETTLED
+                settlement = (SETTLED, max(tokens - hold.tokens, 0), max(cost_picos - hold.cost, 0))
+        self._save(levels, consumed=True)
+        return settlement
 
     def status(self, tenant: str, now_ms: int) -> list[Status]:
         """Return every limit of a tenant and its parents."""
-        levels = {name: self._at(name, now_ms) for name in path_of(tenant)}
-        found = self._statuses(levels, now_ms, 1, set())
+        levels = self._path(tenant, now_ms)
+        found = self._statuses(levels, now_ms, ONE_MORE, set())
         return [Status(**{**vars(limit), "exceeded": limit.used >= limit.maximum}) for limit in found]
+
+    def status_of(self, tenant: str, now_ms: int) -> Level:
+        """Return one level as it stands at an instant."""
+        return self._at(tenant, now_ms)
+
+    def _decide(
+        self, tenant: str, needs: Mapping[int, int], now_ms: int, *, consume: bool, ttl_s: int = 0
+    ) -> tuple[Answer, Hold | None]:
+        levels = self._path(tenant, now_ms)
+        needed = {kind: max(needs.get(kind, 0), 1) for kind in (REQUESTS, TOKENS, COST)}
+        failed = {
+            (name, kind)
+            for name, level in levels.items()
+            for kind in level.maxima
+            if level.is_full(kind, name, needed[kind])
+        }
+        hold = None
+        if not failed and consume:
+            for level in levels.values():
+                second = now_ms // MS
+                level.window[second] = level.window.get(second, 0) + needed[REQUESTS]
+            if ttl_s:
+                hold = Hold(tenant, now_ms // MS // DAY_S, needs.get(TOKENS, 0), needs.get(COST, 0))
+                for name, level in levels.items():
+                    level.shift = level.shift or 0
+                    hold.expiry[name] = expiry_of(level, ttl_s)
+                    level.holds = [*level.holds, hold]
+        self._save(levels, consumed=not failed and consume)
+        return self._answer(levels, failed, needed, now_ms, allowed=not failed), hold
+
+    def _answer(
+        self,
+        levels: Mapping[str, Level],
+        failed: set[tuple[str, int]],
+        needs: Mapping[int, int],
+        now_ms: int,
+        *,
+        allowed: bool,
+    ) -> Answer:
+        limits = self._statuses(levels, now_ms, ONE_MORE if allowed else needs, failed)
+        if allowed:
+            return Answer(True, limits, None)  # noqa: FBT003 (the field says what it is)
+        frees = [levels[name].free_second(kind, name, needs[kind]) for name, kind in failed]
+        latest = max((free for free in frees if free is not None), default=0)
+        if None in frees:
+            return Answer(False, limits, None)  # noqa: FBT003
+        tomorrow = now_ms // MS // DAY_S + 1
+        if latest // DAY_S == tomorrow and any(
+            level.used(kind, tomorrow) + needs[kind] > maximum
+            for level in levels.values()
+            for kind, maximum in level.maxima.items()
+            if kind != REQUESTS
+        ):
+            # Usage dated ahead fills tomorrow's limits.
+            latest = (tomorrow + 1) * DAY_S
+        return Answer(False, limits, max(latest * MS - now_ms, 0))  # noqa: FBT003
+
+    @staticmethod
+    def _state(hold: Hold, levels: Mapping[str, Level]) -> int:
+        is_live = hold in levels[hold.tenant].live_holds(hold.tenant)
+        return EXPIRED if hold.state == HELD and not is_live else hold.state
+
+    @staticmethod
+    def _take(hold: Hold, levels: Mapping[str, Level]) -> None:
+        for level in levels.values():
+            level.holds = [other for other in level.holds if other is not hold]
+
+    def _path(self, tenant: str, now_ms: int) -> dict[str, Level]:
+        return {name: self._at(name, now_ms) for name in path_of(tenant)}
 
     def _at(self, tenant: str, now_ms: int) -> Level:
         return self._levels.get(tenant, Level(second=now_ms // MS)).at(now_ms // MS)
 
+    def _save(self, levels: Mapping[str, Level], *, consumed: bool) -> None:
+        for name, level in levels.items():
+            # Where the clock went back, the window begins anew even when nothing was consumed.
+            if consumed or (name in self._levels and self._levels[name].second > level.second):
+                level.holds = level.live_holds(name)
+                self._levels[name] = level
+
     @staticmethod
     def _statuses(
-        levels: Mapping[str, Level], now_ms: int, requests: int, failed: set[tuple[str, int]]
+        levels: Mapping[str, Level], now_ms: int, needs: Mapping[int, int], failed: set[tuple[str, int]]
     ) -> list[Status]:
         midnight_ms = (now_ms // MS // DAY_S + 1) * DAY_S * MS
         found = []
         for name, level in levels.items():
             for kind in sorted(level.maxima):
-                maximum, used = level.maxima[kind], level.used(kind)
-                reset_ms = midnight_ms
-                if kind == REQUESTS:
-                    reset_ms = max(level.free_second(requests) * MS, now_ms)
+                maximum, used, held = level.maxima[kind], level.used(kind), level.held(kind, name)
                 exceeded = (name, kind) in failed
-                wait_ms = reset_ms - now_ms if exceeded else 0
-                remaining = max(maximum - used, 0)
-                found.append(Status(name, kind, maximum, used, remaining, reset_ms, wait_ms, exceeded))
+                reset_ms: int | None = midnight_ms if maximum else None
+                if kind == REQUESTS or exceeded:
+                    free_s = level.free_second(kind, name, needs[kind])
+                    reset_ms = None if free_s is None else max(free_s * MS, now_ms)
+                wait_ms = None if reset_ms is None else reset_ms - now_ms
+                remaining = max(maximum - used - held, 0)
+                found.append(
+                    Status(
+                        name,
+                        kind,
+                        maximum,
+                        used,
+                        held,
+                        remaining,
+                        reset_ms,
+                        wait_ms if exceeded else 0,
+                        exceeded,
+                    )
+                )
         return found
-
-
-def path_of(tenant: str) -> list[str]:
-    """Return all levels of a tenant's path, root first."""
-    parts = tenant.split("/")
-    return ["/".join(parts[: count + 1]) for count in range(len(parts))]

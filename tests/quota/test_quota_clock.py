@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from quota.conftest import CLOCK_NOISE_MS_MAX, Stepped
 from quota.engine_calls import check, put_limits, record, status
-from quota.model import REQUESTS, TOKENS
+from quota.model_level import REQUESTS, TOKENS
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -39,7 +39,7 @@ def test_day_ends_at_midnight_utc(midnight: str, stepped: Stepped, tenant: str) 
     denied = check(stepped.engine, tenant)
     assert not denied.allowed
     assert denied.limits[0].reset_time_ms == midnight_ms
-    assert 250 - CLOCK_NOISE_MS_MAX < denied.limits[0].retry_after_ms <= 250
+    assert 250 - CLOCK_NOISE_MS_MAX < (denied.limits[0].retry_after_ms or 0) <= 250
     # The last nanosecond of the day and the first of the next are different days.
     record(stepped.engine, tenant, tokens=40, occur_time_ms=midnight_ms)
     assert status(stepped.engine, tenant)[0].used == 100
@@ -97,6 +97,7 @@ def test_retry_after_is_true(requests: int, stepped: Stepped, tenant: str) -> No
     assert not denied.allowed
     assert denied.retry_after_ms is not None
     free_ms = denied.limits[0].reset_time_ms
+    assert free_ms is not None
     assert 0 <= free_ms - denied.retry_after_ms - stepped.now_ms < CLOCK_NOISE_MS_MAX
     # Freed by the requests of the seconds 0, 3, 18 and 45 that it has to outlive.
     assert free_ms == start_ms + 61_000 + {1: 0, 2: 3, 5: 18, 9: 18, 10: 45}[requests] * 1_000

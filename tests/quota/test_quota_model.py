@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random histories of checks, records, limits and clocks: the store decides exactly as the model does."""
+"""Random histories of checks, holds, records, limits and clocks: the store decides exactly as the model does."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
+from google.rpc import status_pb2
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from quota import engine_calls
 from quota.conftest import CLOCK_NOISE_MS_MAX, START_MS, Stepped
 from quota.engine_calls import INPUT_PICOS, OUTPUT_PICOS
-from quota.model import COST, DAY_S, MS, REQUESTS, TOKENS, Answer, Model, Status
+from quota.model import Model
+from quota.model_level import COST, DAY_S, HELD, MS, REQUESTS, TOKENS, Answer, Hold, Status
+
+from harness.engine_process import EngineError
+from harness.grpc_status import refusal_of_status
+from taximeter.v1 import metering_service_pb2 as pb
 
 LEVELS = ("", "/a", "/a/x", "/a/x/deep", "/a/y", "/b")
 DAY_MS = DAY_S * MS
@@ -35,6 +47,15 @@ steps_ms = st.one_of(
 )
 
 
+ttls_s = st.sampled_from([0, 1, 3, 60, 64, 65, 300, 3_600])
+REMEMBER_S = 300
+
+
+def needs_of(requests: int, tokens: int) -> Mapping[int, int]:
+    """Return what a call of so many input tokens needs, by kind."""
+    return {REQUESTS: requests, TOKENS: tokens, COST: tokens * INPUT_PICOS}
+
+
 def assert_same_limits(found: list[Status], expected: list[Status], now_ms: int) -> None:
     """Compare exactly, but for the moment that the store has moved on since the clock was set."""
     assert [exact_part(limit, now_ms) for limit in found] == [exact_part(limit, now_ms) for limit in expected]
@@ -43,6 +64,8 @@ def assert_same_limits(found: list[Status], expected: list[Status], now_ms: int)
 def exact_part(limit: Status, now_ms: int) -> Status:
     """Return the limit with its wait counted from the clock as set, as its reset time is when not in the future."""
     wait_ms, reset_ms = limit.retry_after_ms, limit.reset_time_ms
+    if reset_ms is None:
+        return limit
     if wait_ms:
         assert 0 <= reset_ms - wait_ms - now_ms < CLOCK_NOISE_MS_MAX
         wait_ms = reset_ms - now_ms
@@ -55,9 +78,34 @@ def assert_same_answer(found: Answer, expected: Answer, now_ms: int) -> None:
     """Compare a decision."""
     assert_same_limits(found.limits, expected.limits, now_ms)
     assert found.allowed == expected.allowed
-    assert found.retry_after_ms == max(
-        (limit.retry_after_ms for limit in found.limits if limit.exceeded), default=None
-    )
+    if found.retry_after_ms is None or expected.retry_after_ms is None:
+        assert found.retry_after_ms == expected.retry_after_ms
+    else:
+        assert -CLOCK_NOISE_MS_MAX < found.retry_after_ms - expected.retry_after_ms <= 0
+
+
+@dataclass
+class Placed:
+    """A hold as both sides know it."""
+
+    hold_id: str
+    hold: Hold
+    known_until_ms: int
+    """The store may have forgotten it after this."""
+
+
+@dataclass
+class Named:
+    """A check that was decided under a name."""
+
+    request_id: str
+    tenant: str
+    requests: int
+    tokens: int
+    ttl_s: int
+    answer: Answer
+    hold_id: str
+    known_until_ms: int
 
 
 class QuotaMachine(RuleBasedStateMachine):
@@ -73,6 +121,9 @@ class QuotaMachine(RuleBasedStateMachine):
         self.clock = self.stepped
         self.engine = self.stepped.engine
         self.clock.set(START_MS)
+        self.placed: list[Placed] = []
+        self.named: list[Named] = []
+        self.names = 0
 
     @property
     def today(self) -> int:
@@ -99,7 +150,7 @@ class QuotaMachine(RuleBasedStateMachine):
     )
     def check(self, level: str, requests: int, tokens: int | None, dry_run: bool) -> None:  # noqa: FBT001
         """Ask whether a call may go on."""
-        needs = {REQUESTS: requests, TOKENS: tokens or 0, COST: (tokens or 0) * INPUT_PICOS}
+        needs = needs_of(requests, tokens or 0)
         found = engine_calls.check(
             self.engine, self.root + level, requests=requests, tokens=tokens, dry_run=dry_run
         )
@@ -115,21 +166,160 @@ class QuotaMachine(RuleBasedStateMachine):
     )
     def record(self, level: str, tokens: int, output_tokens: int, occur_ago_ms: int | None) -> None:
         """Record usage of now, of an earlier day, or of a moment ahead."""
+        occur_ms = self.clock.now_ms - (occur_ago_ms or 0)
+        self.record_usage(
+            self.root + level, tokens, output_tokens, occur_ms, is_dated=occur_ago_ms is not None
+        )
+
+    def record_usage(
+        self,
+        tenant: str,
+        tokens: int,
+        output_tokens: int,
+        occur_ms: int,
+        *,
+        is_dated: bool,
+        placed: Placed | None = None,
+    ) -> None:
+        """Record usage on both sides."""
         now_ms = self.clock.now_ms
-        occur_ms = now_ms - (occur_ago_ms or 0)
         cost_picos = tokens * INPUT_PICOS + output_tokens * OUTPUT_PICOS
         answer = engine_calls.record(
             self.engine,
-            self.root + level,
+            tenant,
             tokens=tokens,
             output_tokens=output_tokens,
-            occur_time_ms=None if occur_ago_ms is None else occur_ms,
+            occur_time_ms=occur_ms if is_dated else None,
+            hold_id=placed.hold_id if placed else "",
         )
-        self.model.record(self.root + level, occur_ms // DAY_MS, tokens + output_tokens, cost_picos, now_ms)
+        settlement = self.model.record(
+            tenant,
+            occur_ms // DAY_MS,
+            tokens + output_tokens,
+            cost_picos,
+            now_ms,
+            placed.hold if placed else None,
+        )
 
         shown = [engine_calls.to_status(limit) for limit in answer.limits]
-        assert_same_limits(shown, self.model.status(self.root + level, now_ms), now_ms)
+        assert_same_limits(shown, self.model.status(tenant, now_ms), now_ms)
         assert answer.cost.picos == cost_picos
+        found = (answer.hold.state, answer.hold.over_tokens, answer.hold.over_cost_picos)
+        assert (found if answer.HasField("hold") else None) == settlement
+
+    @rule(
+        level=below,
+        requests=st.integers(0, 3),
+        tokens=st.integers(0, 20),
+        ttl_s=ttls_s,
+        is_named=st.booleans(),
+    )
+    def reserve(self, level: str, requests: int, tokens: int, ttl_s: int, is_named: bool) -> None:  # noqa: FBT001
+        """Ask whether a call may go on, with a hold, by name, or both."""
+        tenant, now_ms = self.root + level, self.clock.now_ms
+        self.names += is_named
+        request_id = f"request-{self.names:016}" if is_named else ""
+        found = engine_calls.reserve(
+            self.engine, tenant, requests=requests, tokens=tokens, ttl_s=ttl_s, request_id=request_id
+        )
+        expected, hold = self.model.reserve(tenant, needs_of(requests, tokens), now_ms, ttl_s)
+
+        assert_same_answer(engine_calls.to_answer(found), expected, now_ms)
+        assert not found.duplicate
+        assert bool(found.hold_id) == (hold is not None)
+        known_until_ms = now_ms + (ttl_s + REMEMBER_S) * MS
+        if hold is not None:
+            assert engine_calls.time_ms(found.hold_expire_time) == self.expire_ms(hold)
+            self.placed.append(Placed(found.hold_id, hold, known_until_ms))
+        if is_named:
+            answer = engine_calls.to_answer(found)
+            self.named.append(
+                Named(request_id, tenant, requests, tokens, ttl_s, answer, found.hold_id, known_until_ms)
+            )
+
+    def expire_ms(self, hold: Hold) -> int:
+        """Return when a hold expires by the store's clock, were it to go on from here."""
+        ahead_s = self.model.status_of(hold.tenant, self.clock.now_ms).shift or 0
+        return (hold.expiry[hold.tenant] - ahead_s) * MS
+
+    @precondition(lambda self: self.named)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """Ask again by the same name: the same decision and hold, and nothing counts twice."""
+        first = data.draw(st.sampled_from(self.named))
+        found = engine_calls.reserve(
+            self.engine,
+            first.tenant,
+            requests=first.requests,
+            tokens=first.tokens,
+            ttl_s=first.ttl_s,
+            request_id=first.request_id,
+        )
+        expected = self.model.repeat(
+            first.tenant, needs_of(first.requests, first.tokens), first.answer, self.clock.now_ms
+        )
+
+        assert_same_answer(engine_calls.to_answer(found), expected, self.clock.now_ms)
+        assert (found.duplicate, found.hold_id) == (True, first.hold_id)
+
+    @precondition(lambda self: self.named)
+    @rule(data=st.data())
+    def reuse_a_name(self, data: st.DataObject) -> None:
+        """Ask something else by a name that was used: an error, and nothing changes."""
+        first = data.draw(st.sampled_from(self.named))
+        with pytest.raises(EngineError) as caught:
+            engine_calls.reserve(
+                self.engine, first.tenant, tokens=first.tokens + 1, request_id=first.request_id
+            )
+
+        refusal = refusal_of_status(status_pb2.Status.FromString(caught.value.status))
+        assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "REQUEST_ID_CONFLICT")
+
+    @precondition(lambda self: self.placed)
+    @rule(data=st.data(), tokens=st.none() | st.integers(0, 40), ttl_s=st.sampled_from([1, 30, 200, 3_600]))
+    def extend(self, data: st.DataObject, tokens: int | None, ttl_s: int) -> None:
+        """Let a hold live longer, and hold more."""
+        placed, now_ms = data.draw(st.sampled_from(self.placed)), self.clock.now_ms
+        hold = placed.hold
+        expected, state = self.model.extend(hold, tokens or 0, (tokens or 0) * INPUT_PICOS, ttl_s, now_ms)
+        if expected is None:
+            with pytest.raises(EngineError) as caught:
+                engine_calls.extend(self.engine, hold.tenant, placed.hold_id, ttl_s=ttl_s, tokens=tokens)
+            refusal = refusal_of_status(status_pb2.Status.FromString(caught.value.status))
+            assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "HOLD_ENDED")
+            assert pb.HoldState.Value(f"HOLD_STATE_{refusal.facts['state']}") == state
+            return
+        found = engine_calls.extend(self.engine, hold.tenant, placed.hold_id, ttl_s=ttl_s, tokens=tokens)
+
+        assert state == HELD
+        assert_same_answer(engine_calls.to_answer(found), expected, now_ms)
+        assert engine_calls.time_ms(found.expire_time) == self.expire_ms(hold)
+        if expected.allowed:
+            placed.known_until_ms = self.expire_ms(hold) + REMEMBER_S * MS
+
+    @precondition(lambda self: self.placed)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        """Free a hold, or find out how it ended."""
+        placed = data.draw(st.sampled_from(self.placed))
+        found = engine_calls.release(self.engine, placed.hold.tenant, placed.hold_id)
+
+        assert found == self.model.release(placed.hold, self.clock.now_ms)
+
+    @precondition(lambda self: self.placed)
+    @rule(data=st.data(), tokens=st.integers(0, 30), output_tokens=st.integers(0, 5))
+    def settle(self, data: st.DataObject, tokens: int, output_tokens: int) -> None:
+        """Record what a call with a hold used."""
+        placed = data.draw(st.sampled_from(self.placed))
+        self.record_usage(
+            placed.hold.tenant, tokens, output_tokens, self.clock.now_ms, is_dated=False, placed=placed
+        )
+
+    def forget(self) -> None:
+        """Leave alone from now on what the store need not know any more."""
+        now_ms = self.clock.now_ms
+        self.placed = [placed for placed in self.placed if now_ms < placed.known_until_ms]
+        self.named = [named for named in self.named if now_ms < named.known_until_ms]
 
     @rule(level=below)
     def look(self, level: str) -> None:
@@ -142,11 +332,13 @@ class QuotaMachine(RuleBasedStateMachine):
     def step_the_clock(self, step_ms: int) -> None:
         """Let time pass, or the clock go back."""
         self.clock.advance(step_ms)
+        self.forget()
 
     @rule(before_ms=st.sampled_from([250, 1_000, 2_000]))
     def come_to_midnight(self, before_ms: int) -> None:
         """Come close to the end of the day."""
         self.clock.set((self.today + 1) * DAY_MS - before_ms)
+        self.forget()
 
 
 def run_histories(stepped: Stepped, numbers: Iterator[int], count: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from google.rpc import status_pb2
 from quota.engine_calls import INPUT_PICOS, check, put_limits, record, status
-from quota.model import COST, REQUESTS, TOKENS, Status
+from quota.model_level import COST, REQUESTS, TOKENS, Status
 
 from harness.grpc_status import refusal_of_status
 from taximeter.v1 import metering_service_pb2 as pb
@@ -36,7 +36,7 @@ def test_denial_consumes_nothing_and_names_every_failing_limit(engine: _native.E
     path = f"{tenant}/team/person"
     put_limits(engine, tenant, {REQUESTS: 10, TOKENS: 100, COST: 1_000 * INPUT_PICOS})
     put_limits(engine, f"{tenant}/team", {REQUESTS: 3, TOKENS: 1_000})
-    put_limits(engine, path, {TOKENS: 60, COST: 50 * INPUT_PICOS})
+    put_limits(engine, path, {TOKENS: 70, COST: 70 * INPUT_PICOS})
     record(engine, path, tokens=40)
     check(engine, path, requests=2)
     before = used(engine, path)
@@ -50,7 +50,30 @@ def test_denial_consumes_nothing_and_names_every_failing_limit(engine: _native.E
         (path, COST),
     }
     assert used(engine, path) == before
-    assert answer.retry_after_ms == max(limit.retry_after_ms for limit in answer.limits)
+    assert answer.retry_after_ms == max(limit.retry_after_ms or 0 for limit in answer.limits)
+
+
+@pytest.mark.parametrize(
+    ("maxima", "requests", "tokens"),
+    [
+        ({REQUESTS: 0}, 1, 0),
+        ({TOKENS: 0}, 1, None),
+        ({COST: 0}, 1, None),
+        ({REQUESTS: 3}, 4, 0),
+        ({TOKENS: 10}, 1, 11),
+        ({COST: 10 * INPUT_PICOS, REQUESTS: 100}, 1, 11),
+    ],
+)
+def test_where_no_wait_helps_none_is_named(
+    maxima: dict[int, int], requests: int, tokens: int | None, engine: _native.Engine, tenant: str
+) -> None:
+    """A limit of 0, or smaller than what the call needs, has neither a reset nor a wait, nor has the whole answer."""
+    put_limits(engine, tenant, maxima)
+    answer = check(engine, tenant, requests=requests, tokens=tokens)
+    denied = [limit for limit in answer.limits if limit.exceeded]
+
+    assert (answer.allowed, answer.retry_after_ms) == (False, None)
+    assert [(limit.reset_time_ms, limit.retry_after_ms) for limit in denied] == [(None, None)]
 
 
 def test_child_denial_does_not_charge_the_parent(engine: _native.Engine, tenant: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from quota.engine_calls import catalogue, put_limits, status
 from quota.engine_calls import record as record_usage
-from quota.model import COST
+from quota.model_level import COST
 
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server import _native

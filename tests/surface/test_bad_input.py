@@ -25,6 +25,8 @@ REQUESTS: Mapping[str, type[Any]] = {
     "Record": pb.RecordRequest,
     "RecordBatch": pb.RecordBatchRequest,
     "CheckQuota": pb.CheckQuotaRequest,
+    "ExtendHold": pb.ExtendHoldRequest,
+    "ReleaseHold": pb.ReleaseHoldRequest,
 }
 
 

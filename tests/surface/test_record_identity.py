@@ -198,7 +198,7 @@ def test_bad_records_of_a_batch_fail_alone(admin: Api) -> None:
         1: ("INVALID_ARGUMENT", "FIELD_INVALID"),
         2: ("INVALID_ARGUMENT", "FIELD_INVALID"),
         4: ("INVALID_ARGUMENT", "FIELD_REQUIRED"),
-        5: ("UNIMPLEMENTED", "NOT_SERVED"),
+        5: ("INVALID_ARGUMENT", "FIELD_INVALID"),
         6: ("OUT_OF_RANGE", "EVENT_TOO_OLD"),
         7: ("OUT_OF_RANGE", "RECORD_ID_TIME"),
         8: ("INVALID_ARGUMENT", "RESERVED_ATTRIBUTE"),

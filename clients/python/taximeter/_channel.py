@@ -24,7 +24,7 @@ _FILES = (
     tenant_service_pb2.DESCRIPTOR,
 )
 # Record and RecordBatch are retried by `_retry`, on more statuses. CreateKey makes another key each time, and
-# prices published again could replace some that were published in between. Holds are not in this client.
+# prices published again could replace some that were published in between.
 _NOT_RETRIED_BY_GRPC = frozenset(
     {
         "Record",
@@ -33,8 +33,6 @@ _NOT_RETRIED_BY_GRPC = frozenset(
         "PublishRateCard",
         "PutTenantPrices",
         "RemoveTenantPrices",
-        "ExtendHold",
-        "ReleaseHold",
     }
 )
 

@@ -15,11 +15,12 @@ from taximeter.results import (
     BatchItem,
     CostLine,
     Durability,
+    HoldSettlement,
+    HoldState,
     LimitKind,
     LimitStatus,
     ListPrice,
     PricingState,
-    QuotaDecision,
     RecordConflict,
     Recorded,
 )
@@ -97,6 +98,7 @@ def record_message(record: UsageRecord) -> usage_pb2.UsageRecord:
         speed=record.speed,
         attributes=record.attributes,
         quality=usage_pb2.UsageQuality.Value(f"USAGE_QUALITY_{quality}"),
+        hold_id=record.hold_id,
     )
 
 
@@ -117,7 +119,7 @@ def limit_status(message: quota_pb2.LimitStatus) -> LimitStatus:
         held=message.held,
         remaining=message.remaining,
         reset_time=instant(message.reset_time) if message.HasField("reset_time") else None,
-        retry_after=span(message.retry_after),
+        retry_after=span(message.retry_after) if message.HasField("retry_after") else None,
         exceeded=message.exceeded,
     )
 
@@ -156,6 +158,16 @@ def list_price(message: usage_pb2.ListPrice) -> ListPrice:
     )
 
 
+def hold_state(number: int) -> HoldState:
+    """Converts the state of a hold."""
+    return enum_member(HoldState, metering_service_pb2.HoldState.items(), "HOLD_STATE_", number)
+
+
+def hold_settlement(message: metering_service_pb2.HoldSettlement) -> HoldSettlement:
+    """Converts what settling a hold came to."""
+    return HoldSettlement(hold_state(message.state), message.over_tokens, message.over_cost_picos)
+
+
 def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Recorded:
     """Converts the answer to a record."""
     return Recorded(
@@ -172,6 +184,7 @@ def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Re
         ),
         list_cost=money(message.list_cost) if message.HasField("list_cost") else None,
         tenant_prices_version=message.tenant_prices_version,
+        hold=hold_settlement(message.hold) if message.HasField("hold") else None,
     )
 
 
@@ -180,19 +193,6 @@ def batch_item(record_id: str, message: metering_service_pb2.RecordResult) -> Ba
     if message.HasField("response"):
         return BatchItem(record_id, recorded(record_id, message.response), None)
     return BatchItem(record_id, None, error_of_status(message.error))
-
-
-def quota_decision(message: metering_service_pb2.CheckQuotaResponse) -> QuotaDecision:
-    """Converts a decision. What this client does not know is not an ALLOW."""
-    return QuotaDecision(
-        allowed=message.decision == metering_service_pb2.DECISION_ALLOW,
-        limits=limit_statuses(message.limits),
-        retry_after=span(message.retry_after),
-        rate_card_id=message.rate_card_id,
-        estimated_cost=money(message.estimated_cost) if message.HasField("estimated_cost") else None,
-        pricing_state=pricing_state(message.pricing_state),
-        tenant_prices_version=message.tenant_prices_version,
-    )
 
 
 def record_conflict(message: operations_service_pb2.RecordConflict) -> RecordConflict:

@@ -9,21 +9,21 @@ import grpc
 
 from taximeter import _convert
 from taximeter._administration import Administration
+from taximeter._checking import Checking
 from taximeter._reporting import Reporting
 from taximeter._retry import RETRYABLE, OutcomeUnknownError, Timing, call_until_known
 from taximeter._session import Session
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import InternalError
 from taximeter.record_id import RecordIds
-from taximeter.results import BatchItem, QuotaDecision, Recorded
+from taximeter.results import BatchItem, Recorded
 from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord
 from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
 
 RECORD_TIMEOUT_S = 10.0
-CHECK_TIMEOUT_S = 1.0
 
 
-class Meter(Reporting, Administration):
+class Meter(Checking, Reporting, Administration):
     """Records usage, asks before calls whether they may go on, reports, and administers.
 
     Safe to share between threads. Usable as a context manager. Every method raises ServerError; the families
@@ -77,9 +77,10 @@ class Meter(Reporting, Administration):
         speed: str = "",
         attributes: Mapping[str, str] = NO_ATTRIBUTES,
         quality: UsageQuality | None = None,
+        hold_id: str = "",
         timeout_s: float = RECORD_TIMEOUT_S,
     ) -> Recorded:
-        """Records what one call used and returns once the record is durable.
+        """Records what one call used and returns once the record is durable; settles `hold_id` where there is one.
 
         The id is made before the first attempt and sent again with every retry, so that a record counts once
         whatever happens on the way. Where the error's `not_recorded` is false the outcome is unknown: record
@@ -97,6 +98,7 @@ class Meter(Reporting, Administration):
             speed=speed,
             attributes=attributes,
             quality=quality,
+            hold_id=hold_id,
         )
         request = metering_service_pb2.RecordRequest(record=_convert.record_message(record))
         response = self._session.until_known(self._metering.Record, request, timeout_s)
@@ -134,37 +136,3 @@ class Meter(Reporting, Administration):
             if not items:
                 raise self._session.error(error) from error
         return tuple(items[i] for i in range(len(records)))
-
-    def check_quota(  # noqa: PLR0913 - by name, one per field of the request
-        self,
-        tenant: str,
-        *,
-        model: str = "",
-        estimate: Usage | None = None,
-        requests: int = 1,
-        dry_run: bool = False,
-        request_id: str = "",
-        provider: str = "",
-        tier: str = "",
-        region: str = "",
-        speed: str = "",
-        timeout_s: float = CHECK_TIMEOUT_S,
-    ) -> QuotaDecision:
-        """Decides whether a call may go on, by all limits of the tenant and its parents together.
-
-        A denial is an answer. UnavailableError and DeadlineError mean that nothing was decided: whether to go
-        on then is the caller's choice.
-        """
-        request = metering_service_pb2.CheckQuotaRequest(
-            tenant=tenant,
-            request_id=request_id,
-            model=model,
-            estimate=None if estimate is None else _convert.usage_message(estimate),
-            requests=requests,
-            dry_run=dry_run,
-            provider=provider,
-            tier=tier,
-            region=region,
-            speed=speed,
-        )
-        return _convert.quota_decision(self._session.unary(self._metering.CheckQuota, request, timeout_s))

@@ -54,6 +54,35 @@ class LimitKind(StrEnum):
     """A limit that this client does not know yet."""
 
 
+class HoldState(StrEnum):
+    """What became of a hold."""
+
+    HELD = "HELD"
+    """Its amounts count against the limits."""
+    SETTLED = "SETTLED"
+    """A record has settled it."""
+    RELEASED = "RELEASED"
+    """It was freed."""
+    EXPIRED = "EXPIRED"
+    """Its time has passed, or it is not known any more."""
+    SETTLED_BEFORE = "SETTLED_BEFORE"
+    """Another record had settled it before."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSettlement:
+    """What settling a hold came to."""
+
+    state: HoldState
+    """SETTLED by this record; otherwise the hold had ended before, and the record was counted all the same."""
+    over_tokens: int
+    """Tokens used beyond those held."""
+    over_cost_picos: int
+    """Cost beyond the cost held, in pico-units of the currency."""
+
+
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
     """One limit at one level of a tenant's path, at the instant of the answer."""
@@ -71,9 +100,10 @@ class LimitStatus:
     remaining: int
     """maximum - used - held, never below 0."""
     reset_time: datetime | None
-    """When the window has room again."""
-    retry_after: timedelta
-    """How long to wait until this limit alone would let the same call pass. Zero when not exceeded."""
+    """When the window has room again. None when it never will: the limit is 0, or less than the call needs."""
+    retry_after: timedelta | None
+    """How long to wait until this limit alone would let the same call pass. Zero when not exceeded, None when no
+    wait can help."""
     exceeded: bool
     """True when this limit denied the call or, after a record, when used is at or above maximum."""
 
@@ -140,6 +170,8 @@ class Recorded:
     """Limits of the tenant and its parents after this record. Empty when journaled."""
     durability: Durability
     """How durable the record is."""
+    hold: HoldSettlement | None = None
+    """What became of its hold. None without one, and when journaled."""
     list_cost: Money | None = None
     """Sum of the lines' costs by the rate card alone. None when the card's prices were charged."""
     tenant_prices_version: int = 0
@@ -166,16 +198,38 @@ class QuotaDecision:
     """The decision."""
     limits: tuple[LimitStatus, ...]
     """Every limit of the tenant and its parents; those that denied have exceeded set."""
-    retry_after: timedelta
-    """When denied: how long to wait until no limit would deny the same call."""
+    retry_after: timedelta | None
+    """When denied: how long to wait until no limit would deny the same call. None when no wait can help, or when
+    allowed."""
     rate_card_id: str
     """Card that priced the estimate. Empty when there was nothing to price."""
     estimated_cost: Money | None
     """Price of the estimate. None when there was nothing to price."""
     pricing_state: PricingState
     """Whether the whole estimate could be priced."""
+    hold_id: str = ""
+    """Hold placed for the call. Empty when denied, or not asked for."""
+    hold_expire_time: datetime | None = None
+    """When the hold expires. None without one."""
+    duplicate: bool = False
+    """True when the request had been decided before: decision and hold are those of the first time."""
     tenant_prices_version: int = 0
     """Timeline version of the tenant's own prices in estimated_cost. 0 when it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldExtension:
+    """Whether a hold lives longer and holds more."""
+
+    allowed: bool
+    """The decision. When not allowed the hold stays as it was."""
+    expire_time: datetime
+    """When the hold expires, renewed or not."""
+    limits: tuple[LimitStatus, ...]
+    """Every limit of the tenant and its parents; those that denied have exceeded set."""
+    retry_after: timedelta | None
+    """When denied: how long to wait until there is room for what was asked in addition. None when no wait can
+    help, or when allowed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,3 +75,5 @@ class UsageRecord:
     """What users group by, such as workflow_uuid."""
     quality: UsageQuality | None = None
     """How the numbers were obtained. None means reported."""
+    hold_id: str = ""
+    """Hold of the tenant that the record settles."""

@@ -1,46 +1,22 @@
 -- SPDX-License-Identifier: Apache-2.0
--- One level of a tenant's path: its limits, what is used of them, and how both move with the store's clock. Loaded in
--- front of meter.lua, into one library.
---
--- Money is a pair (hi, lo): picos = hi * 10^9 + lo with 0 <= lo < 10^9, because a Lua number is exact only to 2^53.
--- Times come from the store's own clock, one clock for all instances.
+-- One level of a tenant's path: its limits, what is used and held of them, and how all of it moves with the store's
+-- clock. Loaded behind held.lua.
 
-local MONEY_BASE = 1e9
-local COUNT_MAX = 9007199254740991
--- 2^63 - 1 picos as a pair.
-local COST_HI_MAX, COST_LO_MAX = 9223372036, 854775807
 local SECOND_COUNT_MAX = 4000000000
 -- A request admitted at any instant of second s may still be inside a 60 s interval until s + 61 begins.
 local WINDOW_SECONDS = 61
-local DAY_SECONDS = 86400
 
 -- One tenant level, packed: version, limit flags, limits (requests, tokens, cost pair), day, its tokens and cost, those
 -- of the next day (events up to 5 minutes ahead) and of the day before (a clock that goes back over midnight), last
--- second with requests, its count, window sum. After that pairs (second, count), oldest first, of the other seconds in
--- the window.
+-- second with requests, its count, window sum. After that, in version 2, what is held (see held.lua); then pairs
+-- (second, count), oldest first, of the other seconds in the window. A level at which something was ever held stays in
+-- version 2, because the clock of its holds must not begin anew.
 local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
 local LEVEL_SIZE = 2 + 17 * 8
-local LEVEL_VERSION = 1
+local LEVEL_PLAIN, LEVEL_HELD = 1, 2
 local PAIR = '<I4I4'
 local PAIR_SIZE = 8
 local HAS_REQUESTS, HAS_TOKENS, HAS_COST = 1, 2, 4
-
-local function store_seconds()
-  local now = redis.call('TIME')
-  return tonumber(now[1]), tonumber(now[2])
-end
-
-local function less(hi_a, lo_a, hi_b, lo_b)
-  return hi_a < hi_b or (hi_a == hi_b and lo_a < lo_b)
-end
-
-local function add(hi_a, lo_a, hi_b, lo_b)
-  local hi, lo = hi_a + hi_b, lo_a + lo_b
-  if lo >= MONEY_BASE then
-    return hi + 1, lo - MONEY_BASE
-  end
-  return hi, lo
-end
 
 local function new_level()
   return {
@@ -54,28 +30,40 @@ local function decode_level(packed)
   if not packed then
     return new_level()
   end
-  local level = {}
-  local version
-  version, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo,
-    level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi, level.next_lo,
-    level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum =
-    struct.unpack(LEVEL, packed)
-  if version ~= LEVEL_VERSION then
+  local version, flags, limit_requests, limit_tokens, limit_hi, limit_lo, day, tokens, hi, lo, next_tokens, next_hi,
+    next_lo, last_tokens, last_hi, last_lo, second, count, sum = struct.unpack(LEVEL, packed)
+  -- One constructor with all fields: a table that grows field by field is made anew five times.
+  local level = {
+    flags = flags, limit_requests = limit_requests, limit_tokens = limit_tokens, limit_hi = limit_hi,
+    limit_lo = limit_lo, day = day, tokens = tokens, hi = hi, lo = lo, next_tokens = next_tokens, next_hi = next_hi,
+    next_lo = next_lo, last_tokens = last_tokens, last_hi = last_hi, last_lo = last_lo, second = second, count = count,
+    sum = sum, pairs = '', held = nil, resized = false, went_back = false, changed = false,
+  }
+  local position = LEVEL_SIZE + 1
+  if version == LEVEL_HELD then
+    level.held, position = decode_held(packed, position)
+  elseif version ~= LEVEL_PLAIN then
     error('CORRUPT level version ' .. tostring(version))
   end
-  level.pairs = string.sub(packed, LEVEL_SIZE + 1)
+  level.pairs = string.sub(packed, position)
   return level
 end
 
 local function pack_level(level)
-  return struct.pack(LEVEL, LEVEL_VERSION, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi,
-    level.limit_lo, level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi, level.next_lo,
-    level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
+  return struct.pack(LEVEL, level.held and LEVEL_HELD or LEVEL_PLAIN, level.flags, level.limit_requests,
+    level.limit_tokens, level.limit_hi, level.limit_lo, level.day, level.tokens, level.hi, level.lo, level.next_tokens,
+    level.next_hi, level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
 end
 
+-- Writes what has changed: the head, and of the rest as little as goes in one command.
 local function save_level(key, level)
-  if level.pairs_changed then
-    redis.call('SET', key, pack_level(level) .. level.pairs)
+  local held = level.held
+  if level.resized then
+    local behind = held and pack_held(held) .. held.buckets .. level.pairs or level.pairs
+    redis.call('SET', key, pack_level(level) .. behind)
+  elseif held and held.changed_size > 0 then
+    local changed = string.sub(held.buckets, 1, held.changed_size)
+    redis.call('SETRANGE', key, 0, pack_level(level) .. pack_held(held) .. changed)
   else
     redis.call('SETRANGE', key, 0, pack_level(level))
   end
@@ -109,10 +97,13 @@ local function roll_window(level, now)
   if now == level.second then
     return
   end
-  level.pairs_changed = true
+  level.resized = true
   if now < level.second then
     -- The clock went back. Everything in the window counts as of now: freed at most a window late, never early.
     level.pairs = ''
+    if level.held then
+      level.held.shift = level.held.shift + level.second - now
+    end
     level.count, level.second = math.min(level.sum, SECOND_COUNT_MAX), now
     level.sum = level.count
     level.went_back = true
@@ -137,7 +128,7 @@ local function roll_window(level, now)
 end
 
 -- Earliest second at which `need` of the counted requests have left the window.
-local function freed_at(level, need)
+local function window_free_at(level, need)
   local freed, position = 0, 1
   while position <= #level.pairs do
     local second, count = struct.unpack(PAIR, level.pairs, position)
@@ -150,24 +141,6 @@ local function freed_at(level, need)
   return level.second + WINDOW_SECONDS
 end
 
--- LevelStatus, see quota.rs: flags, failed flags, requests maximum/used/freed_at, tokens maximum/used, cost
--- maximum/used as pairs. A level without limits is one zero byte.
-local function pack_status(level, failed, requests)
-  if level.flags == 0 then
-    return '\0'
-  end
-  local freed = 0
-  if level.flags % 2 == 1 and level.sum + requests > level.limit_requests then
-    freed = freed_at(level, level.sum + requests - level.limit_requests)
-  end
-  return struct.pack('<BBI8I8I8I8I8I8I8I8I8', level.flags, failed, level.limit_requests, level.sum, freed,
-    level.limit_tokens, level.tokens, level.limit_hi, level.limit_lo, level.hi, level.lo)
-end
-
-local function has(flags, bit_value)
-  return math.floor(flags / bit_value) % 2 == 1
-end
-
 local function load_levels(keys, first, last, now)
   local levels = {}
   local today = math.floor(now / DAY_SECONDS)
@@ -175,9 +148,13 @@ local function load_levels(keys, first, last, now)
     -- GET and not MGET: a key of another type must stop the script before it writes.
     local packed = redis.call('GET', keys[i])
     local level = decode_level(packed)
-    level.pairs_changed = not packed
+    level.resized = not packed
+    local is_new_day = level.day ~= today
     roll_day(level, today)
     roll_window(level, now)
+    if level.held then
+      roll_held(level, now, is_new_day)
+    end
     levels[i - first + 1] = level
   end
   return levels
@@ -196,7 +173,7 @@ local function add_usage(level, day, tokens, hi, lo)
   end
   local sum_tokens = level[prefix_tokens] + tokens
   local sum_hi, sum_lo = add(level[prefix_hi], level[prefix_lo], hi, lo)
-  if sum_tokens > COUNT_MAX or less(COST_HI_MAX, COST_LO_MAX, sum_hi, sum_lo) then
+  if too_much(sum_tokens, sum_hi, sum_lo) then
     return false
   end
   level[prefix_tokens], level[prefix_hi], level[prefix_lo] = sum_tokens, sum_hi, sum_lo

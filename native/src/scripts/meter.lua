@@ -1,95 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Everything that changes a partition: open, record, check, put_limits, quota_status.
---
--- The first line ("#!lua name=...") is put in front when the library is loaded: name and function prefix carry the
--- hash of this text, so that two server versions on one store never call each other's functions.
---
--- Scripts do not roll back. Each function therefore reads and decides first and only then writes.
---
--- What is known of one tenant level, and how money is counted, is in levels.lua, which stands in front.
-
--- Partitions opened since this process of the store started. Not persisted on purpose: a restarted or promoted
--- store has none, so that nothing is applied before the journal has been compared with it.
-local opened = {}
-local epoch = nil
-
--- check. KEYS: tenant levels, root first. ARGV: partition; '<BI8I8I8I8' dry_run, requests, tokens, cost pair.
--- Returns '<BI8I8' allowed, store seconds, microseconds, then one LevelStatus per level.
-local function check(keys, args)
-  if not opened[args[1]] then
-    return redis.error_reply('NOTOPEN')
-  end
-  local dry_run, requests, tokens, hi, lo = struct.unpack('<BI8I8I8I8', args[2])
-  local now, micros = store_seconds()
-  local levels = load_levels(keys, 1, #keys, now)
-  -- A call that estimates nothing still needs room for something.
-  local need_tokens = math.max(tokens, 1)
-  local need_hi, need_lo = hi, lo
-  if hi == 0 and lo == 0 then
-    need_lo = 1
-  end
-  local denied = false
-  local failed = {}
-  for i, level in ipairs(levels) do
-    local bits = 0
-    if has(level.flags, HAS_REQUESTS) and level.sum + requests > level.limit_requests then
-      bits = bits + HAS_REQUESTS
-    end
-    if has(level.flags, HAS_TOKENS) and level.tokens + need_tokens > level.limit_tokens then
-      bits = bits + HAS_TOKENS
-    end
-    if has(level.flags, HAS_COST) then
-      local sum_hi, sum_lo = add(level.hi, level.lo, need_hi, need_lo)
-      if less(level.limit_hi, level.limit_lo, sum_hi, sum_lo) then
-        bits = bits + HAS_COST
-      end
-    end
-    failed[i] = bits
-    denied = denied or bits ~= 0
-  end
-  local reply = {}
-  for i, level in ipairs(levels) do
-    if not denied and dry_run == 0 then
-      local added = math.min(requests, SECOND_COUNT_MAX - level.count)
-      level.count = level.count + added
-      level.sum = level.sum + added
-    end
-    -- A denial consumes nothing, but when the clock has gone back the window begins anew: else it would begin anew
-    -- with every call, and never end.
-    if not denied and dry_run == 0 or level.went_back then
-      save_level(keys[i], level)
-    end
-    -- A denied call asks when it would fit; an allowed one when one more would.
-    reply[i] = pack_status(level, failed[i], denied and requests or 1)
-  end
-  return struct.pack('<BI8I8', denied and 0 or 1, now, micros) .. table.concat(reply)
-end
-
--- quota_status. KEYS: tenant levels. ARGV: partition. Returns what check returns, allowed always 1.
-local function quota_status(keys, args)
-  if not opened[args[1]] then
-    return redis.error_reply('NOTOPEN')
-  end
-  local now, micros = store_seconds()
-  local reply = {}
-  for i, level in ipairs(load_levels(keys, 1, #keys, now)) do
-    reply[i] = pack_status(level, 0, 1)
-  end
-  return struct.pack('<BI8I8', 1, now, micros) .. table.concat(reply)
-end
-
--- put_limits. KEYS: one tenant level. ARGV: partition; '<BI8I8I8I8' flags, requests, tokens, cost pair.
-local function put_limits(keys, args)
-  if not opened[args[1]] then
-    return redis.error_reply('NOTOPEN')
-  end
-  local now = store_seconds()
-  local level = load_levels(keys, 1, 1, now)[1]
-  level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo =
-    struct.unpack('<BI8I8I8I8', args[2])
-  save_level(keys[1], level)
-  return redis.status_reply('OK')
-end
+-- What the journal has its part in: open, record, sweep. Last of the library; it registers all functions.
 
 -- First dedup mark found for an identity in the store. The last dedup key is the one to write.
 local function find_mark(keys, first, last, identity)
@@ -126,6 +36,9 @@ local function cached_levels(cache, keys, first, last, now)
   return levels
 end
 
+-- Flags of a record.
+local TO_LEDGER, HAS_HOLD = 1, 2
+
 -- Decides one record without writing anything: a finished reply, a write to do, or the earlier record of this call
 -- that it repeats.
 local function stage(keys, first_dedup, first_level, last_level, args, i, numbers, staged, cache, now)
@@ -146,9 +59,14 @@ local function stage(keys, first_dedup, first_level, last_level, args, i, number
     add_usage(level, numbers.day, numbers.tokens, numbers.hi, numbers.lo)
     level.changed = true
   end
+  local settlement = ''
+  if numbers.hold then
+    settlement = settle(numbers.hold, staged, levels, numbers.tokens, numbers.hi, numbers.lo)
+  end
   local write = {
-    dedup_key = keys[first_level - 1], identity = identity, mark = mark, levels = levels,
-    to_ledger = numbers.to_ledger == 1, entry = args[i + 3],
+    dedup_key = keys[first_level - 1], identity = identity, mark = mark, levels = levels, settlement = settlement,
+    to_ledger = has(numbers.flags, TO_LEDGER), entry = args[i + 3],
+    settles = string.byte(settlement) == SETTLED and numbers.hold,
   }
   staged[identity] = write
   return { write = write }
@@ -157,23 +75,23 @@ end
 -- The stream first: it is the only key that was not read before, so the only one that can still refuse.
 local function apply(ledger, write)
   local packed_id = write.to_ledger and pack_id(redis.call('XADD', ledger, '*', 'e', write.entry)) or write.entry
-  write.mark = write.mark .. packed_id
+  write.mark = write.mark .. write.settlement .. packed_id
   redis.call('HSET', write.dedup_key, write.identity, write.mark)
-  local statuses = {}
-  for i, level in ipairs(write.levels) do
-    statuses[i] = pack_status(level, 0, 1)
+  if write.settles then
+    end_hold(write.settles, SETTLED)
   end
-  return 'A' .. packed_id .. table.concat(statuses)
+  return 'A' .. packed_id .. write.settlement .. pack_statuses(write.levels, nil, ONE_MORE)
 end
 
--- record. KEYS: ledger stream; then per record its dedup keys and its tenant levels, root first.
+-- record. KEYS: ledger stream; then per record its dedup keys, its tenant levels, root first, and where flagged the
+-- mark of its hold.
 -- ARGV: partition; then per record: identity (16 bytes); dedup mark, beginning with the fingerprint (16 bytes);
--- '<BBBI8I8I8I8' number of dedup keys, number of levels, write to the ledger, day, tokens, cost pair; the ledger
--- entry, or, when it is not to be written because the ledger files have it, '<I8I8' its stream id.
--- A stored mark is the mark and '<I8I8' the stream id.
--- Returns epoch, '<I8I8' store seconds and microseconds, then per record one of: 'A' '<I8I8' stream id
--- LevelStatus...; 'D' stored mark (same payload before); 'C' mark (other payload before); 'O' (a counter would
--- overflow).
+-- '<BBBI8I8I8I8' number of dedup keys, number of levels, flags, day, tokens, cost pair; the ledger entry, or, when it
+-- is not to be written because the ledger files have it, '<I8I8' its stream id.
+-- A stored mark is the mark, SETTLEMENT where there was a hold, and '<I8I8' the stream id.
+-- Returns epoch, '<I8I8' store seconds and microseconds, then per record one of: 'A' '<I8I8' stream id, SETTLEMENT
+-- where there was a hold, LevelStatus...; 'D' stored mark (same payload before); 'C' mark (other payload before); 'O'
+-- (a counter would overflow).
 local function record(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
@@ -183,13 +101,18 @@ local function record(keys, args)
   local key = 2
   for i = 2, #args, 4 do
     local numbers, dedup_count, level_count = {}, nil, nil
-    dedup_count, level_count, numbers.to_ledger, numbers.day, numbers.tokens, numbers.hi, numbers.lo =
+    dedup_count, level_count, numbers.flags, numbers.day, numbers.tokens, numbers.hi, numbers.lo =
       struct.unpack('<BBBI8I8I8I8', args[i + 2])
     local first_level = key + dedup_count
     local last_level = first_level + level_count - 1
+    local behind = last_level + 1
+    if has(numbers.flags, HAS_HOLD) then
+      numbers.hold = keys[behind]
+      behind = behind + 1
+    end
     outcomes[#outcomes + 1] =
       stage(keys, key, first_level, last_level, args, i, numbers, staged, cache, now)
-    key = last_level + 1
+    key = behind
   end
   for _, outcome in ipairs(outcomes) do
     if outcome.write then
@@ -277,5 +200,8 @@ redis.register_function('@prefix@_open', open)
 redis.register_function('@prefix@_sweep', sweep)
 redis.register_function('@prefix@_record', record)
 redis.register_function('@prefix@_check', check)
+redis.register_function('@prefix@_reserve', reserve)
+redis.register_function('@prefix@_extend', extend)
+redis.register_function('@prefix@_release', release)
 redis.register_function('@prefix@_put_limits', put_limits)
 redis.register_function{function_name = '@prefix@_quota_status', callback = quota_status, flags = {'no-writes'}}

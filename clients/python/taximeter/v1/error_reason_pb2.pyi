@@ -119,6 +119,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TENANT_PRICES_UNKNOWN: _ErrorReason.ValueType  # 47
     """NOT_FOUND: the tenant has no prices of its own. Example: {"reason": "TENANT_PRICES_UNKNOWN", "tenant": "acme"}."""
+    ERROR_REASON_HOLD_UNKNOWN: _ErrorReason.ValueType  # 55
+    """NOT_FOUND: no such hold: it was never placed, or ended long ago. Example: {"reason": "HOLD_UNKNOWN"}."""
+    ERROR_REASON_HOLD_ENDED: _ErrorReason.ValueType  # 56
+    """FAILED_PRECONDITION: the hold has been settled or released, or has expired. Example: {"reason": "HOLD_ENDED",
+    "state": "EXPIRED"}.
+    """
+    ERROR_REASON_REQUEST_ID_CONFLICT: _ErrorReason.ValueType  # 57
+    """ALREADY_EXISTS: the request_id was used with another request. Example: {"reason": "REQUEST_ID_CONFLICT"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -221,4 +229,12 @@ usage stays. Example: {"reason": "WITHDRAW_TOO_LATE", "version": "7"}.
 """
 ERROR_REASON_TENANT_PRICES_UNKNOWN: ErrorReason.ValueType  # 47
 """NOT_FOUND: the tenant has no prices of its own. Example: {"reason": "TENANT_PRICES_UNKNOWN", "tenant": "acme"}."""
+ERROR_REASON_HOLD_UNKNOWN: ErrorReason.ValueType  # 55
+"""NOT_FOUND: no such hold: it was never placed, or ended long ago. Example: {"reason": "HOLD_UNKNOWN"}."""
+ERROR_REASON_HOLD_ENDED: ErrorReason.ValueType  # 56
+"""FAILED_PRECONDITION: the hold has been settled or released, or has expired. Example: {"reason": "HOLD_ENDED",
+"state": "EXPIRED"}.
+"""
+ERROR_REASON_REQUEST_ID_CONFLICT: ErrorReason.ValueType  # 57
+"""ALREADY_EXISTS: the request_id was used with another request. Example: {"reason": "REQUEST_ID_CONFLICT"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,6 +26,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _HoldState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_STATE_UNSPECIFIED: _HoldState.ValueType  # 0
+    """Never sent."""
+    HOLD_STATE_HELD: _HoldState.ValueType  # 1
+    """Its amounts count against the limits."""
+    HOLD_STATE_SETTLED: _HoldState.ValueType  # 2
+    """A record has settled it."""
+    HOLD_STATE_RELEASED: _HoldState.ValueType  # 3
+    """ReleaseHold has freed it."""
+    HOLD_STATE_EXPIRED: _HoldState.ValueType  # 4
+    """Its time has passed, or it is not known any more."""
+    HOLD_STATE_SETTLED_BEFORE: _HoldState.ValueType  # 5
+    """Another record had settled it before."""
+
+class HoldState(_HoldState, metaclass=_HoldStateEnumTypeWrapper):
+    """HoldState says what became of a hold. It may grow."""
+
+HOLD_STATE_UNSPECIFIED: HoldState.ValueType  # 0
+"""Never sent."""
+HOLD_STATE_HELD: HoldState.ValueType  # 1
+"""Its amounts count against the limits."""
+HOLD_STATE_SETTLED: HoldState.ValueType  # 2
+"""A record has settled it."""
+HOLD_STATE_RELEASED: HoldState.ValueType  # 3
+"""ReleaseHold has freed it."""
+HOLD_STATE_EXPIRED: HoldState.ValueType  # 4
+"""Its time has passed, or it is not known any more."""
+HOLD_STATE_SETTLED_BEFORE: HoldState.ValueType  # 5
+"""Another record had settled it before."""
+Global___HoldState: _TypeAlias = HoldState  # noqa: Y015
+
 class _Durability:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -232,6 +268,7 @@ class RecordResponse(_message.Message):
     PRICING_STATE_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     DURABILITY_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     LIST_COST_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     duplicate: _builtins.bool
@@ -259,6 +296,12 @@ class RecordResponse(_message.Message):
         """Limits set for the tenant and its parents, after this record. Empty when JOURNALED."""
 
     @_builtins.property
+    def hold(self) -> Global___HoldSettlement:
+        """What became of the record's hold. Absent without one, and when JOURNALED: it is settled when the record is
+        applied.
+        """
+
+    @_builtins.property
     def list_cost(self) -> _money_pb2.Money:
         """Sum of the lines' costs by the rate card alone, where the tenant has prices of its own. Absent when the card's
         prices were charged.
@@ -275,16 +318,47 @@ class RecordResponse(_message.Message):
         pricing_state: _usage_pb2.PricingState.ValueType = ...,
         limits: _abc.Iterable[_quota_pb2.LimitStatus] | None = ...,
         durability: Global___Durability.ValueType = ...,
+        hold: Global___HoldSettlement | None = ...,
         list_cost: _money_pb2.Money | None = ...,
         tenant_prices_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "list_cost", b"list_cost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "hold", b"hold", "list_cost", b"list_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "hold", b"hold", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordResponse: _TypeAlias = RecordResponse  # noqa: Y015
+
+@_typing.final
+class HoldSettlement(_message.Message):
+    """HoldSettlement says what settling a hold came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    OVER_TOKENS_FIELD_NUMBER: _builtins.int
+    OVER_COST_PICOS_FIELD_NUMBER: _builtins.int
+    state: Global___HoldState.ValueType
+    """SETTLED when this record settled it. Otherwise the hold had ended before, and the record was counted all the same."""
+    over_tokens: _builtins.int
+    """When SETTLED: tokens used beyond those held."""
+    over_cost_picos: _builtins.int
+    """When SETTLED: cost beyond the cost held, in pico-units of the currency."""
+    def __init__(
+        self,
+        *,
+        state: Global___HoldState.ValueType = ...,
+        over_tokens: _builtins.int = ...,
+        over_cost_picos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["over_cost_picos", b"over_cost_picos", "over_tokens", b"over_tokens", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldSettlement: _TypeAlias = HoldSettlement  # noqa: Y015
 
 @_typing.final
 class RecordBatchRequest(_message.Message):
@@ -386,13 +460,16 @@ class CheckQuotaRequest(_message.Message):
     tenant: _builtins.str
     """Required. Path of the tenant, as in UsageRecord.tenant. Limits of its parents are decided too."""
     request_id: _builtins.str
-    """Optional. Identity of the check, 16 to 64 characters of A-Z a-z 0-9 _ -."""
+    """Optional. Identity of the check within its tenant, 16 to 64 characters of A-Z a-z 0-9 _ -. For at least 5 minutes
+    the same id gets the same decision and the same hold and counts once; with another request it fails with
+    ALREADY_EXISTS (REQUEST_ID_CONFLICT). To try a denied call again, use a new id. Ignored in a dry run.
+    """
     model: _builtins.str
     """Optional. Model about to be called; needed to price the estimate."""
     requests: _builtins.int
     """Optional. Requests to count, 1 to 1,000,000. 0 means 1."""
     dry_run: _builtins.bool
-    """Optional. Decides without consuming."""
+    """Optional. Decides without consuming or holding anything."""
     provider: _builtins.str
     """Optional. Provider of the model."""
     tier: _builtins.str
@@ -407,7 +484,10 @@ class CheckQuotaRequest(_message.Message):
 
     @_builtins.property
     def hold_ttl(self) -> _duration_pb2.Duration:
-        """Optional. Holds the estimate for this long. Not yet served: answered with UNIMPLEMENTED."""
+        """Optional. When allowed, holds the estimate's tokens and cost at every level for this long, 1 s to 1 h, until it is
+        settled by UsageRecord.hold_id or released. Needs an estimate. A hold lives for at least this and at most a 32nd
+        and two seconds longer.
+        """
 
     def __init__(
         self,
@@ -445,15 +525,21 @@ class CheckQuotaResponse(_message.Message):
     RATE_CARD_ID_FIELD_NUMBER: _builtins.int
     ESTIMATED_COST_FIELD_NUMBER: _builtins.int
     PRICING_STATE_FIELD_NUMBER: _builtins.int
+    HOLD_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     """The decision."""
     hold_id: _builtins.str
-    """Hold placed for the call. Empty: holds are not yet served."""
+    """Hold placed for the call, 37 characters of A-Z a-z 0-9 _ -. Empty when denied, or not asked for."""
     rate_card_id: _builtins.str
     """Card that priced the estimate. Empty when there was nothing to price."""
     pricing_state: _usage_pb2.PricingState.ValueType
     """Whether the whole estimate could be priced. Unspecified when there was nothing to price."""
+    duplicate: _builtins.bool
+    """True when the request_id had been decided before: decision, hold, card and cost are those of the first time, limits
+    are those of now.
+    """
     tenant_prices_version: _builtins.int
     """Timeline version of the tenant's own prices in estimated_cost. 0 when it has none."""
     @_builtins.property
@@ -462,11 +548,17 @@ class CheckQuotaResponse(_message.Message):
 
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
-        """When denied: how long to wait until no limit would deny the same call. Whole milliseconds."""
+        """When denied: how long to wait until no limit would deny the same call if nothing else came. Whole milliseconds.
+        Absent when no wait can help: a limit is 0, or smaller than what the call needs.
+        """
 
     @_builtins.property
     def estimated_cost(self) -> _money_pb2.Money:
         """Price of the estimate that the cost limits were checked against."""
+
+    @_builtins.property
+    def hold_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hold expires. Absent without a hold."""
 
     def __init__(
         self,
@@ -478,11 +570,13 @@ class CheckQuotaResponse(_message.Message):
         rate_card_id: _builtins.str = ...,
         estimated_cost: _money_pb2.Money | None = ...,
         pricing_state: _usage_pb2.PricingState.ValueType = ...,
+        hold_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        duplicate: _builtins.bool = ...,
         tenant_prices_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_cost", b"estimated_cost", "retry_after", b"retry_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_cost", b"estimated_cost", "hold_expire_time", b"hold_expire_time", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "estimated_cost", b"estimated_cost", "hold_id", b"hold_id", "limits", b"limits", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "retry_after", b"retry_after", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "duplicate", b"duplicate", "estimated_cost", b"estimated_cost", "hold_expire_time", b"hold_expire_time", "hold_id", b"hold_id", "limits", b"limits", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "retry_after", b"retry_after", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,17 +592,34 @@ class ExtendHoldRequest(_message.Message):
     HOLD_ID_FIELD_NUMBER: _builtins.int
     HOLD_TTL_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Required. Tenant of the hold."""
     hold_id: _builtins.str
     """Required. The hold."""
+    model: _builtins.str
+    """Optional. Model called; needed to price the estimate."""
+    provider: _builtins.str
+    """Optional. Provider of the model."""
+    tier: _builtins.str
+    """Optional. Service tier asked for."""
+    region: _builtins.str
+    """Optional. Region asked for."""
+    speed: _builtins.str
+    """Optional. Speed asked for."""
     @_builtins.property
     def hold_ttl(self) -> _duration_pb2.Duration:
-        """Required. New time to live, counted from now."""
+        """Required. New time to live, counted from now, 1 s to 1 h. Does not shorten what is left."""
 
     @_builtins.property
     def estimate(self) -> _usage_pb2.Usage:
-        """Optional. New total estimate."""
+        """Optional. New estimate of the whole call, priced by the card that the hold was placed under. What is less than is
+        held already changes nothing. Without it the hold keeps its amounts.
+        """
 
     def __init__(
         self,
@@ -517,10 +628,15 @@ class ExtendHoldRequest(_message.Message):
         hold_id: _builtins.str = ...,
         hold_ttl: _duration_pb2.Duration | None = ...,
         estimate: _usage_pb2.Usage | None = ...,
+        model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        tier: _builtins.str = ...,
+        region: _builtins.str = ...,
+        speed: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_ttl", b"hold_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_id", b"hold_id", "hold_ttl", b"hold_ttl", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_id", b"hold_id", "hold_ttl", b"hold_ttl", "model", b"model", "provider", b"provider", "region", b"region", "speed", b"speed", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -533,18 +649,46 @@ class ExtendHoldResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    ESTIMATED_COST_FIELD_NUMBER: _builtins.int
+    PRICING_STATE_FIELD_NUMBER: _builtins.int
+    decision: Global___Decision.ValueType
+    """DENY when the hold may not hold so much; it then stays as it was."""
+    pricing_state: _usage_pb2.PricingState.ValueType
+    """Whether the whole estimate could be priced. Unspecified when there was nothing to price."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the hold expires."""
+        """When the hold expires, renewed or not."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_quota_pb2.LimitStatus]:
+        """Every limit set for the tenant and its parents; those that denied have exceeded = true."""
+
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """When denied: how long to wait until the limits have room for what was asked in addition. Absent when no wait can
+        help.
+        """
+
+    @_builtins.property
+    def estimated_cost(self) -> _money_pb2.Money:
+        """Price of the new estimate. Absent without one."""
 
     def __init__(
         self,
         *,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        decision: Global___Decision.ValueType = ...,
+        limits: _abc.Iterable[_quota_pb2.LimitStatus] | None = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+        estimated_cost: _money_pb2.Money | None = ...,
+        pricing_state: _usage_pb2.PricingState.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_cost", b"estimated_cost", "expire_time", b"expire_time", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "estimated_cost", b"estimated_cost", "expire_time", b"expire_time", "limits", b"limits", "pricing_state", b"pricing_state", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -582,12 +726,17 @@ class ReleaseHoldResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    STATE_FIELD_NUMBER: _builtins.int
+    state: Global___HoldState.ValueType
+    """RELEASED when it was freed, now or before; otherwise how it had ended."""
     def __init__(
         self,
+        *,
+        state: Global___HoldState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

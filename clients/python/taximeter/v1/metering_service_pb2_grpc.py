@@ -112,21 +112,27 @@ class MeteringServiceServicer:
     def CheckQuota(self, request, context):
         """Decides whether a call may go on, by all limits of the tenant and its parents together. A denial is an OK
         answer with decision DENY and consumes nothing. UNAVAILABLE (QUOTA_UNDECIDED) means that no decision could
-        be made. Needs role meter or admin. Safe to retry, but each allowed attempt counts its requests.
+        be made. Needs role meter or admin. With a request_id safe to retry: the same id gets the same decision and the
+        same hold. Without one each allowed attempt counts its requests, and places a hold of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExtendHold(self, request, context):
-        """Renews a hold. Holds are not yet served: answered with UNIMPLEMENTED.
+        """Lets a hold live longer, counted from now, and hold more. All limits of the tenant and its parents decide about
+        what it is to hold in addition, as CheckQuota would; a denial is an OK answer with decision DENY, and leaves the
+        hold as it was, its expiry too: the call in flight can be stopped, or go on without cover for what it uses beyond.
+        Neither amounts nor expiry ever become less, so it is safe to retry. Needs role meter or admin. NOT_FOUND
+        (HOLD_UNKNOWN), FAILED_PRECONDITION (HOLD_ENDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseHold(self, request, context):
-        """Frees a hold. Holds are not yet served: answered with UNIMPLEMENTED.
+        """Frees a hold at once: for a call that did not happen. Needs role meter or admin. Safe to retry: a hold that has
+        ended stays as it ended. NOT_FOUND (HOLD_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,12 +54,20 @@ class MeteringServiceStub:
     CheckQuota: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.CheckQuotaRequest, _metering_service_pb2.CheckQuotaResponse]
     """Decides whether a call may go on, by all limits of the tenant and its parents together. A denial is an OK
     answer with decision DENY and consumes nothing. UNAVAILABLE (QUOTA_UNDECIDED) means that no decision could
-    be made. Needs role meter or admin. Safe to retry, but each allowed attempt counts its requests.
+    be made. Needs role meter or admin. With a request_id safe to retry: the same id gets the same decision and the
+    same hold. Without one each allowed attempt counts its requests, and places a hold of its own.
     """
     ExtendHold: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ExtendHoldRequest, _metering_service_pb2.ExtendHoldResponse]
-    """Renews a hold. Holds are not yet served: answered with UNIMPLEMENTED."""
+    """Lets a hold live longer, counted from now, and hold more. All limits of the tenant and its parents decide about
+    what it is to hold in addition, as CheckQuota would; a denial is an OK answer with decision DENY, and leaves the
+    hold as it was, its expiry too: the call in flight can be stopped, or go on without cover for what it uses beyond.
+    Neither amounts nor expiry ever become less, so it is safe to retry. Needs role meter or admin. NOT_FOUND
+    (HOLD_UNKNOWN), FAILED_PRECONDITION (HOLD_ENDED).
+    """
     ReleaseHold: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ReleaseHoldRequest, _metering_service_pb2.ReleaseHoldResponse]
-    """Frees a hold. Holds are not yet served: answered with UNIMPLEMENTED."""
+    """Frees a hold at once: for a call that did not happen. Needs role meter or admin. Safe to retry: a hold that has
+    ended stays as it ended. NOT_FOUND (HOLD_UNKNOWN).
+    """
     Report: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]
     """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
     answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
@@ -96,12 +104,20 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     CheckQuota: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.CheckQuotaRequest, _metering_service_pb2.CheckQuotaResponse]  # type: ignore[assignment]
     """Decides whether a call may go on, by all limits of the tenant and its parents together. A denial is an OK
     answer with decision DENY and consumes nothing. UNAVAILABLE (QUOTA_UNDECIDED) means that no decision could
-    be made. Needs role meter or admin. Safe to retry, but each allowed attempt counts its requests.
+    be made. Needs role meter or admin. With a request_id safe to retry: the same id gets the same decision and the
+    same hold. Without one each allowed attempt counts its requests, and places a hold of its own.
     """
     ExtendHold: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ExtendHoldRequest, _metering_service_pb2.ExtendHoldResponse]  # type: ignore[assignment]
-    """Renews a hold. Holds are not yet served: answered with UNIMPLEMENTED."""
+    """Lets a hold live longer, counted from now, and hold more. All limits of the tenant and its parents decide about
+    what it is to hold in addition, as CheckQuota would; a denial is an OK answer with decision DENY, and leaves the
+    hold as it was, its expiry too: the call in flight can be stopped, or go on without cover for what it uses beyond.
+    Neither amounts nor expiry ever become less, so it is safe to retry. Needs role meter or admin. NOT_FOUND
+    (HOLD_UNKNOWN), FAILED_PRECONDITION (HOLD_ENDED).
+    """
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ReleaseHoldRequest, _metering_service_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
-    """Frees a hold. Holds are not yet served: answered with UNIMPLEMENTED."""
+    """Frees a hold at once: for a call that did not happen. Needs role meter or admin. Safe to retry: a hold that has
+    ended stays as it ended. NOT_FOUND (HOLD_UNKNOWN).
+    """
     Report: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]  # type: ignore[assignment]
     """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
     answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
@@ -153,7 +169,8 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metering_service_pb2.CheckQuotaResponse, _abc.Awaitable[_metering_service_pb2.CheckQuotaResponse]]:
         """Decides whether a call may go on, by all limits of the tenant and its parents together. A denial is an OK
         answer with decision DENY and consumes nothing. UNAVAILABLE (QUOTA_UNDECIDED) means that no decision could
-        be made. Needs role meter or admin. Safe to retry, but each allowed attempt counts its requests.
+        be made. Needs role meter or admin. With a request_id safe to retry: the same id gets the same decision and the
+        same hold. Without one each allowed attempt counts its requests, and places a hold of its own.
         """
 
     @_abc_1.abstractmethod
@@ -162,7 +179,12 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metering_service_pb2.ExtendHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metering_service_pb2.ExtendHoldResponse, _abc.Awaitable[_metering_service_pb2.ExtendHoldResponse]]:
-        """Renews a hold. Holds are not yet served: answered with UNIMPLEMENTED."""
+        """Lets a hold live longer, counted from now, and hold more. All limits of the tenant and its parents decide about
+        what it is to hold in addition, as CheckQuota would; a denial is an OK answer with decision DENY, and leaves the
+        hold as it was, its expiry too: the call in flight can be stopped, or go on without cover for what it uses beyond.
+        Neither amounts nor expiry ever become less, so it is safe to retry. Needs role meter or admin. NOT_FOUND
+        (HOLD_UNKNOWN), FAILED_PRECONDITION (HOLD_ENDED).
+        """
 
     @_abc_1.abstractmethod
     def ReleaseHold(
@@ -170,7 +192,9 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metering_service_pb2.ReleaseHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metering_service_pb2.ReleaseHoldResponse, _abc.Awaitable[_metering_service_pb2.ReleaseHoldResponse]]:
-        """Frees a hold. Holds are not yet served: answered with UNIMPLEMENTED."""
+        """Frees a hold at once: for a call that did not happen. Needs role meter or admin. Safe to retry: a hold that has
+        ended stays as it ended. NOT_FOUND (HOLD_UNKNOWN).
+        """
 
     @_abc_1.abstractmethod
     def Report(

@@ -72,20 +72,21 @@ class LimitStatus(_message.Message):
     used: _builtins.int
     """Consumed in the window, in the unit of maximum. May exceed it: usage that happened is always counted."""
     held: _builtins.int
-    """Held by calls in flight, in the unit of maximum."""
+    """Held by calls in flight, in the unit of maximum. Requests are not held: they count when they are admitted."""
     remaining: _builtins.int
     """maximum - used - held, never below 0."""
     exceeded: _builtins.bool
     """True when this limit denied the call, or, in an answer to Record, when used is at or above maximum."""
     @_builtins.property
     def reset_time(self) -> _timestamp_pb2.Timestamp:
-        """When the window has room again: the next UTC midnight for limits per day; for requests per minute the
-        earliest instant at which room for one more request, or for the denied ones, is free.
+        """For a limit that denied: the earliest instant at which it lets the same call pass if nothing else comes. Otherwise
+        for limits per day the next UTC midnight, for requests per minute the earliest instant with room for one more.
+        Absent when there will never be room: the limit is 0, or smaller than what the call needs.
         """
 
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
-        """How long to wait until this limit alone would let the same call pass, whole milliseconds. 0 when not
+        """How long to wait until reset_time, whole milliseconds, for a limit that denied; absent as reset_time is. 0 when not
         exceeded.
         """
 

@@ -136,7 +136,10 @@ class UsageRecord(_message.Message):
     speed: _builtins.str
     """Optional. Speed as served, such as "fast"; at most 64 printable ASCII characters."""
     hold_id: _builtins.str
-    """Optional. Hold that this record settles. Not yet served: answered with UNIMPLEMENTED."""
+    """Optional. Hold of the same tenant that this record settles. The record is then priced by the card, and counted
+    against the day's quota, that the hold was placed under; the ledger and reports go by occur_time as ever. A hold
+    that has ended changes nothing about that: the record is counted, and RecordResponse.hold says so.
+    """
     quality: Global___UsageQuality.ValueType
     """Optional. How the numbers were obtained. Unspecified means reported."""
     @_builtins.property

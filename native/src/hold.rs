@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Checks that are remembered or place a hold, `ExtendHold`, `ReleaseHold`, and what settling a hold came to.
+
+use prost::Message;
+use prost_types::Duration;
+
+use crate::check::{CHECK_LIMIT, Estimated, undecided, unsigned};
+use crate::clock;
+use crate::engine::Engine;
+use crate::error::{Code, Failure};
+use crate::hold_id::{HoldId, Nonce};
+use crate::keys;
+use crate::proto::taximeter::v1::{
+    CheckQuotaRequest, CheckQuotaResponse, ErrorReason, ExtendHoldRequest, ExtendHoldResponse,
+    HoldSettlement, HoldState, ReleaseHoldRequest, ReleaseHoldResponse,
+};
+use crate::quota::{Reader, money_pair, read_decision, timestamp_of_ms};
+use crate::store::StoreError;
+use crate::validate::{self, Classes, Problems};
+
+const TTL_SECONDS_MAX: i64 = 3_600;
+/// Times to live are rounded up to a grid of at most this many steps: that bounds what a level has to keep.
+const GRID_STEPS_MAX: i64 = 64;
+/// A check with a name is remembered this long, a hold this long after it expired.
+const REMEMBER_SECONDS: u32 = 300;
+const FINGERPRINT_SIZE: usize = 16;
+const MS_PER_SECOND: i64 = 1_000;
+/// First byte of an answer that is no decision, see `scripts/holds.lua`.
+const CONFLICT: u8 = 2;
+const TOO_MUCH: u8 = 3;
+
+/// A time to live as the scripts take it.
+#[derive(Clone, Copy)]
+pub(crate) struct TimeToLive {
+    seconds: u32,
+    grid_seconds: u32,
+}
+
+impl TimeToLive {
+    /// Checks and rounds up a duration of 1 s to 1 h.
+    pub(crate) fn of(ttl: &Duration, problems: &mut Problems) -> Self {
+        let whole = ttl.seconds.saturating_add(i64::from(ttl.nanos > 0));
+        if !(0..=999_999_999).contains(&ttl.nanos) || ttl.seconds < 1 || whole > TTL_SECONDS_MAX {
+            problems.invalid("hold_ttl".to_owned(), "1 s to 1 h");
+        }
+        let mut grid = 1_i64;
+        while grid.saturating_mul(GRID_STEPS_MAX) < whole.min(TTL_SECONDS_MAX) {
+            grid = grid.saturating_mul(2);
+        }
+        Self {
+            seconds: u32::try_from(whole).unwrap_or_default(),
+            grid_seconds: u32::try_from(grid).unwrap_or(1),
+        }
+    }
+}
+
+/// What the store says of a hold.
+struct Held {
+    id: HoldId,
+    expire_ms: i64,
+    cost_picos: i64,
+}
+
+fn read_held(reader: &mut Reader<'_>, nonce: Nonce) -> Result<Held, StoreError> {
+    let (card_time_ms, day) = (reader.count()?, reader.count()?);
+    Ok(Held {
+        id: HoldId {
+            nonce,
+            card_time_ms,
+            day,
+        },
+        expire_ms: reader.count()?.saturating_mul(MS_PER_SECOND),
+        cost_picos: reader.money()?,
+    })
+}
+
+fn pack(numbers: &[i64], counts: &[u32]) -> Vec<u8> {
+    let mut packed: Vec<u8> = numbers
+        .iter()
+        .flat_map(|number| unsigned(*number).to_le_bytes())
+        .collect();
+    packed.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+    packed
+}
+
+/// Picos as the two numbers that scripts count with.
+fn pair(picos: i64) -> [i64; 2] {
+    let (hi, lo) = money_pair(picos);
+    [hi, lo].map(|part| i64::try_from(part).unwrap_or(i64::MAX))
+}
+
+fn too_much() -> Failure {
+    Failure::new(
+        Code::OutOfRange,
+        ErrorReason::CounterOverflow,
+        "estimate: a counter would pass its maximum",
+    )
+}
+
+impl Engine {
+    /// A check that has a name, and so may be repeated, or that places a hold.
+    pub(crate) async fn reserve(
+        &self,
+        request: &CheckQuotaRequest,
+        requests: i64,
+        classes: &Classes<'_>,
+        ttl: Option<TimeToLive>,
+    ) -> Result<CheckQuotaResponse, Failure> {
+        let tenant = &request.tenant;
+        let now_ms = clock::now_ms();
+        let estimated = self.price_estimate(request, classes, now_ms)?;
+        let is_named = !request.request_id.is_empty();
+        let nonce = if is_named {
+            Nonce::of_request(tenant, &request.request_id)
+        } else {
+            Nonce::random()
+        };
+        let [hi, lo] = pair(estimated.cost_picos);
+        let TimeToLive {
+            seconds,
+            grid_seconds,
+        } = ttl.unwrap_or(TimeToLive {
+            seconds: 0,
+            grid_seconds: 1,
+        });
+        let mut arguments = pack(
+            &[requests, estimated.tokens, hi, lo, now_ms],
+            &[seconds, grid_seconds, REMEMBER_SECONDS],
+        );
+        arguments.push(u8::from(is_named));
+        let fingerprint = blake3::hash(&request.encode_to_vec());
+        let fingerprint = fingerprint.as_bytes().first_chunk::<FINGERPRINT_SIZE>();
+        let mut command = Self::hold_command(&self.functions.reserve, tenant, nonce);
+        command
+            .arg(arguments)
+            .arg(fingerprint.map_or(&[][..], <[u8; FINGERPRINT_SIZE]>::as_slice));
+        let store = self.open_store().map_err(undecided)?;
+        let reply = self
+            .quota_call(&store, &command, CHECK_LIMIT)
+            .await
+            .map_err(undecided)?;
+        match reply.as_slice() {
+            [CONFLICT] => {
+                let message = "request_id: used before with another request";
+                Err(Failure::new(
+                    Code::AlreadyExists,
+                    ErrorReason::RequestIdConflict,
+                    message,
+                ))
+            }
+            [TOO_MUCH] => Err(too_much()),
+            reply => self.reserved(request, classes, nonce, estimated, reply),
+        }
+    }
+
+    /// The answer to a check that the store has decided, now or before.
+    fn reserved(
+        &self,
+        request: &CheckQuotaRequest,
+        classes: &Classes<'_>,
+        nonce: Nonce,
+        estimated: Estimated,
+        reply: &[u8],
+    ) -> Result<CheckQuotaResponse, Failure> {
+        let reader = &mut Reader(reply);
+        let decision = read_decision(reader).map_err(undecided)?;
+        let is_duplicate = reader.byte().map_err(undecided)? == 1;
+        let held = read_held(reader, nonce).map_err(undecided)?;
+        let limits = decision.statuses(reader, &request.tenant).map_err(undecided)?;
+        let estimated = if is_duplicate {
+            // By the card of the first time, which need not be the one of now.
+            let mut first_time = self.price_estimate(request, classes, held.id.card_time_ms)?;
+            first_time.cost_picos = held.cost_picos;
+            first_time
+        } else {
+            estimated
+        };
+        let mut response = decision.response(limits, request, &estimated);
+        response.duplicate = is_duplicate;
+        if decision.allowed && request.hold_ttl.is_some() {
+            response.hold_id = held.id.text(&request.tenant);
+            response.hold_expire_time = Some(timestamp_of_ms(held.expire_ms));
+        }
+        Ok(response)
+    }
+
+    /// Lets a hold live longer, and hold more.
+    pub(crate) async fn extend_hold(
+        &self,
+        request: &ExtendHoldRequest,
+    ) -> Result<ExtendHoldResponse, Failure> {
+        let mut problems = Problems::default();
+        let id = hold_of(&request.tenant, &request.hold_id, &mut problems);
+        validate::call(
+            [
+                &request.model,
+                &request.provider,
+                &request.tier,
+                &request.region,
+                &request.speed,
+            ],
+            &mut problems,
+        );
+        let classes = match &request.estimate {
+            Some(usage) => validate::usage_classes(usage, "estimate", &mut problems),
+            None => Vec::new(),
+        };
+        let ttl = request.hold_ttl.unwrap_or_default();
+        let TimeToLive {
+            seconds,
+            grid_seconds,
+        } = TimeToLive::of(&ttl, &mut problems);
+        problems.into_result()?;
+        let id = id.ok_or_else(hold_unknown)?;
+        let as_check = CheckQuotaRequest {
+            tenant: request.tenant.clone(),
+            model: request.model.clone(),
+            provider: request.provider.clone(),
+            tier: request.tier.clone(),
+            region: request.region.clone(),
+            speed: request.speed.clone(),
+            estimate: request.estimate.clone(),
+            ..Default::default()
+        };
+        let estimated = self.price_estimate(&as_check, &classes, id.card_time_ms)?;
+        let [hi, lo] = pair(estimated.cost_picos);
+        let mut command = Self::hold_command(&self.functions.extend, &request.tenant, id.nonce);
+        command.arg(pack(
+            &[estimated.tokens, hi, lo],
+            &[seconds, grid_seconds, REMEMBER_SECONDS],
+        ));
+        let store = self.open_store().map_err(undecided)?;
+        let reply = self
+            .quota_call(&store, &command, CHECK_LIMIT)
+            .await
+            .map_err(undecided)?;
+        let (decided, expire_ms) = read_extended(&reply, id.nonce, &as_check, &request.tenant, &estimated)?;
+        Ok(ExtendHoldResponse {
+            expire_time: Some(timestamp_of_ms(expire_ms)),
+            decision: decided.decision,
+            limits: decided.limits,
+            retry_after: decided.retry_after,
+            estimated_cost: decided.estimated_cost,
+            pricing_state: decided.pricing_state,
+        })
+    }
+
+    /// Frees a hold.
+    pub(crate) async fn release_hold(
+        &self,
+        request: &ReleaseHoldRequest,
+    ) -> Result<ReleaseHoldResponse, Failure> {
+        let mut problems = Problems::default();
+        let id = hold_of(&request.tenant, &request.hold_id, &mut problems);
+        problems.into_result()?;
+        let id = id.ok_or_else(hold_unknown)?;
+        let command = Self::hold_command(&self.functions.release, &request.tenant, id.nonce);
+        let store = self.open_store().map_err(undecided)?;
+        let reply = self
+            .quota_call(&store, &command, CHECK_LIMIT)
+            .await
+            .map_err(undecided)?;
+        let state = i32::from(Reader(&reply).byte().map_err(undecided)?);
+        if is_known(state) {
+            Ok(ReleaseHoldResponse { state })
+        } else {
+            Err(hold_unknown())
+        }
+    }
+
+    fn hold_command(function: &str, tenant: &str, nonce: Nonce) -> redis::Cmd {
+        let partition = keys::partition_of(tenant);
+        let key_count = keys::level_names(tenant).count().saturating_add(1);
+        let mut command = redis::cmd("FCALL");
+        command
+            .arg(function)
+            .arg(key_count)
+            .arg(keys::hold(partition, &nonce.store_name(tenant)));
+        for key in keys::levels(partition, tenant) {
+            command.arg(key);
+        }
+        command.arg(partition);
+        command
+    }
+}
+
+/// The answer to an extension, as to a check, and when the hold expires.
+fn read_extended(
+    reply: &[u8],
+    nonce: Nonce,
+    as_check: &CheckQuotaRequest,
+    tenant: &str,
+    estimated: &Estimated,
+) -> Result<(CheckQuotaResponse, i64), Failure> {
+    if reply == [TOO_MUCH] {
+        return Err(too_much());
+    }
+    let reader = &mut Reader(reply);
+    let decision = read_decision(reader).map_err(undecided)?;
+    let state = i32::from(reader.byte().map_err(undecided)?);
+    if state != i32::from(HoldState::Held) {
+        return Err(not_live(state));
+    }
+    let held = read_held(reader, nonce).map_err(undecided)?;
+    let limits = decision.statuses(reader, tenant).map_err(undecided)?;
+    Ok((decision.response(limits, as_check, estimated), held.expire_ms))
+}
+
+fn hold_of(tenant: &str, hold_id: &str, problems: &mut Problems) -> Option<HoldId> {
+    validate::tenant(tenant, "tenant".to_owned(), problems);
+    if hold_id.is_empty() {
+        problems.required("hold_id".to_owned());
+    }
+    let id = HoldId::parse(hold_id, tenant);
+    if id.is_none() && !hold_id.is_empty() {
+        problems.invalid("hold_id".to_owned(), validate::NOT_A_HOLD);
+    }
+    id
+}
+
+fn is_known(state: i32) -> bool {
+    matches!(
+        HoldState::try_from(state),
+        Ok(HoldState::Held | HoldState::Settled | HoldState::Released | HoldState::Expired)
+    )
+}
+
+fn hold_unknown() -> Failure {
+    let message = "no such hold: it was never placed, or ended long ago";
+    Failure::new(Code::NotFound, ErrorReason::HoldUnknown, message)
+}
+
+fn not_live(state: i32) -> Failure {
+    let Some(state) = HoldState::try_from(state).ok().filter(|_| is_known(state)) else {
+        return hold_unknown();
+    };
+    let name = state.as_str_name().trim_start_matches("HOLD_STATE_");
+    let message = "the hold has ended";
+    Failure::new(Code::FailedPrecondition, ErrorReason::HoldEnded, message).with("state", name)
+}
+
+/// Bytes of a settlement in a script's answer: state, tokens and cost pair beyond the hold.
+pub(crate) const SETTLEMENT_SIZE: usize = 25;
+
+/// What settling a hold came to.
+pub(crate) fn read_settlement(reader: &mut Reader<'_>) -> Result<HoldSettlement, StoreError> {
+    Ok(HoldSettlement {
+        state: i32::from(reader.byte()?),
+        over_tokens: reader.count()?,
+        over_cost_picos: reader.money()?,
+    })
+}

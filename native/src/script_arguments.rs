@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An entry as the `record` script takes it, and the mark that it leaves in the store.
+
+use crate::clock::{MS_PER_DAY, NANOS_PER_DAY};
+use crate::hold::{SETTLEMENT_SIZE, read_settlement};
+use crate::hold_id::HoldId;
+use crate::keys;
+use crate::proto::taximeter::ledger::v1::{EntryKind, LedgerEntry};
+use crate::proto::taximeter::v1::HoldSettlement;
+use crate::quota::{Reader, money_pair};
+use crate::record::{HASH_SIZE, first_bytes};
+use crate::validate;
+
+/// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, version
+/// of the tenant's own prices.
+const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8 + 4;
+/// Flag of a record that settles a hold, beside that of being written to the ledger.
+const HAS_HOLD: u8 = 2;
+
+/// What the script needs to know of one entry.
+pub(crate) struct ScriptArguments {
+    pub(crate) keys: Vec<String>,
+    pub(crate) identity: [u8; HASH_SIZE],
+    pub(crate) mark: [u8; MARK_SIZE],
+    pub(crate) numbers: Vec<u8>,
+}
+
+/// Keys and arguments of one entry for the `record` script.
+pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: bool) -> ScriptArguments {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(entry.tenant.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(entry.record_id.as_bytes());
+    let hash = hasher.finalize();
+    let hash_number = hash.as_bytes().last_chunk::<2>().map_or(0, |bytes| {
+        u16::from_le_bytes(*bytes)
+            .checked_rem(keys::DEDUP_HASH_COUNT)
+            .unwrap_or_default()
+    });
+    let mut names = dedup_keys(entry, partition, hash_number);
+    let dedup_count = names.len();
+    names.extend(keys::levels(partition, &entry.tenant));
+    let level_count = names.len().saturating_sub(dedup_count);
+    let hold = HoldId::parse(&entry.hold_id, &entry.tenant);
+    let (day, tokens, (hi, lo)) = if entry.kind == i32::from(EntryKind::Adjustment) {
+        // No day's counters: see adjust.rs.
+        (0, 0, (0, 0))
+    } else {
+        // A hold pins the day: a call that lasts beyond midnight does not eat the next day's quota.
+        let day = hold.map_or_else(
+            || entry.occur_time_nanos.div_euclid(NANOS_PER_DAY),
+            |hold| hold.day,
+        );
+        (day, entry.quota_tokens, money_pair(entry.cost_picos))
+    };
+    let mut flags = u8::from(to_ledger);
+    if let Some(hold) = hold {
+        names.push(keys::hold(partition, &hold.nonce.store_name(&entry.tenant)));
+        flags |= HAS_HOLD;
+    }
+    let mut numbers = Vec::with_capacity(35);
+    numbers.push(u8::try_from(dedup_count).unwrap_or(u8::MAX));
+    numbers.push(u8::try_from(level_count).unwrap_or(u8::MAX));
+    numbers.push(flags);
+    for number in [
+        u64::try_from(day).unwrap_or_default(),
+        u64::try_from(tokens).unwrap_or_default(),
+        hi,
+        lo,
+    ] {
+        numbers.extend_from_slice(&number.to_le_bytes());
+    }
+    ScriptArguments {
+        keys: names,
+        identity: first_bytes(&hash),
+        mark: mark(entry),
+        numbers,
+    }
+}
+
+/// Where marks of this id can be; the last one is where a new one goes. Never chosen by `occur_time`, so that a retry
+/// finds what the first attempt left. Ids without a date live in generations: any clock within a generation of the
+/// writer's finds them.
+fn dedup_keys(entry: &LedgerEntry, partition: u16, hash: u16) -> Vec<String> {
+    if let Some(id_ms) = validate::uuid_v7_ms(&entry.record_id) {
+        return vec![keys::dedup_day(partition, id_ms.div_euclid(MS_PER_DAY), hash)];
+    }
+    let day = entry.receive_time_ms.div_euclid(MS_PER_DAY);
+    let generation = day.div_euclid(keys::GENERATION_DAYS);
+    [
+        generation.saturating_sub(1),
+        generation.saturating_add(1),
+        generation,
+    ]
+    .map(|generation| keys::dedup_generation(partition, generation, hash))
+    .to_vec()
+}
+
+fn mark(entry: &LedgerEntry) -> [u8; MARK_SIZE] {
+    let mut mark = [0; MARK_SIZE];
+    let packed = |version: i64| u32::try_from(version).unwrap_or_default().to_le_bytes();
+    let parts = entry
+        .fingerprint
+        .iter()
+        .copied()
+        .chain(packed(entry.rate_card_version))
+        .chain(entry.occur_time_nanos.to_le_bytes())
+        .chain(entry.receive_time_ms.to_le_bytes())
+        .chain(packed(entry.tenant_prices_version));
+    mark.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
+    mark
+}
+
+/// What the first application of an id left behind.
+pub(crate) struct FirstTime {
+    pub(crate) rate_card_version: i64,
+    pub(crate) occur_time_nanos: i64,
+    pub(crate) receive_time_ms: i64,
+    pub(crate) tenant_prices_version: i64,
+    /// What settling its hold came to.
+    pub(crate) hold: Option<HoldSettlement>,
+}
+
+/// Reads a mark; None when it is damaged.
+pub(crate) fn read_mark(mark: &[u8]) -> Option<FirstTime> {
+    let (_, rest) = mark.split_first_chunk::<HASH_SIZE>()?;
+    let (version, rest) = rest.split_first_chunk::<4>()?;
+    let (occur, rest) = rest.split_first_chunk::<8>()?;
+    let (receive, rest) = rest.split_first_chunk::<8>()?;
+    // Marks of versions that knew no own prices end here.
+    let (own, rest) = rest
+        .split_first_chunk::<4>()
+        .map_or(([0; 4], rest), |(own, rest)| (*own, rest));
+    Some(FirstTime {
+        hold: rest
+            .first_chunk::<SETTLEMENT_SIZE>()
+            .and_then(|bytes| read_settlement(&mut Reader(bytes)).ok()),
+        rate_card_version: i64::from(u32::from_le_bytes(*version)),
+        occur_time_nanos: i64::from_le_bytes(*occur),
+        receive_time_ms: i64::from_le_bytes(*receive),
+        tenant_prices_version: i64::from(u32::from_le_bytes(own)),
+    })
+}

@@ -1,0 +1,220 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- What the limits say: check, quota_status, put_limits. Loaded behind levels.lua.
+
+-- Freed seconds: 0 when not asked for, this when no wait can help.
+local NEVER = 1
+-- Status flags beside those of limits: what is held follows; when the day's limits are free follows.
+local SHOWS_HELD, SHOWS_FREE = 128, 64
+
+-- Which limits of a level have no room for so much.
+local function find_full(level, requests, tokens, hi, lo)
+  local flags, held, full = level.flags, level.held, 0
+  local set = BITS[flags]
+  if set[HAS_REQUESTS] and level.sum + requests > level.limit_requests then
+    full = HAS_REQUESTS
+  end
+  if set[HAS_TOKENS] and level.tokens + (held and held.tokens or 0) + tokens > level.limit_tokens then
+    full = full + HAS_TOKENS
+  end
+  if set[HAS_COST] then
+    local sum_hi, sum_lo = add(level.hi, level.lo, hi, lo)
+    if held then
+      sum_hi, sum_lo = add(sum_hi, sum_lo, held.hi, held.lo)
+    end
+    if less(level.limit_hi, level.limit_lo, sum_hi, sum_lo) then
+      full = full + HAS_COST
+    end
+  end
+  return full
+end
+
+-- When a day's limit that is full has room: as holds expire today, at midnight, or, where tomorrow has usage already, a
+-- day later. `need`: tokens and cost pair of the call, of which one limit knows one.
+local function day_free_at(level, flag, tokens, hi, lo)
+  local midnight = (level.day + 1) * DAY_SECONDS
+  local function is_over(used_tokens, used_hi, used_lo)
+    if flag == HAS_TOKENS then
+      return used_tokens + tokens > level.limit_tokens
+    end
+    return less(level.limit_hi, level.limit_lo, add(used_hi, used_lo, hi, lo))
+  end
+  if is_over(0, 0, 0) then
+    return NEVER
+  end
+  if not has(find_full(level, 0, tokens, hi, lo), flag) then
+    -- What was denied once, and is asked about again, may have room by now.
+    return level.second
+  end
+  if level.held and not is_over(level.tokens, level.hi, level.lo) then
+    local sum_hi, sum_lo = add(level.hi, level.lo, add(level.held.hi, level.held.lo, hi, lo))
+    local excess_tokens = beyond(level.tokens + level.held.tokens + tokens, level.limit_tokens)
+    local excess_hi, excess_lo = cost_beyond(sum_hi, sum_lo, level.limit_hi, level.limit_lo)
+    local free = flag == HAS_TOKENS and held_free_at(level, excess_tokens, 0, 0)
+      or flag == HAS_COST and held_free_at(level, 0, excess_hi, excess_lo)
+    if free and free < midnight then
+      return free
+    end
+  end
+  return is_over(level.next_tokens, level.next_hi, level.next_lo) and midnight + DAY_SECONDS or midnight
+end
+
+-- When requests have room in the window, 0 for now.
+local function requests_free_at(level, requests)
+  local missing = level.sum + requests - level.limit_requests
+  if not has(level.flags, HAS_REQUESTS) or missing <= 0 then
+    return 0
+  end
+  return requests > level.limit_requests and NEVER or window_free_at(level, missing)
+end
+
+-- LevelStatus, see quota.rs: flags, failed flags, requests maximum/used/free second, tokens maximum/used, cost
+-- maximum/used as pairs; where flagged, tokens and cost held; where flagged, free seconds of tokens and cost. A level
+-- without limits is one zero byte.
+local function pack_status(level, failed, need)
+  local flags = level.flags
+  if flags == 0 then
+    return '\0'
+  end
+  local held, day_failed, behind = level.held, failed - failed % 2, ''
+  if held and (held.tokens > 0 or held.hi > 0 or held.lo > 0) then
+    flags = flags + SHOWS_HELD
+    behind = struct.pack('<I8I8I8', held.tokens, held.hi, held.lo)
+  end
+  if day_failed > 0 then
+    flags = flags + SHOWS_FREE
+    behind = behind .. struct.pack('<I8I8',
+      has(failed, HAS_TOKENS) and day_free_at(level, HAS_TOKENS, need.tokens, need.hi, need.lo) or 0,
+      has(failed, HAS_COST) and day_free_at(level, HAS_COST, need.tokens, need.hi, need.lo) or 0)
+  end
+  return struct.pack('<BBI8I8I8I8I8I8I8I8I8', flags, failed, level.limit_requests, level.sum,
+    requests_free_at(level, need.requests), level.limit_tokens, level.tokens, level.limit_hi, level.limit_lo, level.hi,
+    level.lo) .. behind
+end
+
+-- What an allowed call is shown: when one more would fit.
+local ONE_MORE = { requests = 1, tokens = 0, hi = 0, lo = 0 }
+
+local function pack_statuses(levels, failed, need)
+  local statuses = {}
+  for i, level in ipairs(levels) do
+    statuses[i] = pack_status(level, failed and failed[i] or 0, need)
+  end
+  return table.concat(statuses)
+end
+
+-- Flags of the limits without room, by level; nil when all have room.
+local function find_failed(levels, need)
+  local failed, denied = {}, false
+  for i, level in ipairs(levels) do
+    failed[i] = find_full(level, need.requests, need.tokens, need.hi, need.lo)
+    denied = denied or failed[i] ~= 0
+  end
+  return denied and failed or nil
+end
+
+-- Second at which a denied call would pass if nothing else came, NEVER when it never would.
+local function call_free_at(levels, failed, need)
+  local latest = 0
+  for i, level in ipairs(levels) do
+    local frees = {
+      has(failed[i], HAS_REQUESTS) and requests_free_at(level, need.requests) or 0,
+      has(failed[i], HAS_TOKENS) and day_free_at(level, HAS_TOKENS, need.tokens, need.hi, need.lo) or 0,
+      has(failed[i], HAS_COST) and day_free_at(level, HAS_COST, need.tokens, need.hi, need.lo) or 0,
+    }
+    for _, free in ipairs(frees) do
+      if free == NEVER then
+        return NEVER
+      end
+      latest = math.max(latest, free)
+    end
+  end
+  local midnight = (levels[1].day + 1) * DAY_SECONDS
+  if latest < midnight or latest >= midnight + DAY_SECONDS then
+    return latest
+  end
+  -- Tomorrow a limit that has room today may be the one that is full, by usage dated ahead.
+  for _, level in ipairs(levels) do
+    local tomorrow = { flags = level.flags - level.flags % 2, tokens = level.next_tokens, hi = level.next_hi,
+      lo = level.next_lo, limit_tokens = level.limit_tokens, limit_hi = level.limit_hi, limit_lo = level.limit_lo }
+    if find_full(tomorrow, 0, need.tokens, need.hi, need.lo) ~= 0 then
+      return midnight + DAY_SECONDS
+    end
+  end
+  return latest
+end
+
+-- A call that estimates nothing still needs room for something.
+local function need_of(requests, tokens, hi, lo)
+  if hi == 0 and lo == 0 then
+    lo = 1
+  end
+  return { requests = requests, tokens = math.max(tokens, 1), hi = hi, lo = lo }
+end
+
+local function count_requests(levels, requests)
+  for _, level in ipairs(levels) do
+    local added = math.min(requests, SECOND_COUNT_MAX - level.count)
+    level.count = level.count + added
+    level.sum = level.sum + added
+  end
+end
+
+-- Saves what a call changed. A denial consumes nothing, but when the clock has gone back the window begins anew: else
+-- it would begin anew with every call, and never end.
+local function save_levels(keys, first, levels, changed)
+  for i, level in ipairs(levels) do
+    if changed or level.went_back then
+      save_level(keys[first + i - 1], level)
+    end
+  end
+end
+
+-- Decision: allowed, store seconds, microseconds, second at which a denied call would pass (NEVER: no wait helps).
+local DECISION = '<BI8I8I8'
+local ALLOWED, DENIED = 1, 0
+
+-- check. KEYS: tenant levels, root first. ARGV: partition; '<BI8I8I8I8' dry_run, requests, tokens, cost pair.
+-- Returns DECISION, then one LevelStatus per level.
+local function check(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local dry_run, requests, tokens, hi, lo = struct.unpack('<BI8I8I8I8', args[2])
+  local now, micros = store_seconds()
+  local levels = load_levels(keys, 1, #keys, now)
+  local need = need_of(requests, tokens, hi, lo)
+  local failed = find_failed(levels, need)
+  local counts = not failed and dry_run == 0
+  if counts then
+    count_requests(levels, requests)
+  end
+  save_levels(keys, 1, levels, counts)
+  if failed then
+    return struct.pack(DECISION, DENIED, now, micros, call_free_at(levels, failed, need))
+      .. pack_statuses(levels, failed, need)
+  end
+  return struct.pack(DECISION, ALLOWED, now, micros, 0) .. pack_statuses(levels, nil, ONE_MORE)
+end
+
+-- quota_status. KEYS: tenant levels. ARGV: partition. Returns what check returns, always allowed.
+local function quota_status(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local now, micros = store_seconds()
+  local levels = load_levels(keys, 1, #keys, now)
+  return struct.pack(DECISION, ALLOWED, now, micros, 0) .. pack_statuses(levels, nil, ONE_MORE)
+end
+
+-- put_limits. KEYS: one tenant level. ARGV: partition; '<BI8I8I8I8' flags, requests, tokens, cost pair.
+local function put_limits(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local now = store_seconds()
+  local level = load_levels(keys, 1, 1, now)[1]
+  level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo =
+    struct.unpack('<BI8I8I8I8', args[2])
+  save_level(keys[1], level)
+  return redis.status_reply('OK')
+end
