@@ -74,7 +74,7 @@ async def serve(
             DataDirectory(config.data, runtime_parent=config.runtime_parent, ledger=config.ledger)
         )
         store_url = await _start_store(config, directory, stack, stop)
-        documents = DocumentStore(store_url)
+        documents = DocumentStore(store_url, is_exclusive=config.store is None)
         stack.callback(documents.close)
         store_version, is_volatile = await asyncio.to_thread(
             _check_store, documents, config, directory.ledger

@@ -21,6 +21,7 @@ from taximeter_server.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from taximeter_server.store_fsync import StoreFsync
 
 # One hash tag: the documents live together on one node of a cluster, so that one transaction can change several.
 META = "{tx:cfg}:meta"
@@ -77,8 +78,12 @@ class Snapshot:
 class DocumentStore:
     """Reads and writes the documents. Thread-safe. Every method raises StoreUnavailableError or StoreCorruptError."""
 
-    def __init__(self, url: str) -> None:
-        """url: unix:///path or redis://[user:password@]host:port[/db]. Connects on first use."""
+    def __init__(self, url: str, *, is_exclusive: bool = False) -> None:
+        """url: unix:///path or redis://[user:password@]host:port[/db]. Connects on first use.
+
+        is_exclusive: the store is this server's alone. What a put or append acknowledges is on its disk; see
+        store_fsync.
+        """
         # One retry, at once: a pooled connection may stem from before the store was restarted. Every write here may
         # be sent twice: it puts the same content, or is compared first.
         self._client: Any = redis.Redis.from_url(
@@ -89,9 +94,12 @@ class DocumentStore:
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
 
+        self._fsync = StoreFsync(url, is_exclusive=is_exclusive)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+        self._fsync.close()
 
     def probe(self) -> StoreProbe:
         """Ask the store what it is. Raises StoreRefusedError for one that cannot serve at all."""
@@ -198,9 +206,11 @@ class DocumentStore:
         self._put(TENANTS, name, document)
 
     def _put(self, hash_name: str, field: str, document: str) -> None:
-        with _translated(), self._client.pipeline(transaction=True) as transaction:
-            transaction.hset(hash_name, field, document).incr(REVISION)
-            transaction.execute()
+        with _translated():
+            with self._client.pipeline(transaction=True) as transaction:
+                transaction.hset(hash_name, field, document).incr(REVISION)
+                transaction.execute()
+            self._fsync.wait()
 
     def timeline(self) -> tuple[str, ...]:
         """Return the timeline's entries, oldest first."""
@@ -217,9 +227,11 @@ class DocumentStore:
         """
         keys = (TIMELINE, RATE_CARDS, REVISION)
         with _translated():
-            return bool(
+            was_appended = bool(
                 self._client.eval(_APPEND, len(keys), *keys, length, entry, until_ms, *(rate_card or ()))
             )
+            self._fsync.wait()
+            return was_appended
 
     def time_ms(self) -> int:
         """Return the store's clock, which all instances share: milliseconds since 1970 UTC."""

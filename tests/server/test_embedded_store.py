@@ -174,7 +174,7 @@ def test_store_that_keeps_dying_is_restarted_less_and_less_often(
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
             limit_s = _RESTART_SECONDS_MAX if number < 3 else 12
-            assert eventually(lambda pid=pid: store.pid not in {None, pid} and answers(store), limit_s)
+            assert eventually(lambda: store.pid not in {None, pid} and answers(store), limit_s)  # noqa: B023
             restarted_at.append(time.monotonic())
         assert restarted_at[2] - restarted_at[0] < 9, "the first three were not immediate"
         assert restarted_at[3] - restarted_at[0] > 9
