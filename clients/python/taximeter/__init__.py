@@ -33,6 +33,7 @@ from taximeter.errors import (
     UnavailableError,
 )
 from taximeter.money import Money, decimal_string, parse_picos, picos_of
+from taximeter.rate_limit_headers import rate_limit_headers
 from taximeter.record_id import RecordIds, new_record_id
 from taximeter.report_query import Filter, FilterOperator, Measure, Order, ReportQuery
 from taximeter.results import (
@@ -147,5 +148,6 @@ __all__ = [
     "new_record_id",
     "parse_picos",
     "picos_of",
+    "rate_limit_headers",
     "resolve_connection",
 ]

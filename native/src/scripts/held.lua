@@ -77,6 +77,13 @@ end
 -- Position of the first bucket that does not expire after the key.
 local function find_bucket(buckets, expiry, day)
   local low, high = 0, #buckets / BUCKET_SIZE
+  if high > 0 then
+    -- A hold that is placed now is most often among the last to expire.
+    local found_expiry, found_day = struct.unpack(BUCKET_KEY, buckets)
+    if found_expiry < expiry or (found_expiry == expiry and found_day <= day) then
+      return 1
+    end
+  end
   while low < high do
     local middle = math.floor((low + high) / 2)
     local found_expiry, found_day = struct.unpack(BUCKET_KEY, buckets, middle * BUCKET_SIZE + 1)
