@@ -147,10 +147,10 @@ class Estimates:
             query,
             item_dimension=message.item_dimension,
             item_count=message.item_count,
-            price=(lambda row: self._price_row(row, request.rate_card_id)) if request.rate_card_id else None,
+            price=(lambda row: self._price_row(row, request)) if request.rate_card_id else None,
         )
 
-    def _price_row(self, row: ReportRow, rate_card_id: str) -> int:
+    def _price_row(self, row: ReportRow, asked: pb.EstimateRequest) -> int:
         """Price what records of one model used by another card."""
         values = dict(zip(PRICE_DIMENSIONS, row.group[-len(PRICE_DIMENSIONS) :], strict=True))
         usage = usage_pb2.Usage(calls=min(row.measures.calls, 2**31 - 1))
@@ -160,7 +160,12 @@ class Estimates:
             else:
                 usage.other[name] = int64(quantity)
         named = {name: value for name, value in values.items() if value is not None}
-        request = pb.EstimateRequest(usage=usage, rate_card_id=rate_card_id, **named)  # type: ignore[arg-type]
+        request = pb.EstimateRequest(
+            usage=usage,
+            rate_card_id=asked.rate_card_id,
+            limits_tenant=asked.limits_tenant,
+            **named,  # type: ignore[arg-type]
+        )
         return _picos(self._priced(request).cost)
 
     def _priced(self, request: pb.EstimateRequest) -> pb.EstimateResponse:
