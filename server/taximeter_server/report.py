@@ -2,6 +2,7 @@
 """Reports: exact sums over everything recorded, answered by files and the tail of the streams together."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from taximeter_server.report_sql import (
     focus_group_by,
     focus_statement,
     groups_statement,
+    lines_statement,
     other_statements,
 )
 
@@ -137,19 +139,25 @@ class Reporter:
         self._database.close()
 
     def _stream_rows(self, query: ReportQuery) -> Iterator[ReportRow]:
-        with self._groups(query, groups_statement) as groups:
-            yield from _rows(groups, first=1, last=_INT64_MAX)
+        if query.order or query.top or query.compared_us:
+            with self._groups(query, groups_statement) as groups:
+                yield from _rows(groups, first=1, last=_INT64_MAX)
+            return
+        with self._groups(query, lines_statement) as groups:
+            count = len(groups.dimensions)
+            for _, lines in itertools.groupby(groups.fetch_all(), key=lambda values: values[:count]):
+                yield _row_of_lines(groups, list(lines))
 
     def _stream_csv_rows(self, query: ReportQuery) -> Iterator[CsvRow]:
         with self._groups(query, csv_statement) as groups:
-            for values in groups.fetch(first=1, last=_INT64_MAX):
+            for values in groups.fetch_all():
                 group, sums = groups.split(values)
                 yield CsvRow.of(group, sums)
 
     def _stream_focus_rows(self, query: ReportQuery) -> Iterator[FocusRow]:
         names = focus_group_by(query)
         with self._groups(query, focus_statement) as groups:
-            for values in groups.fetch(first=1, last=_INT64_MAX):
+            for values in groups.fetch_all():
                 yield FocusRow.of(names, *groups.split(values))
 
     @contextlib.contextmanager
@@ -202,7 +210,7 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """The temporary table groups of a connection: one row per group, numbered by position from 1."""
+    """The temporary table groups of a connection."""
 
     connection: duckdb.DuckDBPyConnection
     dimensions: Sequence[Dimension]
@@ -220,6 +228,19 @@ class _Groups:
                 break
             first = end + 1
 
+    def fetch_all(self) -> Iterator[tuple[Any, ...]]:
+        """Yield all rows of a table without positions, in its own order, holding no more than _FETCH_ROWS of them."""
+        first = 0
+        while True:
+            rows = self.connection.execute(
+                "FROM groups WHERE rowid BETWEEN $first AND $last ORDER BY rowid",
+                {"first": first, "last": first + _FETCH_ROWS - 1},
+            ).fetchall()
+            yield from rows
+            if len(rows) < _FETCH_ROWS:
+                break
+            first += _FETCH_ROWS
+
     def split(self, values: tuple[Any, ...]) -> tuple[tuple[str | None, ...], tuple[Any, ...]]:
         """Return the values of the dimensions as they are written, and the sums."""
         count = len(self.dimensions)
@@ -233,6 +254,17 @@ def _rows(groups: _Groups, *, first: int, last: int) -> Iterator[ReportRow]:
         group, (is_other, *measures) = groups.split(values)
         own, compared = measures[:count], measures[count:]
         yield ReportRow(group, _measures(*own), _measures(*compared) if compared else None, is_other)
+
+
+def _row_of_lines(groups: _Groups, lines: Sequence[tuple[Any, ...]]) -> ReportRow:
+    """Make a row of the classes of one group."""
+    group, _ = groups.split(lines[0])
+    count = len(groups.dimensions)
+    quantities = {
+        line[count]: line[count + 1] for line in lines if line[count] is not None and line[count + 1]
+    }
+    calls, *sums = (sum(column) for column in zip(*(line[count + 2 :] for line in lines), strict=True))
+    return ReportRow(group, ReportMeasures(calls, quantities, *sums))
 
 
 def _measures(quantities: Sequence[Mapping[str, Any]] | None, calls: int, *sums: int) -> ReportMeasures:

@@ -93,6 +93,23 @@ def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     return Statement(sql, parameters.values, dimensions)
 
 
+def lines_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
+    """Fill the temporary table groups in the order of its rows: d0 and so on, usage_class, quantity, SUMS.
+
+    One row per class of a group: as it holds no lists, what does not fit into memory goes to disk.
+    """
+    parameters = Parameters()
+    dimensions, summed = _summed_rows(query, snapshot, query.group_by, parameters)
+    keys = [*(f"d{index}" for index in range(len(dimensions))), "usage_class"]
+    sums = ", ".join(f"sum({name}) AS {name}" for name in ("quantity", *SUMS))
+    sql = f"""
+        CREATE OR REPLACE TEMP TABLE groups AS
+        SELECT {", ".join(keys)}, {sums} FROM ({summed}) GROUP BY {", ".join(keys)}
+        ORDER BY {", ".join(f"{key} ASC NULLS FIRST" for key in keys)}
+    """  # noqa: S608
+    return Statement(sql, parameters.values, dimensions)
+
+
 def other_statements(query: ReportQuery) -> Iterator[str]:
     """Put one row in the place of all rows of groups after the query's top; its group has no values."""
     columns = []
@@ -112,7 +129,7 @@ def other_statements(query: ReportQuery) -> Iterator[str]:
 
 
 def csv_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
-    """Fill the temporary table groups: position from 1, d0 to d3 after CSV_GROUP_BY, CSV_CLASSES, cost_picos."""
+    """Fill the temporary table groups in the order of its rows: d0 to d3 (CSV_GROUP_BY), CSV_CLASSES, cost_picos."""
     parameters = Parameters()
     dimensions, summed = _summed_rows(query, snapshot, CSV_GROUP_BY, parameters)
     sums = "".join(
@@ -121,15 +138,14 @@ def csv_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     )
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
-        SELECT row_number() OVER (ORDER BY d0, d1, d2 ASC NULLS FIRST, d3 ASC NULLS FIRST) AS position,
-            d0, d1, d2, d3, {sums} sum(cost_picos) AS cost_picos
-        FROM ({summed}) GROUP BY d0, d1, d2, d3
+        SELECT d0, d1, d2, d3, {sums} sum(cost_picos) AS cost_picos
+        FROM ({summed}) GROUP BY d0, d1, d2, d3 ORDER BY d0, d1, d2 ASC NULLS FIRST, d3 ASC NULLS FIRST
     """  # noqa: S608
     return Statement(sql, parameters.values, dimensions)
 
 
 def focus_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
-    """Fill the temporary table groups: position from 1, d0 and so on after focus_group_by, report_focus.SUMS."""
+    """Fill the temporary table groups in the order of its rows: d0 and so on (focus_group_by), report_focus.SUMS."""
     parameters = Parameters()
     dimensions, summed = _summed_rows(query, snapshot, focus_group_by(query), parameters)
     keys = ", ".join(f"d{index}" for index in range(len(dimensions)))
@@ -137,7 +153,7 @@ def focus_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     sums = ", ".join(f"sum({name}) AS {name}" for name in FOCUS_SUMS)
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
-        SELECT row_number() OVER (ORDER BY {order}) AS position, {keys}, {sums} FROM ({summed}) GROUP BY {keys}
+        SELECT {keys}, {sums} FROM ({summed}) GROUP BY {keys} ORDER BY {order}
     """  # noqa: S608
     return Statement(sql, parameters.values, dimensions)
 
