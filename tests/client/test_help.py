@@ -77,6 +77,7 @@ def test_commands_are_those_that_exist() -> None:
         "tenant get",
         "tenant list",
         "quota status",
+        "quota watch",
         "key create",
         "key list",
         "key revoke",

@@ -2,6 +2,7 @@
 """What every command shares: the connection, the clock, and how errors end a command."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ class App:
     profile: str | None = None
     key_file: Path | None = None
     clock: Callable[[], int] = system_clock_ms
+    wait: Callable[[int], None] = time.sleep
+    """Waits for so many seconds."""
     _meter: Meter | None = field(default=None, init=False)
 
     @property

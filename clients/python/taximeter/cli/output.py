@@ -115,7 +115,7 @@ def write_table(
     empty: str = "Nothing found.",
 ) -> None:
     """Writes a table, or one sentence when there are no rows."""
-    console = _console()
+    console = output_console()
     if not rows:
         console.print(Text(empty))
         return
@@ -151,7 +151,7 @@ def write_fields(fields: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in fields.items():
         table.add_row(name.replace("_", " "), Text(cell_text(value)))
-    _console().print(table)
+    output_console().print(table)
 
 
 def cell_text(value: Any) -> str:
@@ -184,7 +184,8 @@ def progress_console() -> Console:
     return console
 
 
-def _console() -> Console:
+def output_console() -> Console:
+    """Returns the console for stdout, wide where that is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """`taximeter tenant` and `taximeter quota`: limits, and what is used of them."""
 
+import itertools
 from typing import Any
 
 import click
+from rich.live import Live
 
 from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.limit_bars import limit_bars, quantity_text
 from taximeter.cli.output import (
     CSV,
     JSON,
     TABLE,
     Column,
+    output_console,
     output_option,
     time_text,
     write,
@@ -104,6 +108,31 @@ def status(app: App, tenant_name: str, output: str) -> None:
     write(output, document, _LIMIT_COLUMNS, limits, empty=f"{tenant_name} has no limits.")
 
 
+@quota.command()
+@click.argument("tenant_name", metavar="TENANT")
+@click.option(
+    "--interval", "interval_s", type=click.IntRange(1, 3_600), default=1, help="Seconds between looks."
+)
+@click.option("--count", type=click.IntRange(1), help="Looks, then end. Without it until Ctrl-C.")
+@output_option(TABLE, JSON)
+@pass_app
+def watch(app: App, tenant_name: str, interval_s: int, count: int | None, output: str) -> None:
+    """Shows every limit of TENANT and its parents as a bar that moves, consuming nothing.
+
+    As json it writes one document per look.
+    """
+    looks = itertools.count() if count is None else range(count)
+    with Live(console=output_console(), auto_refresh=False) as live:
+        for look in looks:
+            if look:
+                app.wait(interval_s)
+            limits = app.meter.quota_status(tenant_name)
+            if output == JSON:
+                write_json({"tenant": tenant_name, "limits": [_limit(found) for found in limits]})
+            else:
+                live.update(limit_bars(tenant_name, limits), refresh=True)
+
+
 def _tenant(found: Tenant) -> dict[str, Any]:
     cost_picos = found.limits.cost_per_day_picos
     return {
@@ -126,7 +155,7 @@ def _write_tenant(found: Tenant, output: str) -> None:
 
 def _limit(found: LimitStatus) -> dict[str, Any]:
     def quantity(value: int) -> int | str:
-        return decimal_string(value, 2) if found.kind is LimitKind.COST_PER_DAY else value
+        return quantity_text(found, value) if found.kind is LimitKind.COST_PER_DAY else value
 
     return {
         "tenant": found.tenant,
