@@ -71,6 +71,12 @@ bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency and throughput on this
 	@cargo build --locked --release --quiet --package taximeter-load
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
+.PHONY: bench-pricing
+bench-pricing: $(VENV)/.runtime $(VENV)/.tools ## Measure pricing beside litellm and genai-prices, and loading a large card
+	@$(PIP) install --constraint constraints.txt --requirement benchmarks/pricing-requirements.txt
+	@cargo bench --locked --quiet --package taximeter-pricing --bench pricing
+	@LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python benchmarks/pricing.py $(ARGS)
+
 .PHONY: bench-reports
 bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of growing size
 	$(BIN)/python benchmarks/reports.py $(ARGS)

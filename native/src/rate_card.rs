@@ -3,6 +3,7 @@
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping};
 use sha2::{Digest, Sha256};
 use taximeter_pricing::{Call, Line, ListPrice, PriceError, Priced, decimal_string};
@@ -72,20 +73,8 @@ impl RateCard {
         calls: i64,
         tenant_prices: Option<&TenantPrices>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let items = usage.items()?;
-        let quantities = items
-            .iter()
-            .map(|item| item.extract::<(String, i64)>())
-            .collect::<PyResult<Vec<_>>>()?;
-        if let Some((usage_class, _)) = quantities.iter().find(|(_, quantity)| *quantity < 0) {
-            return Err(PyValueError::new_err(format!(
-                "usage.{usage_class}: must not be negative"
-            )));
-        }
-        let usage: Vec<(&str, i64)> = quantities
-            .iter()
-            .map(|(usage_class, quantity)| (usage_class.as_str(), *quantity))
-            .collect();
+        let usage = Quantities::of(usage)?;
+        let usage = usage.borrowed();
         let call = Call {
             model,
             provider,
@@ -97,10 +86,78 @@ impl RateCard {
             usage: &usage,
         };
         let own = tenant_prices.map(|own| &own.prices);
-        let priced = self.card.charge(&call, own).map_err(|error| match error {
-            PriceError::OutOfRange { .. } => PyOverflowError::new_err(error.to_string()),
-        })?;
+        let priced = self.card.charge(&call, own).map_err(|error| overflow(&error))?;
         priced_to_python(py, &priced, own.is_some())
+    }
+
+    #[expect(clippy::too_many_arguments)]
+    #[pyo3(signature = (
+        *, model, usage, provider = "", occur_time_nanos, tier = "", region = "", speed = "", calls = 1,
+        tenant_prices = None
+    ))]
+    fn cost_picos(
+        &self,
+        model: &str,
+        usage: &Bound<'_, PyMapping>,
+        provider: &str,
+        occur_time_nanos: i64,
+        tier: &str,
+        region: &str,
+        speed: &str,
+        calls: i64,
+        tenant_prices: Option<&TenantPrices>,
+    ) -> PyResult<Option<i64>> {
+        let usage = Quantities::of(usage)?;
+        let usage = usage.borrowed();
+        let call = Call {
+            model,
+            provider,
+            tier,
+            region,
+            speed,
+            occur_time_nanos,
+            calls,
+            usage: &usage,
+        };
+        let own = tenant_prices.map(|own| &own.prices);
+        let priced = self.card.charge(&call, own).map_err(|error| overflow(&error))?;
+        let is_priced = priced.lines.iter().all(|line| !line.unpriced);
+        Ok(is_priced.then_some(priced.cost_picos))
+    }
+}
+
+fn overflow(error: &PriceError) -> PyErr {
+    PyOverflowError::new_err(error.to_string())
+}
+
+/// Quantities by class, as Python gave them; the names stay where they are.
+struct Quantities(Vec<(PyBackedStr, i64)>);
+
+impl Quantities {
+    fn of(usage: &Bound<'_, PyMapping>) -> PyResult<Self> {
+        // A dictionary is read in place; any other mapping has to make a list first.
+        let quantities = match usage.cast::<PyDict>() {
+            Ok(usage) => usage
+                .iter()
+                .map(|(name, quantity)| Ok((name.extract()?, quantity.extract()?)))
+                .collect::<PyResult<Vec<(PyBackedStr, i64)>>>()?,
+            Err(_) => usage
+                .items()?
+                .iter()
+                .map(|item| item.extract())
+                .collect::<PyResult<Vec<_>>>()?,
+        };
+        match quantities.iter().find(|(_, quantity)| *quantity < 0) {
+            Some((name, _)) => Err(PyValueError::new_err(format!(
+                "usage.{name}: must not be negative"
+            ))),
+            None => Ok(Self(quantities)),
+        }
+    }
+
+    fn borrowed(&self) -> Vec<(&str, i64)> {
+        let quantities = self.0.iter();
+        quantities.map(|(name, quantity)| (&**name, *quantity)).collect()
     }
 }
 

@@ -70,6 +70,24 @@ class RateCard:
         entry) when an entry costs more than 2^63 - 1 pico-units.
         """
 
+    def cost_picos(
+        self,
+        *,
+        model: str,
+        usage: Mapping[str, int],
+        provider: str = "",
+        occur_time_nanos: int,
+        tier: str = "",
+        region: str = "",
+        speed: str = "",
+        calls: int = 1,
+        tenant_prices: TenantPrices | None = None,
+    ) -> int | None:
+        """Price one call and return the sum of its lines alone, several times as fast; None when a line is unpriced.
+
+        Raises OverflowError as price() does.
+        """
+
 @final
 class TenantPrices:
     """A tenant's compiled prices. Source of the canonical form: taximeter_server.tenant_prices."""
