@@ -155,18 +155,22 @@ def card_yaml(card: dict[str, Any]) -> str:
 
 
 def price_call(card: RateCard, call: OracleCall, tenant_prices: TenantPrices | None = None) -> dict[str, Any]:
-    """Price a call by the compiled code."""
-    return card.price(
-        model=call.model,
-        usage=call.usage,
-        provider=call.provider,
-        occur_time_nanos=int(call.at.timestamp()) * 10**9,
-        tier=call.tier,
-        region=call.region,
-        speed=call.speed,
-        calls=call.calls,
-        tenant_prices=tenant_prices,
-    )
+    """Price a call by the compiled code, with its lines; the cost alone must be the same."""
+    facts: dict[str, Any] = {
+        "model": call.model,
+        "usage": call.usage,
+        "provider": call.provider,
+        "occur_time_nanos": int(call.at.timestamp()) * 10**9,
+        "tier": call.tier,
+        "region": call.region,
+        "speed": call.speed,
+        "calls": call.calls,
+        "tenant_prices": tenant_prices,
+    }
+    priced: Any = card.price(**facts)
+    is_priced = not any(line["unpriced"] for line in priced["lines"])
+    assert card.cost_picos(**facts) == (priced["cost_picos"] if is_priced else None)
+    return dict(priced)
 
 
 def _check_against_oracle(card: dict[str, Any], some_calls: list[OracleCall]) -> None:

@@ -26,8 +26,10 @@ fn card() -> String {
         let _ = write!(
             rows,
             r#"{comma}"model-{number:04}": {{"prices": {{
-                "input": {{"price": "{number}.5", "per": 1000000}}, "output": {{"price": "{number}.25", "per": 1000000}},
-                "cache_read": {{"price": "0.3", "per": 1000000}}, "cache_write": {{"price": "3.75", "per": 1000000}}}}{when}}}"#,
+                "input": {{"price": "{number}.5", "per": 1000000}},
+                "output": {{"price": "{number}.25", "per": 1000000}},
+                "cache_read": {{"price": "0.3", "per": 1000000}},
+                "cache_write": {{"price": "3.75", "per": 1000000}}}}{when}}}"#,
             comma = if number == 0 { "" } else { "," },
         );
     }
