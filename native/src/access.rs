@@ -110,6 +110,7 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.MeteringService/CheckQuota", METER),
     ("/taximeter.v1.MeteringService/ExtendHold", METER),
     ("/taximeter.v1.MeteringService/ReleaseHold", METER),
+    ("/taximeter.v1.MeteringService/RecordLevel", METER),
     ("/taximeter.v1.MeteringService/Report", READ),
     ("/taximeter.v1.MeteringService/ExportReport", READ),
     ("/taximeter.v1.MeteringService/Estimate", ALL),

@@ -193,6 +193,7 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     from taximeter_server.report import Reporter  # noqa: PLC0415
     from taximeter_server.rpc.access import AccessService  # noqa: PLC0415
     from taximeter_server.rpc.estimates import Estimates  # noqa: PLC0415
+    from taximeter_server.rpc.levels import LevelReadings  # noqa: PLC0415
     from taximeter_server.rpc.metering import MeteringService  # noqa: PLC0415
     from taximeter_server.rpc.operations import OperationsService  # noqa: PLC0415
     from taximeter_server.rpc.rate_cards import RateCardService  # noqa: PLC0415
@@ -216,8 +217,11 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
         currency_code=lambda: follower.currency_code,
         clock=parts.clock,
     )
+    readings = LevelReadings(
+        documents, record=engine.record, currency_code=lambda: follower.currency_code, clock=parts.clock
+    )
     return [
-        MeteringService(reporter, estimates, currency_code=lambda: follower.currency_code),
+        MeteringService(reporter, estimates, readings, currency_code=lambda: follower.currency_code),
         RateCardService(
             timeline,
             verifier=RateCardVerifier(documents, snapshots),

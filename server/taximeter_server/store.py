@@ -31,6 +31,7 @@ TENANTS = "{tx:cfg}:tenants"
 RATE_CARDS = "{tx:cfg}:rate_cards"
 TIMELINE = "{tx:cfg}:timeline"
 CONFLICTS = "{tx:cfg}:conflicts"
+LEVEL_PREFIX = "{tx:cfg}:level:"
 
 # KEYS: timeline, rate_cards, revision. ARGV: entries that the author saw, entry, last millisecond of the store's clock
 # at which it may be appended, and where the entry names a card: its id, its document. Returns 1 when it was appended.
@@ -264,6 +265,26 @@ class DocumentStore:
         """Return all cards as they stand in the store, whatever they are."""
         with _translated():
             return dict(self._client.execute_command("HGETALL", RATE_CARDS, NEVER_DECODE=True))
+
+    def level(self, name: str) -> str | None:
+        """Return the state of a series of levels."""
+        with _translated():
+            return _text(self._client.get(LEVEL_PREFIX + name))
+
+    def replace_level(self, name: str, old: str | None, new: str) -> bool:
+        """Put new in the place of old, the state of a series. Says whether old was there."""
+        key = LEVEL_PREFIX + name
+        with _translated(), self._client.pipeline(transaction=True) as transaction:
+            try:
+                transaction.watch(key)
+                if transaction.get(key) != old:
+                    return False
+                transaction.multi()
+                transaction.set(key, new)
+                transaction.execute()
+            except redis.WatchError:
+                return False
+            return True
 
     def conflicts(self) -> dict[str, str]:
         """Return the documents of journaled records that could not be applied, by a name that is theirs alone."""

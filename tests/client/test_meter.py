@@ -48,6 +48,7 @@ USAGE = Usage(uncached_input_tokens=1_000_000, visible_output_tokens=100_000)
 COST_PICOS = 7_500_000_000_000
 METHOD_BY_RPC = {
     "Record": "record",
+    "RecordLevel": "record_level",
     "RecordBatch": "record_batch",
     "CheckQuota": "check_quota",
     "ExtendHold": "extend_hold",

@@ -16,7 +16,7 @@ from taximeter._session import Session
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import InternalError
 from taximeter.record_id import RecordIds
-from taximeter.results import BatchItem, Recorded
+from taximeter.results import BatchItem, LevelRecorded, Recorded
 from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord
 from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
 
@@ -136,3 +136,33 @@ class Meter(Checking, Reporting, Administration):
             if not items:
                 raise self._session.error(error) from error
         return tuple(items[i] for i in range(len(records)))
+
+    def record_level(
+        self,
+        tenant: str,
+        series: str,
+        level_bytes: int,
+        *,
+        occur_time: datetime,
+        attributes: Mapping[str, str] = NO_ATTRIBUTES,
+        timeout_s: float = RECORD_TIMEOUT_S,
+    ) -> LevelRecorded:
+        """Records a reading of a level that lasts, such as bytes stored; returns what the level before came to.
+
+        The level holds until the next reading of its series, whose byte-hours are recorded hour by hour. Readings of
+        a series come in the order of their times; the same one again changes nothing.
+        """
+        request = metering_service_pb2.RecordLevelRequest(
+            tenant=tenant,
+            series=series,
+            level_bytes=level_bytes,
+            occur_time=_convert.timestamp(occur_time),
+            attributes=attributes,
+        )
+        response = self._session.until_known(self._metering.RecordLevel, request, timeout_s)
+        return LevelRecorded(
+            duplicate=response.duplicate,
+            byte_hours=response.byte_hours,
+            cost=_convert.money(response.cost),
+            unrecorded=_convert.span(response.unrecorded),
+        )

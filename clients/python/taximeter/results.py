@@ -283,6 +283,20 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class LevelRecorded:
+    """What a level came to until its next reading."""
+
+    duplicate: bool
+    """True when the reading had been recorded before; then nothing changed."""
+    byte_hours: int
+    """Byte-hours recorded since the reading before; what is less than one is carried over."""
+    cost: Money
+    """Their cost."""
+    unrecorded: timedelta
+    """How much of the time was too long ago to be recorded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """The price of usage that has not happened."""
 

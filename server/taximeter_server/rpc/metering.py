@@ -16,6 +16,7 @@ from taximeter_server.report_parquet import parquet_chunks
 from taximeter_server.report_query import ReportQuery
 from taximeter_server.rpc.convert_report import report_query_of, to_response
 from taximeter_server.rpc.estimates import Estimates
+from taximeter_server.rpc.levels import LevelReadings
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.tenant_path import check_tenant
@@ -28,24 +29,41 @@ RESPONSE_BYTES_MAX = 3 << 20
 
 
 class MeteringService:
-    """Serves Report, ExportReport and Estimate of taximeter.v1.MeteringService."""
+    """Serves RecordLevel, Report, ExportReport and Estimate of taximeter.v1.MeteringService."""
 
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["MeteringService"]
     serves_without_store: ClassVar[bool] = True
 
-    def __init__(self, reporter: Reporter, estimates: Estimates, *, currency_code: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        estimates: Estimates,
+        readings: LevelReadings,
+        *,
+        currency_code: Callable[[], str],
+    ) -> None:
         """currency_code: of the newest card."""
         self._reporter = reporter
         self._estimates = estimates
+        self._readings = readings
         self._currency_code = currency_code
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handler of every method that the front does not serve."""
-        return {"Report": self.report, "ExportReport": self.export_report, "Estimate": self.estimate}
+        return {
+            "RecordLevel": self.record_level,
+            "Report": self.report,
+            "ExportReport": self.export_report,
+            "Estimate": self.estimate,
+        }
 
     def slow_methods(self) -> frozenset[str]:
         """Return the methods that read the ledger."""
         return frozenset({"Report", "ExportReport", "Estimate"})
+
+    def record_level(self, request: pb.RecordLevelRequest, principal: Principal) -> pb.RecordLevelResponse:
+        """Record a reading of a level."""
+        return self._readings.record_level(request, principal)
 
     def report(self, request: pb.ReportRequest, principal: Principal) -> pb.ReportResponse:
         """Answer one page."""

@@ -441,6 +441,112 @@ class RecordResult(_message.Message):
 Global___RecordResult: _TypeAlias = RecordResult  # noqa: Y015
 
 @_typing.final
+class RecordLevelRequest(_message.Message):
+    """RecordLevelRequest carries one reading."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
+    LEVEL_BYTES_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Tenant path, as in UsageRecord.tenant."""
+    series: _builtins.str
+    """Required. What is read, 1 to 64 characters of a-z 0-9 . _ -, such as "sessions": one level of the tenant."""
+    level_bytes: _builtins.int
+    """Required. The level in bytes, 0 to 2^53. 0 ends the series until it is read again."""
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it was read, to the millisecond: after the reading before, not in the future by more than 5 minutes,
+        and at most 31 days ago.
+        """
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. Attributes of what this level comes to until the next reading, as in UsageRecord.attributes."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        series: _builtins.str = ...,
+        level_bytes: _builtins.int | None = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_level_bytes", b"_level_bytes", "level_bytes", b"level_bytes", "occur_time", b"occur_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level_bytes", b"_level_bytes", "attributes", b"attributes", "level_bytes", b"level_bytes", "occur_time", b"occur_time", "series", b"series", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__level_bytes: _TypeAlias = _typing.Literal["level_bytes"]  # noqa: Y015
+    _WhichOneofArgType__level_bytes: _TypeAlias = _typing.Literal["_level_bytes", b"_level_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__level_bytes) -> _WhichOneofReturnType__level_bytes | None: ...
+
+Global___RecordLevelRequest: _TypeAlias = RecordLevelRequest  # noqa: Y015
+
+@_typing.final
+class RecordLevelResponse(_message.Message):
+    """RecordLevelResponse says what the level before had come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    BYTE_HOURS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    UNRECORDED_FIELD_NUMBER: _builtins.int
+    duplicate: _builtins.bool
+    """True when this reading had been recorded before; then nothing changed."""
+    byte_hours: _builtins.int
+    """Byte-hours recorded since the reading before. What is less than one is carried over to the next reading."""
+    @_builtins.property
+    def cost(self) -> _money_pb2.Money:
+        """Their cost."""
+
+    @_builtins.property
+    def unrecorded(self) -> _duration_pb2.Duration:
+        """How much of the time since the reading before was too long ago to be recorded: more than 31 days. Whole
+        milliseconds.
+        """
+
+    def __init__(
+        self,
+        *,
+        duplicate: _builtins.bool = ...,
+        byte_hours: _builtins.int = ...,
+        cost: _money_pb2.Money | None = ...,
+        unrecorded: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "unrecorded", b"unrecorded"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_hours", b"byte_hours", "cost", b"cost", "duplicate", b"duplicate", "unrecorded", b"unrecorded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordLevelResponse: _TypeAlias = RecordLevelResponse  # noqa: Y015
+
+@_typing.final
 class CheckQuotaRequest(_message.Message):
     """CheckQuotaRequest asks whether a call may go on."""
 

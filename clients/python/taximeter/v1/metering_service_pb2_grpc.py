@@ -64,6 +64,11 @@ class MeteringServiceStub:
                 request_serializer=taximeter_dot_v1_dot_metering__service__pb2.ReleaseHoldRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_metering__service__pb2.ReleaseHoldResponse.FromString,
                 _registered_method=True)
+        self.RecordLevel = channel.unary_unary(
+                '/taximeter.v1.MeteringService/RecordLevel',
+                request_serializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelResponse.FromString,
+                _registered_method=True)
         self.Report = channel.unary_unary(
                 '/taximeter.v1.MeteringService/Report',
                 request_serializer=taximeter_dot_v1_dot_metering__service__pb2.ReportRequest.SerializeToString,
@@ -138,6 +143,16 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordLevel(self, request, context):
+        """Records a reading of a level that lasts, such as bytes stored. The level holds from its reading to the next one of
+        its series; what it came to until now is recorded as storage_byte_hours, exactly and by UTC day. Needs role meter
+        or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
+        reader, whose readings come in the order of their times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Report(self, request, context):
         """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
         answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
@@ -188,6 +203,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.ReleaseHold,
                     request_deserializer=taximeter_dot_v1_dot_metering__service__pb2.ReleaseHoldRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_metering__service__pb2.ReleaseHoldResponse.SerializeToString,
+            ),
+            'RecordLevel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordLevel,
+                    request_deserializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelResponse.SerializeToString,
             ),
             'Report': grpc.unary_unary_rpc_method_handler(
                     servicer.Report,
@@ -344,6 +364,33 @@ class MeteringService:
             '/taximeter.v1.MeteringService/ReleaseHold',
             taximeter_dot_v1_dot_metering__service__pb2.ReleaseHoldRequest.SerializeToString,
             taximeter_dot_v1_dot_metering__service__pb2.ReleaseHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordLevel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.MeteringService/RecordLevel',
+            taximeter_dot_v1_dot_metering__service__pb2.RecordLevelRequest.SerializeToString,
+            taximeter_dot_v1_dot_metering__service__pb2.RecordLevelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,12 @@ class MeteringServiceStub:
     """Frees a hold at once: for a call that did not happen. Needs role meter or admin. Safe to retry: a hold that has
     ended stays as it ended. NOT_FOUND (HOLD_UNKNOWN).
     """
+    RecordLevel: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.RecordLevelRequest, _metering_service_pb2.RecordLevelResponse]
+    """Records a reading of a level that lasts, such as bytes stored. The level holds from its reading to the next one of
+    its series; what it came to until now is recorded as storage_byte_hours, exactly and by UTC day. Needs role meter
+    or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
+    reader, whose readings come in the order of their times.
+    """
     Report: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]
     """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
     answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
@@ -117,6 +123,12 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ReleaseHoldRequest, _metering_service_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
     """Frees a hold at once: for a call that did not happen. Needs role meter or admin. Safe to retry: a hold that has
     ended stays as it ended. NOT_FOUND (HOLD_UNKNOWN).
+    """
+    RecordLevel: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.RecordLevelRequest, _metering_service_pb2.RecordLevelResponse]  # type: ignore[assignment]
+    """Records a reading of a level that lasts, such as bytes stored. The level holds from its reading to the next one of
+    its series; what it came to until now is recorded as storage_byte_hours, exactly and by UTC day. Needs role meter
+    or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
+    reader, whose readings come in the order of their times.
     """
     Report: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]  # type: ignore[assignment]
     """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
@@ -194,6 +206,18 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metering_service_pb2.ReleaseHoldResponse, _abc.Awaitable[_metering_service_pb2.ReleaseHoldResponse]]:
         """Frees a hold at once: for a call that did not happen. Needs role meter or admin. Safe to retry: a hold that has
         ended stays as it ended. NOT_FOUND (HOLD_UNKNOWN).
+        """
+
+    @_abc_1.abstractmethod
+    def RecordLevel(
+        self,
+        request: _metering_service_pb2.RecordLevelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.RecordLevelResponse, _abc.Awaitable[_metering_service_pb2.RecordLevelResponse]]:
+        """Records a reading of a level that lasts, such as bytes stored. The level holds from its reading to the next one of
+        its series; what it came to until now is recorded as storage_byte_hours, exactly and by UTC day. Needs role meter
+        or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
+        reader, whose readings come in the order of their times.
         """
 
     @_abc_1.abstractmethod
