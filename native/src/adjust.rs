@@ -65,6 +65,9 @@ struct AdjustmentDocument {
     rate_card_id: String,
     rate_card_version: i64,
     rate_card_row: String,
+    /// 0 and empty where the card alone is charged by.
+    tenant_prices_version: i64,
+    tenant_prices_id: String,
     note: String,
     author: String,
     lines: Vec<LineDocument>,
@@ -81,6 +84,10 @@ struct LineDocument {
     previous_cost_picos: i64,
     cost_picos: i64,
     prices_unpriced: bool,
+    list_priced_as: String,
+    list_amount_picos: i64,
+    list_per: i64,
+    list_cost_picos: i64,
 }
 
 /// Reads adjustments. `None` when the text is not a list of them, or a sum exceeds `i64`.
@@ -90,10 +97,22 @@ pub(crate) fn parse(json: &[u8]) -> Option<Vec<LedgerEntry>> {
 }
 
 fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
-    let cost_picos = document
-        .lines
-        .iter()
-        .try_fold(0_i64, |sum, line| sum.checked_add(line.cost_picos))?;
+    let sum = |cost: fn(&LineDocument) -> i64| {
+        let costs = document.lines.iter().map(cost);
+        costs.fold(Some(0_i64), |sum, cost| sum?.checked_add(cost))
+    };
+    let cost_picos = sum(|line| line.cost_picos)?;
+    let has_list_price = document.tenant_prices_version != 0;
+    let list_cost_picos = if has_list_price {
+        sum(|line| line.list_cost_picos)?
+    } else {
+        0
+    };
+    let tenant_prices_id = if has_list_price {
+        decode_hex::<SHA256_SIZE>(&document.tenant_prices_id)?.to_vec()
+    } else {
+        Vec::new()
+    };
     let mut entry = LedgerEntry {
         tenant: document.tenant,
         record_id: document.record_id,
@@ -112,8 +131,15 @@ fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
         rate_card_id: decode_hex::<SHA256_SIZE>(&document.rate_card_id)?.to_vec(),
         rate_card_version: document.rate_card_version,
         rate_card_row: document.rate_card_row,
-        lines: document.lines.into_iter().map(line_of).collect(),
+        lines: document
+            .lines
+            .into_iter()
+            .map(|line| line_of(line, has_list_price))
+            .collect(),
         cost_picos,
+        tenant_prices_version: document.tenant_prices_version,
+        tenant_prices_id,
+        list_cost_picos,
         kind: EntryKind::Adjustment.into(),
         adjusted_record_id: document.adjusted_record_id,
         ..Default::default()
@@ -126,8 +152,8 @@ fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
     Some(entry)
 }
 
-fn line_of(document: LineDocument) -> LedgerLine {
-    LedgerLine {
+fn line_of(document: LineDocument, has_list_price: bool) -> LedgerLine {
+    let line = LedgerLine {
         usage_class: document.usage_class,
         priced_as: document.priced_as,
         amount_picos: document.amount_picos,
@@ -137,6 +163,16 @@ fn line_of(document: LineDocument) -> LedgerLine {
         previous_cost_picos: document.previous_cost_picos,
         prices_unpriced: document.prices_unpriced,
         ..Default::default()
+    };
+    if !has_list_price {
+        return line;
+    }
+    LedgerLine {
+        list_priced_as: document.list_priced_as,
+        list_amount_picos: document.list_amount_picos,
+        list_per: document.list_per,
+        list_cost_picos: document.list_cost_picos,
+        ..line
     }
 }
 

@@ -68,5 +68,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::PyEngine>()?;
     module.add_class::<python::PyFront>()?;
     module.add_function(wrap_pyfunction!(access::method_roles, module)?)?;
+    module.add_function(wrap_pyfunction!(rate_card::rounded_prices, module)?)?;
     Ok(())
 }

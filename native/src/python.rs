@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::exceptions::{PyException, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict};
@@ -26,8 +26,9 @@ use crate::journal::Journal;
 use crate::keys;
 use crate::ledger_columns;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
-use crate::rate_card::CardError;
+use crate::rate_card::{CardError, RateCard};
 use crate::reopen::OpenError;
+use crate::reprice::{RepriceError, price_rows};
 use crate::store::StoreError;
 use crate::store_id::StreamId;
 use crate::workers::Workers;
@@ -215,6 +216,26 @@ impl PyEngine {
             self.engine.estimate(&message)
         });
         reply(py, answer)
+    }
+
+    fn price_rows<'py>(
+        &self,
+        py: Python<'py>,
+        card: &RateCard,
+        rows: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let priced = py.detach(|| {
+            let catalogue = self.engine.fresh_catalogue().map_err(RepriceError::Stale)?;
+            price_rows(&card.card, &catalogue, rows)
+        });
+        match priced {
+            Ok(columns) => Ok(PyBytes::new(py, &columns)),
+            Err(RepriceError::Rows(problem)) => Err(PyValueError::new_err(problem)),
+            Err(RepriceError::Stale(failure)) => Err(rpc_error(&failure)),
+            Err(RepriceError::OutOfRange { entry, error }) => {
+                Err(PyOverflowError::new_err((error.to_string(), entry)))
+            }
+        }
     }
 
     fn post_adjustments(&self, py: Python<'_>, adjustments_json: &[u8]) -> PyResult<Vec<&'static str>> {

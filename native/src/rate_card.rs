@@ -4,11 +4,11 @@
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMapping};
+use pyo3::types::{PyDict, PyList, PyMapping};
 use sha2::{Digest, Sha256};
-use taximeter_pricing::{Call, Line, ListPrice, PriceError, Priced, decimal_string};
-
-use crate::reprice::{RepriceError, price_rows};
+use taximeter_pricing::{
+    Call, Line, ListPrice, PriceError, Priced, ResolvedBy, RoundedPrice, decimal_string,
+};
 
 pyo3::create_exception!(
     taximeter_server._native,
@@ -20,7 +20,7 @@ pyo3::create_exception!(
 /// A compiled rate card. Source of the canonical form: `taximeter_server.rate_card`.
 #[pyclass(frozen, module = "taximeter_server._native")]
 pub(crate) struct RateCard {
-    card: taximeter_pricing::RateCard,
+    pub(crate) card: taximeter_pricing::RateCard,
     rate_card_id: String,
 }
 
@@ -43,15 +43,20 @@ impl RateCard {
         &self.rate_card_id
     }
 
-    fn price_rows<'py>(&self, py: Python<'py>, rows: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        let priced = py.detach(|| price_rows(&self.card, rows));
-        match priced {
-            Ok(columns) => Ok(PyBytes::new(py, &columns)),
-            Err(RepriceError::Rows(problem)) => Err(PyValueError::new_err(problem)),
-            Err(RepriceError::OutOfRange { entry, error }) => {
-                Err(PyOverflowError::new_err((error.to_string(), entry)))
-            }
-        }
+    fn resolve<'py>(
+        &self,
+        py: Python<'py>,
+        model: &str,
+        provider: &str,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(found) = self.card.resolve(model, provider) else {
+            return Ok(None);
+        };
+        let answer = PyDict::new(py);
+        answer.set_item("row", found.row)?;
+        answer.set_item("by", resolved_by(found.by))?;
+        answer.set_item("matched", found.matched)?;
+        Ok(Some(answer))
     }
 
     // The contract's keywords: one parameter per fact of a call.
@@ -177,6 +182,32 @@ impl TenantPrices {
         let prices = prices.map_err(|error| CardError::new_err(error.to_string()))?;
         Ok(Self { prices })
     }
+}
+
+const fn resolved_by(by: ResolvedBy) -> &'static str {
+    match by {
+        ResolvedBy::Name => "name",
+        ResolvedBy::Alias => "alias",
+        ResolvedBy::ShortenedName => "shortened_name",
+        ResolvedBy::ShortenedAlias => "shortened_alias",
+        ResolvedBy::Pattern => "pattern",
+        ResolvedBy::UnknownModel => "unknown_model",
+    }
+}
+
+/// Prices of a canonical card that were rounded, as (row, class, positions in `when`).
+#[pyfunction]
+pub(crate) fn rounded_prices(
+    py: Python<'_>,
+    canonical_json: &[u8],
+) -> PyResult<Vec<(String, String, Vec<u16>)>> {
+    let text =
+        str::from_utf8(canonical_json).map_err(|error| CardError::new_err(format!("not UTF-8: {error}")))?;
+    let rounded = py
+        .detach(|| taximeter_pricing::rounded_prices(text))
+        .map_err(|error| CardError::new_err(error.to_string()))?;
+    let parts = |price: RoundedPrice| (price.row, price.usage_class, price.overlays_applied);
+    Ok(rounded.into_iter().map(parts).collect())
 }
 
 /// Lower-case hex SHA-256 of a canonical card.

@@ -14,6 +14,12 @@ PARTITION_COUNT: int
 def method_roles() -> dict[str, tuple[str, ...] | None]:
     """Who may call each method, by its full name: None is anyone, () is any valid key, else keys of these roles."""
 
+def rounded_prices(canonical_json: bytes) -> list[tuple[str, str, list[int]]]:
+    """Prices that need more than 12 decimals after their multipliers: (row, class, positions in when that make it).
+
+    One for each row and class. Raises CardError.
+    """
+
 class StoreUnavailableError(Exception):
     """The store did not answer in time, or answered that it cannot serve. Transient: try again."""
 
@@ -60,14 +66,11 @@ class RateCard:
         Raises OverflowError when a line or the sum exceeds 2^63 - 1 pico-units.
         """
 
-    def price_rows(self, rows: bytes) -> bytes:
-        """Price entries of the ledger. rows: Arrow IPC stream; the rows of an entry stand together.
+    def resolve(self, model: str, provider: str) -> dict[str, str] | None:
+        """Say how a model's name leads to a row: {"row", "by", "matched"}; None where none is found.
 
-        Columns: entry (number that tells neighbours apart), model, provider, tier, region, speed (null is not stated),
-        occur_time_us, calls, usage_class (null for an entry without usage), quantity.
-        Returns an Arrow IPC stream with as many rows: rate_card_row, priced_as, billed_quantity, amount_picos, per
-        (0 when unpriced), cost_picos, unpriced. Raises ValueError for other columns, and OverflowError(message,
-        entry) when an entry costs more than 2^63 - 1 pico-units.
+        by: "name", "alias", "shortened_name", "shortened_alias", "pattern" or "unknown_model". matched: the name, alias
+        or pattern of the row that matched, "" for "unknown_model".
         """
 
     def cost_picos(
@@ -147,13 +150,27 @@ class Engine:
     def estimate(self, request: bytes) -> bytes:
         """Serve taximeter.v1.EstimateRequest; returns EstimateResponse. Raises RpcError."""
 
+    def price_rows(self, card: RateCard, rows: bytes) -> bytes:
+        """Price entries of the ledger by a card, and by their tenants' own prices of the time.
+
+        rows: Arrow IPC stream; the rows of an entry stand together. Columns: entry (tells neighbours apart), tenant,
+        model, provider, tier, region, speed (null is not stated), occur_time_us, calls, usage_class (null for
+        an entry without usage), quantity.
+        Returns an Arrow IPC stream with as many rows: rate_card_row, priced_as, billed_quantity, amount_picos, per
+        (0 when unpriced), cost_picos, unpriced; tenant_prices_version and tenant_prices_id (0 and null where the card's
+        prices are charged), list_priced_as, list_amount_picos, list_per, list_cost_picos. Raises ValueError for other
+        columns, OverflowError(message, entry) when an entry costs more than 2^63 - 1 pico-units, and RpcError.
+        """
+
     def post_adjustments(self, adjustments_json: bytes) -> list[str]:
         """Post corrections of what records cost, durable once this returns. No quota counts them.
 
         [{"tenant", "record_id", "adjusted_record_id", "occur_time_us", "model", "provider", "tier", "region", "speed",
-        "attributes": {}, "quality", "rate_card_id", "rate_card_version", "rate_card_row", "note", "author",
-        "lines": [{"usage_class", "priced_as", "amount_picos", "per", "adjusted_quantity", "previous_cost_picos",
-        "cost_picos", "prices_unpriced"}]}]; all but the attributes of the record that is adjusted.
+        "attributes": {}, "quality", "rate_card_id", "rate_card_version", "rate_card_row",
+        "tenant_prices_version", "tenant_prices_id", "note", "author", "lines": [{"usage_class", "priced_as",
+        "amount_picos", "per", "adjusted_quantity", "previous_cost_picos", "cost_picos", "prices_unpriced",
+        "list_priced_as", "list_amount_picos", "list_per", "list_cost_picos"}]}]. list_ fields count only beside a
+        tenant_prices_version; list_cost_picos is the change of it, as cost_picos is.
         Returns per adjustment "applied", "before" (it had been posted) or "conflict" (its record_id had been used for
         another one). Raises RpcError, after which any of them may have been posted: post them again.
         """

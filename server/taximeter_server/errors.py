@@ -25,6 +25,9 @@
         ├── RateCardVersionConflictError
         ├── EffectiveTooSoonError
         ├── SumOutOfRangeError
+        ├── CostOutOfRangeError
+        ├── TooMuchUsageError
+        ├── RecordUnknownError
         ├── StoreUnavailableError         transient: try again
         │   └── StoreFullError
         └── StoreCorruptError             not transient
@@ -289,6 +292,39 @@ class SumOutOfRangeError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("a sum does not fit its field: ask for a shorter interval")
+
+
+class CostOutOfRangeError(RequestError):
+    """A card makes a recorded line too expensive to be charged."""
+
+    reason = "COST_OUT_OF_RANGE"
+
+    def __init__(self, field: str, tenant: str, record_id: str) -> None:
+        super().__init__(
+            f"{field}: the record {record_id} of {tenant} would cost more than 2^63 - 1 pico-units",
+            {"field": field, "tenant": tenant, "record_id": record_id},
+        )
+
+
+class TooMuchUsageError(RequestError):
+    """More usage than can be priced again in one call."""
+
+    reason = "TOO_MUCH_USAGE"
+
+    def __init__(self, duration_s: int) -> None:
+        super().__init__(
+            f"more usage than can be priced again within {duration_s} s: name a shorter interval, or a tenant",
+            {"duration_s": str(duration_s)},
+        )
+
+
+class RecordUnknownError(RequestError):
+    """The ledger has no record of this id that the caller may read."""
+
+    reason = "RECORD_UNKNOWN"
+
+    def __init__(self) -> None:
+        super().__init__("no such record")
 
 
 class StoreUnavailableError(RequestError):

@@ -10,6 +10,8 @@ force for all earlier times too. Cards take force in the order in which they wer
 prices: to put one before another that is still to come, withdraw that one first.
 """
 
+from dataclasses import dataclass
+
 from taximeter_server.errors import (
     EffectiveTooSoonError,
     InvalidFieldsError,
@@ -45,6 +47,24 @@ EFFECTIVE_TIME_MS_MAX = 253_402_300_799_999
 PREFIX_LENGTH_MIN = 8
 
 DEFAULT_AUTHOR = "taximeter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardReference:
+    """Names a card by one of these; by none, it is the card in force now."""
+
+    rate_card_id: str | None = None
+    version: int | None = None
+    time_ms: int | None = None
+    yaml: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencedCard:
+    """A card that was named. entry is None for one that is not published."""
+
+    card: PublishedCard
+    entry: TimelineEntry | None
 
 
 class RateCardTimeline:
@@ -228,6 +248,27 @@ class RateCardTimeline:
         if entry is None:
             raise TenantPricesUnknownError(tenant)
         return entry, self.card(entry.tenant_prices_id)
+
+    def resolve(self, reference: CardReference, field: str, *, now_ms: int) -> ReferencedCard:
+        """Return the card that a reference names. field: its place in the request, for errors.
+
+        Raises RateCardInvalidError, RateCardUnknownError, InvalidFieldsError.
+        """
+        if reference.yaml is not None:
+            return ReferencedCard(compile_card(reference.yaml), None)
+        if reference.version is not None:
+            entries = self.entries()
+            if not 1 <= reference.version <= len(entries):
+                raise RateCardUnknownError(f"{field}.version: no such version")
+            entry = entries[reference.version - 1]
+            if entry.kind is not EntryKind.CARD:
+                raise RateCardUnknownError(f"{field}.version: this entry of the timeline is no card")
+            return ReferencedCard(self.card(entry.rate_card_id), entry)
+        if reference.rate_card_id is not None and len(reference.rate_card_id) < PREFIX_LENGTH_MIN:
+            raise InvalidFieldsError.of(f"{field}.rate_card_id", f"at least {PREFIX_LENGTH_MIN} hex digits")
+        time_ms = now_ms if reference.time_ms is None else reference.time_ms
+        entry, card = self.find(rate_card_id=reference.rate_card_id or "", time_ms=time_ms)
+        return ReferencedCard(card, entry)
 
     def card(self, rate_card_id: str) -> PublishedCard:
         """Return the card, or the own prices, of an entry. Raises StoreCorruptError when missing or changed."""

@@ -16,6 +16,7 @@ from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.page_token import PageToken
 from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_csv import CsvRow
+from taximeter_server.report_database import open_report_database
 from taximeter_server.report_dimensions import Dimension
 from taximeter_server.report_focus import FocusRow
 from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery, ReportRow
@@ -62,15 +63,8 @@ class Reporter:
         self._source = source
         self._directory = directory
         self._token_secret = token_secret
-        self._database = duckdb.connect(
-            config={
-                "memory_limit": f"{memory_limit_bytes}B",
-                "threads": thread_count,
-                "temp_directory": str(temporary_directory),
-                "python_enable_replacements": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            }
+        self._database = open_report_database(
+            temporary_directory, memory_limit_bytes=memory_limit_bytes, thread_count=thread_count
         )
 
     def report(self, query: ReportQuery, *, page_size: int = 0, page_token: str = "") -> ReportPage:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from taximeter_server import _native
     from taximeter_server.catalogue import CatalogueFollower
     from taximeter_server.ledger_directory import LedgerDirectory
+    from taximeter_server.rate_card_timeline import RateCardTimeline
+    from taximeter_server.rpc.rate_card_tools import LedgerTools
     from taximeter_server.rpc.server import RpcServer, Service
     from taximeter_server.server_status import ServerStatus
     from taximeter_server.tenants import Tenants
@@ -37,6 +39,8 @@ RPC_GRACE_SECONDS = 0.5
 THREAD_TIMEOUT_SECONDS = 1.5
 STORE_STOP_TIMEOUT_MS = 2_500
 HEALTH_INTERVAL_SECONDS = 1.0
+COMPARE_MEMORY_BYTES_MAX = 256 << 20
+"""Of all comparisons of cards together; what does not fit is computed on disk."""
 
 _log = structlog.get_logger(__name__)
 
@@ -225,6 +229,7 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
         RateCardService(
             timeline,
             verifier=RateCardVerifier(documents, snapshots),
+            ledger=_make_ledger_tools(parts, follower, ledger, timeline),
             apply=follower.refresh,
             page_tokens=page_tokens,
             clock=parts.clock,
@@ -237,6 +242,32 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
             page_tokens=page_tokens,
         ),
     ]
+
+
+def _make_ledger_tools(
+    parts: Parts, follower: "CatalogueFollower", ledger: "LedgerDirectory", timeline: "RateCardTimeline"
+) -> "LedgerTools":
+    from taximeter_server.adjustments import AdjustmentPoster  # noqa: PLC0415 (see above)
+    from taximeter_server.card_comparison import CardComparer  # noqa: PLC0415
+    from taximeter_server.record_explanation import RecordExplainer  # noqa: PLC0415
+    from taximeter_server.report_database import open_report_database  # noqa: PLC0415
+    from taximeter_server.rpc.rate_card_tools import LedgerTools  # noqa: PLC0415
+
+    # Not that of the reports, whose memory a comparison must not take, nor their folder, where files are named alike.
+    database = open_report_database(
+        parts.directory.overflow / "comparisons", memory_limit_bytes=COMPARE_MEMORY_BYTES_MAX
+    )
+    return LedgerTools(
+        comparer=CardComparer(parts.engine, ledger, price_rows=parts.engine.price_rows, database=database),
+        poster=AdjustmentPoster(parts.engine.post_adjustments),
+        explainer=RecordExplainer(
+            parts.engine,
+            ledger,
+            database=database,
+            canonical_json=lambda rate_card_id: timeline.card(rate_card_id).canonical_json,
+        ),
+        currency_code=lambda: follower.currency_code,
+    )
 
 
 def _make_first_documents(

@@ -4,6 +4,7 @@
 from datetime import datetime
 
 from taximeter import _convert, _convert_settings
+from taximeter._rate_card_tools import RateCardTools
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
 from taximeter.settings import PublishedRateCard, RateCardEntry, RateCardVerification, TenantPrices
 from taximeter.v1 import rate_card_service_pb2, rate_card_service_pb2_grpc
@@ -11,12 +12,12 @@ from taximeter.v1 import rate_card_service_pb2, rate_card_service_pb2_grpc
 VERIFY_TIMEOUT_S = 120.0
 
 
-class Timeline:
+class Timeline(RateCardTools):
     """Calls of RateCardService about what is to come, what was, and who pays something else. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:
         """Takes the session to call through."""
-        self._session = session
+        super().__init__(session)
         self._rate_cards = rate_card_service_pb2_grpc.RateCardServiceStub(session.channel)
 
     def withdraw_rate_card(

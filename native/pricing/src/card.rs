@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::card_format::{CardDocument, FORMAT, RowDocument};
-use crate::model_lookup::{ModelLookup, RowPosition};
+use crate::model_lookup::{ModelLookup, Resolution, ResolvedBy, RowPosition};
 use crate::overlay::Overlay;
 use crate::price::{PriceList, RowPrices, parse_prices, with_fallbacks};
 use crate::usage_class::ClassTable;
@@ -125,6 +125,23 @@ impl RateCard {
         &self.currency
     }
 
+    /// How a model's name leads to a row; `None` where none is found, and for usage without a model.
+    #[must_use]
+    pub fn resolve(&self, model: &str, provider: &str) -> Option<Resolution> {
+        let (row, by, matched) = if model.is_empty() {
+            return None;
+        } else if let Some(found) = self.lookup.search(model, provider) {
+            (found.row, found.by, found.matched)
+        } else {
+            (self.unknown_model_row?, ResolvedBy::UnknownModel, String::new())
+        };
+        Some(Resolution {
+            row: self.rows.get(row)?.name.to_string(),
+            by,
+            matched,
+        })
+    }
+
     pub(crate) fn find_row(&self, model: &str, provider: &str) -> RowMatch<'_> {
         if model.is_empty() {
             return RowMatch::NoModel;
@@ -136,8 +153,8 @@ impl RateCard {
     }
 }
 
-fn compile_row(row: &RowDocument, defaults: &PriceList, classes: &ClassTable) -> Result<Variants, String> {
-    let base = parse_prices(&row.prices, classes)?;
+/// The entries of a row's `when`.
+pub(crate) fn compile_overlays(row: &RowDocument, classes: &ClassTable) -> Result<Vec<Overlay>, String> {
     let compiled = row.when.iter().enumerate().map(|(position, entry)| {
         Overlay::compile(entry, classes).map_err(|message| format!("when[{position}]: {message}"))
     });
@@ -145,6 +162,12 @@ fn compile_row(row: &RowDocument, defaults: &PriceList, classes: &ClassTable) ->
     if u16::try_from(overlays.len()).is_err() {
         return Err("when: too many entries".to_owned());
     }
+    Ok(overlays)
+}
+
+fn compile_row(row: &RowDocument, defaults: &PriceList, classes: &ClassTable) -> Result<Variants, String> {
+    let base = parse_prices(&row.prices, classes)?;
+    let overlays = compile_overlays(row, classes)?;
     Variants::compile(RowPrices { base, overlays }, defaults, classes)
         .ok_or_else(|| "a price after all multipliers is out of range".to_owned())
 }

@@ -9,6 +9,7 @@
 //! - `usage_class`: classes, what they fall back to, which sums they are part of
 //! - `card_format`: the canonical JSON
 //! - `card`, `price`, `overlay`, `axes`, `variant`: compiling it
+//! - `rounded`: which prices of a card are not exact
 //! - `model_lookup`, `model_name`: from a model's name to a row
 //! - `call`, `pricing`: pricing a call
 //! - `tenant_prices`: what a tenant is charged instead
@@ -24,12 +25,15 @@ mod money;
 mod overlay;
 mod price;
 mod pricing;
+mod rounded;
 mod tenant_prices;
 mod usage_class;
 mod variant;
 
 pub use call::{Call, Line, ListPrice, PriceError, Priced};
 pub use card::{CompileError, RateCard};
+pub use model_lookup::{Resolution, ResolvedBy};
 pub use money::{decimal_string, line_cost_picos};
 pub use pricing::{is_token_class, quota_tokens, unpriced_lines};
+pub use rounded::{RoundedPrice, rounded_prices};
 pub use tenant_prices::TenantPrices;

@@ -31,6 +31,41 @@ pub(crate) struct ModelLookup {
     cache: RwLock<Cache>,
 }
 
+/// How a model's name led to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolvedBy {
+    /// The row's name is the model's, with or without the provider in front.
+    Name,
+    /// An alias of the row is.
+    Alias,
+    /// The same after a date, a version or a prefix was taken off the model's name.
+    ShortenedName,
+    /// An alias, after that.
+    ShortenedAlias,
+    /// The longest pattern that matches.
+    Pattern,
+    /// The card's row for models that it does not know.
+    UnknownModel,
+}
+
+/// What a model's name led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// Name of the row.
+    pub row: String,
+    /// How it was found.
+    pub by: ResolvedBy,
+    /// The name, alias or pattern of the row that matched.
+    pub matched: String,
+}
+
+/// A row and the name of it that matched.
+pub(crate) struct Match {
+    pub(crate) row: RowPosition,
+    pub(crate) by: ResolvedBy,
+    pub(crate) matched: String,
+}
+
 /// The row of a name, or that it has none: unknown names are worth remembering too.
 #[derive(Debug, Clone, Copy)]
 struct Resolved(Option<RowPosition>);
@@ -112,14 +147,15 @@ impl ModelLookup {
         if let Some(Resolved(row)) = self.cached(&key_of_cache) {
             return row;
         }
-        let row = self.search(model, provider);
+        let row = self.search(model, provider).map(|found| found.row);
         if key_of_cache.len() <= CACHED_KEY_LENGTH_MAX {
             self.remember(key_of_cache, Resolved(row));
         }
         row
     }
 
-    fn search(&self, model: &str, provider: &str) -> Option<RowPosition> {
+    /// The row of a name, with how it was found.
+    pub(crate) fn search(&self, model: &str, provider: &str) -> Option<Match> {
         let models = candidates(model, provider);
         let qualified: Vec<String> = if provider.is_empty() {
             Vec::new()
@@ -128,13 +164,18 @@ impl ModelLookup {
         };
         let exact = models.iter().enumerate().find_map(|(place, model)| {
             let qualified = qualified.get(place).map(String::as_str);
-            let named = |names: &HashMap<String, RowPosition>| {
-                qualified
-                    .and_then(|name| names.get(name))
-                    .or_else(|| names.get(*model))
-                    .copied()
+            let named = |names: &HashMap<String, RowPosition>, by, shortened_by| {
+                let (matched, row) = qualified
+                    .and_then(|name| names.get_key_value(name))
+                    .or_else(|| names.get_key_value(*model))?;
+                Some(Match {
+                    row: *row,
+                    by: if place == 0 { by } else { shortened_by },
+                    matched: matched.clone(),
+                })
             };
-            named(&self.names).or_else(|| named(&self.aliases))
+            named(&self.names, ResolvedBy::Name, ResolvedBy::ShortenedName)
+                .or_else(|| named(&self.aliases, ResolvedBy::Alias, ResolvedBy::ShortenedAlias))
         });
         exact.or_else(|| {
             let names = qualified.iter().map(String::as_str).chain(models.iter().copied());
@@ -143,7 +184,7 @@ impl ModelLookup {
     }
 
     /// The longest pattern that one of the names matches; of equally long ones the first in the alphabet.
-    fn longest_pattern(&self, names: &[&str]) -> Option<RowPosition> {
+    fn longest_pattern(&self, names: &[&str]) -> Option<Match> {
         let prefix = self.prefix_lengths.iter().find_map(|length| {
             let rows = names
                 .iter()
@@ -154,16 +195,17 @@ impl ModelLookup {
             .patterns
             .iter()
             .find(|(pattern, _)| names.iter().any(|name| matches(pattern, name)));
-        match (prefix, pattern) {
-            (Some((prefix, row)), Some((pattern, pattern_row))) => {
-                let with_star = format!("{prefix}*");
-                let prefix_is_first =
-                    (Reverse(with_star.len()), &with_star) < (Reverse(pattern.len()), pattern);
-                Some(if prefix_is_first { *row } else { *pattern_row })
-            }
-            (Some((_, row)), None) | (None, Some((_, row))) => Some(*row),
-            (None, None) => None,
-        }
+        let with_star = prefix.map(|(prefix, row)| (format!("{prefix}*"), *row));
+        let pattern = pattern.map(|(pattern, row)| (pattern.clone(), *row));
+        let (matched, row) = with_star
+            .into_iter()
+            .chain(pattern)
+            .min_by_key(|(pattern, _)| (Reverse(pattern.len()), pattern.clone()))?;
+        Some(Match {
+            row,
+            by: ResolvedBy::Pattern,
+            matched,
+        })
     }
 
     fn cached(&self, key: &str) -> Option<Resolved> {

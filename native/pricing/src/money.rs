@@ -124,6 +124,27 @@ pub(crate) fn multiplied_amount_picos<'a>(
     amount_picos: i64,
     multipliers: impl IntoIterator<Item = &'a Decimal>,
 ) -> Option<i64> {
+    let (digits, scale) = product(amount_picos, multipliers)?;
+    round_to_picos(&digits, scale)
+}
+
+/// Whether the product of an amount and multipliers is whole picos; true also beyond any range.
+pub(crate) fn is_exact_product<'a>(
+    amount_picos: i64,
+    multipliers: impl IntoIterator<Item = &'a Decimal>,
+) -> bool {
+    let Some((digits, scale)) = product(amount_picos, multipliers) else {
+        return true;
+    };
+    let dropped = scale.saturating_sub(PICO_DECIMALS);
+    digits.iter().rev().take(dropped).all(|digit| *digit == 0)
+}
+
+/// The exact product of an amount and multipliers: digits, and how many of them are decimals.
+fn product<'a>(
+    amount_picos: i64,
+    multipliers: impl IntoIterator<Item = &'a Decimal>,
+) -> Option<(Vec<u8>, usize)> {
     let mut digits: Vec<u8> = u64::try_from(amount_picos)
         .ok()?
         .to_string()
@@ -135,7 +156,7 @@ pub(crate) fn multiplied_amount_picos<'a>(
         digits = multiply_digits(&digits, &multiplier.digits)?;
         scale = scale.checked_add(multiplier.scale)?;
     }
-    round_to_picos(&digits, scale)
+    Some((digits, scale))
 }
 
 /// Schoolbook product of two decimal digit strings, most significant digit first. Only compiling a card needs it.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::card_format::PriceDocument;
-use crate::money::{Decimal, multiplied_amount_picos};
+use crate::money::{Decimal, is_exact_product, multiplied_amount_picos};
 use crate::overlay::{Multiplier, Overlay};
 use crate::usage_class::{ClassIndex, ClassTable};
 
@@ -97,11 +97,48 @@ impl RowPrices {
         defaults: &[(ClassIndex, UnitPrice)],
         classes: &ClassTable,
     ) -> Option<PriceList> {
+        let rounded = self.overlaid(applied, defaults, classes).into_iter().map(
+            |(class, PendingPrice { price, multipliers })| {
+                let amount_picos = multiplied_amount_picos(price.amount_picos, multipliers)?;
+                Some((
+                    class,
+                    UnitPrice {
+                        amount_picos,
+                        ..price
+                    },
+                ))
+            },
+        );
+        Some(with_fallbacks(&rounded.collect::<Option<PriceList>>()?, classes))
+    }
+
+    /// The classes whose price after the overlays at positions `applied` has more decimals than an amount can have.
+    pub(crate) fn rounded_classes(
+        &self,
+        applied: &[u16],
+        defaults: &[(ClassIndex, UnitPrice)],
+        classes: &ClassTable,
+    ) -> Vec<ClassIndex> {
+        self.overlaid(applied, defaults, classes)
+            .into_iter()
+            .filter(|(_, PendingPrice { price, multipliers })| {
+                !is_exact_product(price.amount_picos, multipliers.iter().copied())
+            })
+            .map(|(class, _)| class)
+            .collect()
+    }
+
+    fn overlaid<'a>(
+        &'a self,
+        applied: &[u16],
+        defaults: &[(ClassIndex, UnitPrice)],
+        classes: &ClassTable,
+    ) -> BTreeMap<ClassIndex, PendingPrice<'a>> {
         let unmultiplied = |price: &UnitPrice| PendingPrice {
             price: *price,
             multipliers: Vec::new(),
         };
-        let mut pending: BTreeMap<ClassIndex, PendingPrice<'_>> = self
+        let mut pending: BTreeMap<ClassIndex, PendingPrice<'a>> = self
             .base
             .iter()
             .map(|(class, price)| (*class, unmultiplied(price)))
@@ -124,19 +161,7 @@ impl RowPrices {
                 None => {}
             }
         }
-        let rounded = pending
-            .into_iter()
-            .map(|(class, PendingPrice { price, multipliers })| {
-                let amount_picos = multiplied_amount_picos(price.amount_picos, multipliers)?;
-                Some((
-                    class,
-                    UnitPrice {
-                        amount_picos,
-                        ..price
-                    },
-                ))
-            });
-        Some(with_fallbacks(&rounded.collect::<Option<PriceList>>()?, classes))
+        pending
     }
 
     /// Whether every combination of overlays stays within range, judged by the largest price and all increases.

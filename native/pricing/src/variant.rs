@@ -10,7 +10,7 @@ use crate::usage_class::{ClassIndex, ClassTable};
 
 /// Largest table of a row, in combinations times overlays. A row beyond it is resolved anew for each call: slower,
 /// never refused, so that a table cannot be made to eat the memory or the start-up time of the server.
-const TABLE_WORK_MAX: usize = 16_384;
+pub(crate) const TABLE_WORK_MAX: usize = 16_384;
 
 /// Prices under one set of overlays.
 #[derive(Debug, Clone)]
@@ -116,7 +116,8 @@ fn variant(
     })
 }
 
-fn applied_overlays(overlays: &[Overlay], now: &Circumstances<'_>) -> Vec<u16> {
+/// Positions of the overlays that hold.
+pub(crate) fn applied_overlays(overlays: &[Overlay], now: &Circumstances<'_>) -> Vec<u16> {
     let holds = |overlay: &Overlay| overlay.conditions.hold(now);
     (0..=u16::MAX)
         .zip(overlays)

@@ -14,14 +14,16 @@ from taximeter_server.rate_card_problems import RateCardInvalidError
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.rate_card_verification import RateCardVerifier
 from taximeter_server.rpc.convert import at_time_ms, timestamp_ms, to_entry
+from taximeter_server.rpc.convert_rate_cards import to_problem
 from taximeter_server.rpc.principal import Principal
+from taximeter_server.rpc.rate_card_tools import LedgerTools, RateCardTools
 from taximeter_server.rpc.server import Handler
 from taximeter_server.rpc.tenant_prices import TenantPricesMethods
 from taximeter_server.tenant_path import is_reached
 from taximeter_server.timeline_entry import TimelineEntry, withdrawn_versions
 
 
-class RateCardService(TenantPricesMethods):
+class RateCardService(TenantPricesMethods, RateCardTools):
     """Serves taximeter.v1.RateCardService."""
 
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["RateCardService"]
@@ -30,6 +32,7 @@ class RateCardService(TenantPricesMethods):
     def __init__(
         self,
         timeline: RateCardTimeline,
+        ledger: LedgerTools,
         *,
         verifier: RateCardVerifier,
         apply: Callable[[], None],
@@ -39,6 +42,7 @@ class RateCardService(TenantPricesMethods):
         """apply: brings this instance's engine up to date before a publisher is answered."""
         super().__init__(timeline, apply=apply, page_tokens=page_tokens, clock=clock)
         self._verifier = verifier
+        self._ledger = ledger
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handler of every method."""
@@ -50,11 +54,12 @@ class RateCardService(TenantPricesMethods):
             "WithdrawRateCard": self.withdraw_rate_card,
             "VerifyRateCards": self.verify_rate_cards,
             **self.tenant_prices_handlers(),
+            **self.tool_handlers(),
         }
 
     def slow_methods(self) -> frozenset[str]:
-        """Return the method that reads everything there is."""
-        return frozenset({"VerifyRateCards"})
+        """Return the methods that read the ledger, or every card there is."""
+        return frozenset({"VerifyRateCards", "CompareRateCards", "PostAdjustments", "ExplainRecord"})
 
     def publish_rate_card(
         self, request: pb.PublishRateCardRequest, principal: Principal
@@ -90,18 +95,7 @@ class RateCardService(TenantPricesMethods):
         try:
             card = compile_card(request.yaml)
         except RateCardInvalidError as error:
-            return pb.ValidateRateCardResponse(
-                problems=[
-                    pb.RateCardProblem(
-                        line=problem.line,
-                        column=problem.column,
-                        field=problem.field,
-                        reason=problem.reason,
-                        message=problem.message,
-                    )
-                    for problem in error.problems
-                ]
-            )
+            return pb.ValidateRateCardResponse(problems=[to_problem(problem) for problem in error.problems])
         return pb.ValidateRateCardResponse(rate_card_id=card.rate_card_id)
 
     def get_rate_card(self, request: pb.GetRateCardRequest, _principal: Principal) -> pb.GetRateCardResponse:

@@ -13,6 +13,9 @@ from taximeter.cli.estimate import estimate
 from taximeter.cli.key import key
 from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write_json
 from taximeter.cli.rate_card import rate_card
+from taximeter.cli.rate_card_compare import compare
+from taximeter.cli.rate_card_diff import diff
+from taximeter.cli.rate_card_explain import explain
 from taximeter.cli.server import server
 from taximeter.cli.tenant import quota, tenant
 from taximeter.cli.timeline import tenant_prices, verify, withdraw
@@ -77,9 +80,8 @@ for command in (billing, rate_card, tenant, quota, key, server):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)
-rate_card.add_command(withdraw)
-rate_card.add_command(verify)
-rate_card.add_command(tenant_prices)
+for tool in (withdraw, verify, tenant_prices, diff, compare, explain):
+    rate_card.add_command(tool)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.card_reference import PROBLEM_COLUMNS, SHORT_ID, problem_row
 from taximeter.cli.output import (
     CSV,
     JSON,
@@ -24,7 +25,6 @@ from taximeter.errors import InvalidArgumentError
 from taximeter.settings import RateCardEntry
 
 YAML = "yaml"
-_SHORT_ID = 12
 _ENTRY_COLUMNS = (
     Column("version", "version", numeric=True),
     Column("kind", "kind"),
@@ -36,13 +36,6 @@ _ENTRY_COLUMNS = (
     Column("publish_time", "published"),
     Column("author", "author"),
     Column("note", "note"),
-)
-_PROBLEM_COLUMNS = (
-    Column("line", "line", numeric=True),
-    Column("column", "column", numeric=True),
-    Column("field", "field"),
-    Column("reason", "reason"),
-    Column("message", "message"),
 )
 
 
@@ -58,14 +51,9 @@ def rate_card() -> None:
 def validate(ctx: click.Context, file: Any, output: str) -> None:
     """Checks a card without publishing it; - reads stdin. Exit code 1 when it has problems."""
     check = ctx.ensure_object(App).meter.validate_rate_card(read_text(file))
-    problems = [
-        {"line": p.line, "column": p.column, "field": p.field, "reason": p.reason, "message": p.message}
-        for p in check.problems
-    ]
+    problems = [problem_row(problem) for problem in check.problems]
     document = {"rate_card_id": check.rate_card_id or None, "problems": problems}
-    write(
-        output, document, _PROBLEM_COLUMNS, problems, empty=f"Good. The card would be {check.rate_card_id}."
-    )
+    write(output, document, PROBLEM_COLUMNS, problems, empty=f"Good. The card would be {check.rate_card_id}.")
     if problems:
         ctx.exit(1)
 
@@ -160,7 +148,7 @@ def read_text(file: Any) -> str:
 
 def short_ids(rows: list[dict[str, Any]], field: str) -> list[dict[str, Any]]:
     """Shortens the ids in a field, for people."""
-    return [{**row, field: row[field] and row[field][:_SHORT_ID]} for row in rows]
+    return [{**row, field: row[field] and row[field][:SHORT_ID]} for row in rows]
 
 
 def entry_fields(entry: RateCardEntry) -> dict[str, Any]:

@@ -127,6 +127,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REQUEST_ID_CONFLICT: _ErrorReason.ValueType  # 57
     """ALREADY_EXISTS: the request_id was used with another request. Example: {"reason": "REQUEST_ID_CONFLICT"}."""
+    ERROR_REASON_RECORD_UNKNOWN: _ErrorReason.ValueType  # 40
+    """NOT_FOUND: the ledger has no record of this id that the key may read. Example: {"reason": "RECORD_UNKNOWN"}."""
+    ERROR_REASON_TOO_MUCH_USAGE: _ErrorReason.ValueType  # 41
+    """RESOURCE_EXHAUSTED: more usage than can be priced again in one call. Example: {"reason": "TOO_MUCH_USAGE",
+    "duration_s": "600"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -237,4 +243,10 @@ ERROR_REASON_HOLD_ENDED: ErrorReason.ValueType  # 56
 """
 ERROR_REASON_REQUEST_ID_CONFLICT: ErrorReason.ValueType  # 57
 """ALREADY_EXISTS: the request_id was used with another request. Example: {"reason": "REQUEST_ID_CONFLICT"}."""
+ERROR_REASON_RECORD_UNKNOWN: ErrorReason.ValueType  # 40
+"""NOT_FOUND: the ledger has no record of this id that the key may read. Example: {"reason": "RECORD_UNKNOWN"}."""
+ERROR_REASON_TOO_MUCH_USAGE: ErrorReason.ValueType  # 41
+"""RESOURCE_EXHAUSTED: more usage than can be priced again in one call. Example: {"reason": "TOO_MUCH_USAGE",
+"duration_s": "600"}.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -10,6 +10,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from taximeter.v1 import money_pb2 as _money_pb2
+from taximeter.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -48,6 +50,94 @@ RATE_CARD_ENTRY_KIND_WITHDRAWAL: RateCardEntryKind.ValueType  # 2
 RATE_CARD_ENTRY_KIND_TENANT_PRICES: RateCardEntryKind.ValueType  # 3
 """Sets or ends a tenant's own prices."""
 Global___RateCardEntryKind: _TypeAlias = RateCardEntryKind  # noqa: Y015
+
+class _RateCardChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RateCardChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateCardChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_CARD_CHANGE_KIND_UNSPECIFIED: _RateCardChangeKind.ValueType  # 0
+    """Never sent."""
+    RATE_CARD_CHANGE_KIND_PRICE: _RateCardChangeKind.ValueType  # 1
+    """The price of a class in a row, or one that defaults give, under condition."""
+    RATE_CARD_CHANGE_KIND_ROW_ADDED: _RateCardChangeKind.ValueType  # 2
+    """A row that only the card after has; one change for each of its prices."""
+    RATE_CARD_CHANGE_KIND_ROW_REMOVED: _RateCardChangeKind.ValueType  # 3
+    """A row that only the card before has; one change for each of its prices."""
+    RATE_CARD_CHANGE_KIND_ALIAS: _RateCardChangeKind.ValueType  # 4
+    """An alias of a row: in value_a where it goes, in value_b where it comes."""
+    RATE_CARD_CHANGE_KIND_DEFAULT: _RateCardChangeKind.ValueType  # 5
+    """Price of the card's defaults."""
+    RATE_CARD_CHANGE_KIND_CLASS: _RateCardChangeKind.ValueType  # 6
+    """A class that the card declares: its per and parent."""
+    RATE_CARD_CHANGE_KIND_UNKNOWN_MODEL: _RateCardChangeKind.ValueType  # 7
+    """What is done with models that no row matches."""
+    RATE_CARD_CHANGE_KIND_CURRENCY: _RateCardChangeKind.ValueType  # 8
+    """The currency."""
+
+class RateCardChangeKind(_RateCardChangeKind, metaclass=_RateCardChangeKindEnumTypeWrapper):
+    """RateCardChangeKind says what differs. It may grow."""
+
+RATE_CARD_CHANGE_KIND_UNSPECIFIED: RateCardChangeKind.ValueType  # 0
+"""Never sent."""
+RATE_CARD_CHANGE_KIND_PRICE: RateCardChangeKind.ValueType  # 1
+"""The price of a class in a row, or one that defaults give, under condition."""
+RATE_CARD_CHANGE_KIND_ROW_ADDED: RateCardChangeKind.ValueType  # 2
+"""A row that only the card after has; one change for each of its prices."""
+RATE_CARD_CHANGE_KIND_ROW_REMOVED: RateCardChangeKind.ValueType  # 3
+"""A row that only the card before has; one change for each of its prices."""
+RATE_CARD_CHANGE_KIND_ALIAS: RateCardChangeKind.ValueType  # 4
+"""An alias of a row: in value_a where it goes, in value_b where it comes."""
+RATE_CARD_CHANGE_KIND_DEFAULT: RateCardChangeKind.ValueType  # 5
+"""Price of the card's defaults."""
+RATE_CARD_CHANGE_KIND_CLASS: RateCardChangeKind.ValueType  # 6
+"""A class that the card declares: its per and parent."""
+RATE_CARD_CHANGE_KIND_UNKNOWN_MODEL: RateCardChangeKind.ValueType  # 7
+"""What is done with models that no row matches."""
+RATE_CARD_CHANGE_KIND_CURRENCY: RateCardChangeKind.ValueType  # 8
+"""The currency."""
+Global___RateCardChangeKind: _TypeAlias = RateCardChangeKind  # noqa: Y015
+
+class _ModelResolution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelResolution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_RESOLUTION_UNSPECIFIED: _ModelResolution.ValueType  # 0
+    """No row was found, or the record has no model."""
+    MODEL_RESOLUTION_NAME: _ModelResolution.ValueType  # 1
+    """The row's name is the model's, with or without the provider in front."""
+    MODEL_RESOLUTION_ALIAS: _ModelResolution.ValueType  # 2
+    """An alias of the row is."""
+    MODEL_RESOLUTION_SHORTENED_NAME: _ModelResolution.ValueType  # 3
+    """The row's name is, after a date, a version or a prefix was taken off the model's."""
+    MODEL_RESOLUTION_SHORTENED_ALIAS: _ModelResolution.ValueType  # 4
+    """An alias is, after that."""
+    MODEL_RESOLUTION_PATTERN: _ModelResolution.ValueType  # 5
+    """The longest pattern that matches."""
+    MODEL_RESOLUTION_UNKNOWN_MODEL: _ModelResolution.ValueType  # 6
+    """The card's row for models that it does not know."""
+
+class ModelResolution(_ModelResolution, metaclass=_ModelResolutionEnumTypeWrapper):
+    """ModelResolution says how a model's name led to a row. It may grow."""
+
+MODEL_RESOLUTION_UNSPECIFIED: ModelResolution.ValueType  # 0
+"""No row was found, or the record has no model."""
+MODEL_RESOLUTION_NAME: ModelResolution.ValueType  # 1
+"""The row's name is the model's, with or without the provider in front."""
+MODEL_RESOLUTION_ALIAS: ModelResolution.ValueType  # 2
+"""An alias of the row is."""
+MODEL_RESOLUTION_SHORTENED_NAME: ModelResolution.ValueType  # 3
+"""The row's name is, after a date, a version or a prefix was taken off the model's."""
+MODEL_RESOLUTION_SHORTENED_ALIAS: ModelResolution.ValueType  # 4
+"""An alias is, after that."""
+MODEL_RESOLUTION_PATTERN: ModelResolution.ValueType  # 5
+"""The longest pattern that matches."""
+MODEL_RESOLUTION_UNKNOWN_MODEL: ModelResolution.ValueType  # 6
+"""The card's row for models that it does not know."""
+Global___ModelResolution: _TypeAlias = ModelResolution  # noqa: Y015
 
 @_typing.final
 class RateCardEntry(_message.Message):
@@ -181,21 +271,27 @@ class PublishRateCardResponse(_message.Message):
 
     ENTRY_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     """False when the content was the same as the newest entry's."""
     @_builtins.property
     def entry(self) -> Global___RateCardEntry:
         """The new entry, or the newest when its content is the same."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardProblem]:
+        """What may not be meant, as ValidateRateCard says."""
+
     def __init__(
         self,
         *,
         entry: Global___RateCardEntry | None = ...,
         created: _builtins.bool = ...,
+        warnings: _abc.Iterable[Global___RateCardProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -231,21 +327,27 @@ class ValidateRateCardResponse(_message.Message):
 
     RATE_CARD_ID_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     rate_card_id: _builtins.str
     """Id that the card would have. Empty when it has problems."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardProblem]:
         """What is wrong. Empty when the card is good."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardProblem]:
+        """What may not be meant, in a card that is good. It may be published all the same."""
+
     def __init__(
         self,
         *,
         rate_card_id: _builtins.str = ...,
         problems: _abc.Iterable[Global___RateCardProblem] | None = ...,
+        warnings: _abc.Iterable[Global___RateCardProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "rate_card_id", b"rate_card_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "rate_card_id", b"rate_card_id", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,7 +355,7 @@ Global___ValidateRateCardResponse: _TypeAlias = ValidateRateCardResponse  # noqa
 
 @_typing.final
 class RateCardProblem(_message.Message):
-    """RateCardProblem is one thing wrong in a card."""
+    """RateCardProblem is one thing wrong in a card, or one that may not be meant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -809,3 +911,881 @@ class ListTenantPricesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTenantPricesResponse: _TypeAlias = ListTenantPricesResponse  # noqa: Y015
+
+@_typing.final
+class RateCardReference(_message.Message):
+    """RateCardReference names a card. Nothing set means the card in force now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_CARD_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AT_TIME_FIELD_NUMBER: _builtins.int
+    YAML_FIELD_NUMBER: _builtins.int
+    rate_card_id: _builtins.str
+    """Card id, or a unique prefix of at least 8 hex digits."""
+    version: _builtins.int
+    """Version of the timeline, from 1."""
+    yaml: _builtins.str
+    """A card that is not published, as YAML, UTF-8, at most 1 MiB."""
+    @_builtins.property
+    def at_time(self) -> _timestamp_pb2.Timestamp:
+        """The card in force at this instant."""
+
+    def __init__(
+        self,
+        *,
+        rate_card_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        at_time: _timestamp_pb2.Timestamp | None = ...,
+        yaml: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "rate_card_id", b"rate_card_id", "reference", b"reference", "version", b"version", "yaml", b"yaml"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "rate_card_id", b"rate_card_id", "reference", b"reference", "version", b"version", "yaml", b"yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reference: _TypeAlias = _typing.Literal["rate_card_id", "version", "at_time", "yaml"]  # noqa: Y015
+    _WhichOneofArgType_reference: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reference) -> _WhichOneofReturnType_reference | None: ...
+
+Global___RateCardReference: _TypeAlias = RateCardReference  # noqa: Y015
+
+@_typing.final
+class RateCardIdentity(_message.Message):
+    """RateCardIdentity is the card that a reference led to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_CARD_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    rate_card_id: _builtins.str
+    """Lower-case hex SHA-256 of its canonical form."""
+    version: _builtins.int
+    """Newest version of the timeline that names it, the one asked for where a version or time was. 0 when it is not
+    published.
+    """
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """When that version takes force. Absent when it is not published."""
+
+    def __init__(
+        self,
+        *,
+        rate_card_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "rate_card_id", b"rate_card_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateCardIdentity: _TypeAlias = RateCardIdentity  # noqa: Y015
+
+@_typing.final
+class DiffRateCardsRequest(_message.Message):
+    """DiffRateCardsRequest names two cards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_A_FIELD_NUMBER: _builtins.int
+    CARD_B_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def card_a(self) -> Global___RateCardReference:
+        """Optional. The card before. Defaults to the card in force now."""
+
+    @_builtins.property
+    def card_b(self) -> Global___RateCardReference:
+        """Optional. The card after. Defaults to the card in force now."""
+
+    def __init__(
+        self,
+        *,
+        card_a: Global___RateCardReference | None = ...,
+        card_b: Global___RateCardReference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card_a", b"card_a", "card_b", b"card_b"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_a", b"card_a", "card_b", b"card_b"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffRateCardsRequest: _TypeAlias = DiffRateCardsRequest  # noqa: Y015
+
+@_typing.final
+class DiffRateCardsResponse(_message.Message):
+    """DiffRateCardsResponse lists what differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_A_FIELD_NUMBER: _builtins.int
+    CARD_B_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def card_a(self) -> Global___RateCardIdentity:
+        """The card before."""
+
+    @_builtins.property
+    def card_b(self) -> Global___RateCardIdentity:
+        """The card after."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardChange]:
+        """What changes: first what concerns the card, then rows by name. Empty when both price everything alike."""
+
+    def __init__(
+        self,
+        *,
+        card_a: Global___RateCardIdentity | None = ...,
+        card_b: Global___RateCardIdentity | None = ...,
+        changes: _abc.Iterable[Global___RateCardChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card_a", b"card_a", "card_b", b"card_b"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_a", b"card_a", "card_b", b"card_b", "changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffRateCardsResponse: _TypeAlias = DiffRateCardsResponse  # noqa: Y015
+
+@_typing.final
+class RateCardChange(_message.Message):
+    """RateCardChange is one difference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    USAGE_CLASS_FIELD_NUMBER: _builtins.int
+    PRICE_A_FIELD_NUMBER: _builtins.int
+    PRICE_B_FIELD_NUMBER: _builtins.int
+    CHANGE_PERCENT_FIELD_NUMBER: _builtins.int
+    VALUE_A_FIELD_NUMBER: _builtins.int
+    VALUE_B_FIELD_NUMBER: _builtins.int
+    kind: Global___RateCardChangeKind.ValueType
+    """What differs."""
+    row: _builtins.str
+    """Row. Empty where it concerns the whole card."""
+    condition: _builtins.str
+    """Circumstances in which the prices differ, such as "tier batch". Empty for the row's price without any."""
+    usage_class: _builtins.str
+    """Usage class, where one is concerned."""
+    change_percent: _builtins.str
+    """By how many per cent the price of a unit changes, exact where 6 decimals suffice, else rounded half to even, such
+    as "-12.5". Empty where there is no price before, or it is 0.
+    """
+    value_a: _builtins.str
+    """Other value before: an alias, a policy, a currency. Empty where there was none."""
+    value_b: _builtins.str
+    """Other value after. Empty where there is none."""
+    @_builtins.property
+    def price_a(self) -> Global___RateCardPrice:
+        """Price before. Absent where there was none."""
+
+    @_builtins.property
+    def price_b(self) -> Global___RateCardPrice:
+        """Price after. Absent where there is none."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___RateCardChangeKind.ValueType = ...,
+        row: _builtins.str = ...,
+        condition: _builtins.str = ...,
+        usage_class: _builtins.str = ...,
+        price_a: Global___RateCardPrice | None = ...,
+        price_b: Global___RateCardPrice | None = ...,
+        change_percent: _builtins.str = ...,
+        value_a: _builtins.str = ...,
+        value_b: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price_a", b"price_a", "price_b", b"price_b"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_percent", b"change_percent", "condition", b"condition", "kind", b"kind", "price_a", b"price_a", "price_b", b"price_b", "row", b"row", "usage_class", b"usage_class", "value_a", b"value_a", "value_b", b"value_b"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateCardChange: _TypeAlias = RateCardChange  # noqa: Y015
+
+@_typing.final
+class RateCardPrice(_message.Message):
+    """RateCardPrice is what a class costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_PRICE_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    PRICED_AS_FIELD_NUMBER: _builtins.int
+    MIN_QUANTITY_FIELD_NUMBER: _builtins.int
+    unit_price: _builtins.str
+    """Price of `per` units, an exact decimal such as "0.3"."""
+    per: _builtins.int
+    """Units that unit_price buys."""
+    priced_as: _builtins.str
+    """Class whose price it is: the class itself, or one that it falls back to."""
+    min_quantity: _builtins.int
+    """Smallest quantity charged. 0 for none."""
+    def __init__(
+        self,
+        *,
+        unit_price: _builtins.str = ...,
+        per: _builtins.int = ...,
+        priced_as: _builtins.str = ...,
+        min_quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_quantity", b"min_quantity", "per", b"per", "priced_as", b"priced_as", "unit_price", b"unit_price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateCardPrice: _TypeAlias = RateCardPrice  # noqa: Y015
+
+@_typing.final
+class CompareRateCardsRequest(_message.Message):
+    """CompareRateCardsRequest says what to price again, and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_A_FIELD_NUMBER: _builtins.int
+    CARD_B_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ONLY_UNPRICED_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Optional. Tenant path; usage of it and of everything below it. Empty means all that the key may read."""
+    only_unpriced: _builtins.bool
+    """Optional. Only lines that have no price until now."""
+    @_builtins.property
+    def card_a(self) -> Global___RateCardReference:
+        """Optional. The prices to compare with. Absent means what was charged, adjustments included."""
+
+    @_builtins.property
+    def card_b(self) -> Global___RateCardReference:
+        """Optional. The card to price by. Defaults to the card in force now."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Inclusive start of the interval of occur_time."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Exclusive end of the interval; after start_time and at most 400 days later."""
+
+    def __init__(
+        self,
+        *,
+        card_a: Global___RateCardReference | None = ...,
+        card_b: Global___RateCardReference | None = ...,
+        tenant: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        only_unpriced: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card_a", b"card_a", "card_b", b"card_b", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_a", b"card_a", "card_b", b"card_b", "end_time", b"end_time", "only_unpriced", b"only_unpriced", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRateCardsRequest: _TypeAlias = CompareRateCardsRequest  # noqa: Y015
+
+@_typing.final
+class CompareRateCardsResponse(_message.Message):
+    """CompareRateCardsResponse is one piece of a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_READ_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    CARD_A_FIELD_NUMBER: _builtins.int
+    CARD_B_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    records_read: _builtins.int
+    """Records read so far."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardComparison]:
+        """Rows by tenant and model; in the last pieces only."""
+
+    @_builtins.property
+    def total(self) -> Global___RateCardComparison:
+        """Sum over all rows. In the last piece only, as is what follows."""
+
+    @_builtins.property
+    def card_a(self) -> Global___RateCardIdentity:
+        """The card compared with. Absent for what was charged."""
+
+    @_builtins.property
+    def card_b(self) -> Global___RateCardIdentity:
+        """The card priced by."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The comparison holds what had been recorded up to here."""
+
+    def __init__(
+        self,
+        *,
+        records_read: _builtins.int = ...,
+        rows: _abc.Iterable[Global___RateCardComparison] | None = ...,
+        total: Global___RateCardComparison | None = ...,
+        card_a: Global___RateCardIdentity | None = ...,
+        card_b: Global___RateCardIdentity | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "card_a", b"card_a", "card_b", b"card_b", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "card_a", b"card_a", "card_b", b"card_b", "records_read", b"records_read", "rows", b"rows", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRateCardsResponse: _TypeAlias = CompareRateCardsResponse  # noqa: Y015
+
+@_typing.final
+class RateCardComparison(_message.Message):
+    """RateCardComparison compares the costs of one tenant and model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    CHANGED_RECORDS_FIELD_NUMBER: _builtins.int
+    COST_A_FIELD_NUMBER: _builtins.int
+    COST_B_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_PERCENT_FIELD_NUMBER: _builtins.int
+    UNPRICED_LINES_A_FIELD_NUMBER: _builtins.int
+    UNPRICED_LINES_B_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Tenant. Empty in the total."""
+    model: _builtins.str
+    """Model as recorded. Absent in the total, and for usage without a model."""
+    calls: _builtins.int
+    """Calls recorded."""
+    changed_records: _builtins.int
+    """Records whose cost differs."""
+    difference_percent: _builtins.str
+    """The difference in per cent of cost_a, rounded half to even to 6 decimals. Empty when cost_a is 0."""
+    unpriced_lines_a: _builtins.int
+    """Lines without a price by card_a, or as charged and adjusted."""
+    unpriced_lines_b: _builtins.int
+    """Lines without a price by card_b."""
+    @_builtins.property
+    def cost_a(self) -> _money_pb2.Money:
+        """Cost by card_a, or as charged."""
+
+    @_builtins.property
+    def cost_b(self) -> _money_pb2.Money:
+        """Cost by card_b."""
+
+    @_builtins.property
+    def difference(self) -> _money_pb2.Money:
+        """cost_b less cost_a."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        model: _builtins.str | None = ...,
+        calls: _builtins.int = ...,
+        changed_records: _builtins.int = ...,
+        cost_a: _money_pb2.Money | None = ...,
+        cost_b: _money_pb2.Money | None = ...,
+        difference: _money_pb2.Money | None = ...,
+        difference_percent: _builtins.str = ...,
+        unpriced_lines_a: _builtins.int = ...,
+        unpriced_lines_b: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "cost_a", b"cost_a", "cost_b", b"cost_b", "difference", b"difference", "model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "calls", b"calls", "changed_records", b"changed_records", "cost_a", b"cost_a", "cost_b", b"cost_b", "difference", b"difference", "difference_percent", b"difference_percent", "model", b"model", "tenant", b"tenant", "unpriced_lines_a", b"unpriced_lines_a", "unpriced_lines_b", b"unpriced_lines_b"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
+    _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+
+Global___RateCardComparison: _TypeAlias = RateCardComparison  # noqa: Y015
+
+@_typing.final
+class PostAdjustmentsRequest(_message.Message):
+    """PostAdjustmentsRequest says what to correct."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ONLY_UNPRICED_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Optional. Tenant path; usage of it and of everything below it. Empty means all."""
+    only_unpriced: _builtins.bool
+    """Optional. Only lines that have no price until now."""
+    note: _builtins.str
+    """Required. Why, 1 to 1,000 characters; kept in each adjustment."""
+    @_builtins.property
+    def card(self) -> Global___RateCardReference:
+        """Required. The card to charge by; not yaml: adjustments name a published card."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Inclusive start of the interval of occur_time."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Exclusive end of the interval; after start_time and at most 400 days later."""
+
+    def __init__(
+        self,
+        *,
+        card: Global___RateCardReference | None = ...,
+        tenant: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        only_unpriced: _builtins.bool = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "end_time", b"end_time", "note", b"note", "only_unpriced", b"only_unpriced", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostAdjustmentsRequest: _TypeAlias = PostAdjustmentsRequest  # noqa: Y015
+
+@_typing.final
+class PostAdjustmentsResponse(_message.Message):
+    """PostAdjustmentsResponse is one piece of the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_READ_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_POSTED_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    CARD_FIELD_NUMBER: _builtins.int
+    records_read: _builtins.int
+    """Records read so far."""
+    adjustments_posted: _builtins.int
+    """Adjustments posted so far, durable."""
+    conflicts: _builtins.int
+    """Records that somebody else has adjusted meanwhile; nothing was posted for them. Post again to correct the rest."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardComparison]:
+        """What was posted, by tenant and model: cost_a is what had been charged, cost_b is what is charged now. In the last
+        pieces only.
+        """
+
+    @_builtins.property
+    def total(self) -> Global___RateCardComparison:
+        """Sum over all rows. In the last piece only, as is card."""
+
+    @_builtins.property
+    def card(self) -> Global___RateCardIdentity:
+        """The card charged by."""
+
+    def __init__(
+        self,
+        *,
+        records_read: _builtins.int = ...,
+        adjustments_posted: _builtins.int = ...,
+        conflicts: _builtins.int = ...,
+        rows: _abc.Iterable[Global___RateCardComparison] | None = ...,
+        total: Global___RateCardComparison | None = ...,
+        card: Global___RateCardIdentity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustments_posted", b"adjustments_posted", "card", b"card", "conflicts", b"conflicts", "records_read", b"records_read", "rows", b"rows", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostAdjustmentsResponse: _TypeAlias = PostAdjustmentsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRecordRequest(_message.Message):
+    """ExplainRecordRequest names a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Required. Identity of the record, or of an adjustment."""
+    tenant: _builtins.str
+    """Optional. Tenant that the record is of. Empty means any that the key may read."""
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record_id", b"record_id", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRecordRequest: _TypeAlias = ExplainRecordRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRecordResponse(_message.Message):
+    """ExplainRecordResponse shows each record of that id; ids are unique within a tenant only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordExplanation]:
+        """By tenant and time."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___RecordExplanation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRecordResponse: _TypeAlias = ExplainRecordResponse  # noqa: Y015
+
+@_typing.final
+class RecordExplanation(_message.Message):
+    """RecordExplanation shows how a record got its price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    RATE_CARD_FIELD_NUMBER: _builtins.int
+    RATE_CARD_ROW_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    MATCHED_NAME_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    OVERLAYS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    REPRODUCED_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
+    ADJUSTED_COST_FIELD_NUMBER: _builtins.int
+    TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
+    LIST_COST_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Tenant."""
+    record_id: _builtins.str
+    """Identity of the record."""
+    model: _builtins.str
+    """Model as sent."""
+    provider: _builtins.str
+    """Provider as sent."""
+    tier: _builtins.str
+    """Service tier as sent."""
+    region: _builtins.str
+    """Region as sent."""
+    speed: _builtins.str
+    """Speed as sent."""
+    calls: _builtins.int
+    """Calls summed up."""
+    rate_card_row: _builtins.str
+    """Row of the card. Empty when none matched."""
+    resolution: Global___ModelResolution.ValueType
+    """How the model led to the row."""
+    matched_name: _builtins.str
+    """Name, alias or pattern of the row that matched."""
+    prompt_tokens: _builtins.int
+    """Tokens of the whole prompt, which conditions on the context look at."""
+    reproduced: _builtins.bool
+    """Whether the card gives the same lines when it prices the record again now. False would be a defect."""
+    tenant_prices_version: _builtins.int
+    """Version of the timeline that put the tenant's own prices in force, by which it was charged. 0 when by the card's."""
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, to the microsecond."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was recorded."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attributes as sent."""
+
+    @_builtins.property
+    def rate_card(self) -> Global___RateCardEntry:
+        """Entry of the timeline that put the card in force. Absent when no card was."""
+
+    @_builtins.property
+    def overlays(self) -> _containers.RepeatedCompositeFieldContainer[Global___AppliedOverlay]:
+        """Entries of the row's `when` that applied, in order."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedLine]:
+        """The arithmetic of each line."""
+
+    @_builtins.property
+    def cost(self) -> _money_pb2.Money:
+        """Sum of the lines, as charged when the usage was recorded."""
+
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordAdjustment]:
+        """Corrections since, oldest first."""
+
+    @_builtins.property
+    def adjusted_cost(self) -> _money_pb2.Money:
+        """cost and all adjustments."""
+
+    @_builtins.property
+    def list_cost(self) -> _money_pb2.Money:
+        """What the card alone would have charged when the usage was recorded."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        record_id: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        tier: _builtins.str = ...,
+        region: _builtins.str = ...,
+        speed: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        rate_card: Global___RateCardEntry | None = ...,
+        rate_card_row: _builtins.str = ...,
+        resolution: Global___ModelResolution.ValueType = ...,
+        matched_name: _builtins.str = ...,
+        prompt_tokens: _builtins.int = ...,
+        overlays: _abc.Iterable[Global___AppliedOverlay] | None = ...,
+        lines: _abc.Iterable[Global___ExplainedLine] | None = ...,
+        cost: _money_pb2.Money | None = ...,
+        reproduced: _builtins.bool = ...,
+        adjustments: _abc.Iterable[Global___RecordAdjustment] | None = ...,
+        adjusted_cost: _money_pb2.Money | None = ...,
+        tenant_prices_version: _builtins.int = ...,
+        list_cost: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjusted_cost", b"adjusted_cost", "cost", b"cost", "list_cost", b"list_cost", "occur_time", b"occur_time", "rate_card", b"rate_card", "receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_cost", b"adjusted_cost", "adjustments", b"adjustments", "attributes", b"attributes", "calls", b"calls", "cost", b"cost", "lines", b"lines", "list_cost", b"list_cost", "matched_name", b"matched_name", "model", b"model", "occur_time", b"occur_time", "overlays", b"overlays", "prompt_tokens", b"prompt_tokens", "provider", b"provider", "rate_card", b"rate_card", "rate_card_row", b"rate_card_row", "receive_time", b"receive_time", "record_id", b"record_id", "region", b"region", "reproduced", b"reproduced", "resolution", b"resolution", "speed", b"speed", "tenant", b"tenant", "tenant_prices_version", b"tenant_prices_version", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordExplanation: _TypeAlias = RecordExplanation  # noqa: Y015
+
+@_typing.final
+class AppliedOverlay(_message.Message):
+    """AppliedOverlay is an entry of `when` that applied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Position in the row's `when`, from 0."""
+    condition: _builtins.str
+    """Its conditions, such as "tier batch, region us"."""
+    effect: _builtins.str
+    """What it does, such as "x 0.5" or "input 6, output 22.5"."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        condition: _builtins.str = ...,
+        effect: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "effect", b"effect", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppliedOverlay: _TypeAlias = AppliedOverlay  # noqa: Y015
+
+@_typing.final
+class ExplainedLine(_message.Message):
+    """ExplainedLine is the arithmetic of one line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    PRICE_CHAIN_FIELD_NUMBER: _builtins.int
+    EXACT_PICOS_FIELD_NUMBER: _builtins.int
+    exact_picos: _builtins.str
+    """Exact cost in pico-units before rounding: billed_quantity x amount / per, in lowest terms, such as
+    "5680000/3" or "1500". Empty when unpriced.
+    """
+    @_builtins.property
+    def line(self) -> _usage_pb2.CostLine:
+        """The line as charged."""
+
+    @_builtins.property
+    def price_chain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Classes from the line's own to the one whose price applied; all of them when none has a price."""
+
+    def __init__(
+        self,
+        *,
+        line: _usage_pb2.CostLine | None = ...,
+        price_chain: _abc.Iterable[_builtins.str] | None = ...,
+        exact_picos: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact_picos", b"exact_picos", "line", b"line", "price_chain", b"price_chain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainedLine: _TypeAlias = ExplainedLine  # noqa: Y015
+
+@_typing.final
+class RecordAdjustment(_message.Message):
+    """RecordAdjustment is a correction of what a record cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    POST_TIME_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    RATE_CARD_ID_FIELD_NUMBER: _builtins.int
+    RATE_CARD_VERSION_FIELD_NUMBER: _builtins.int
+    RATE_CARD_ROW_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Identity of the adjustment."""
+    author: _builtins.str
+    """Who posted it: id of the key."""
+    note: _builtins.str
+    """Why, as the author wrote it."""
+    rate_card_id: _builtins.str
+    """Card that the record is priced by since."""
+    rate_card_version: _builtins.int
+    """Version of the timeline that names the card."""
+    rate_card_row: _builtins.str
+    """Row of the card. Empty when none matched."""
+    @_builtins.property
+    def post_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was posted."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdjustedLine]:
+        """What changed."""
+
+    @_builtins.property
+    def cost(self) -> _money_pb2.Money:
+        """Sum of the lines' differences."""
+
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        post_time: _timestamp_pb2.Timestamp | None = ...,
+        author: _builtins.str = ...,
+        note: _builtins.str = ...,
+        rate_card_id: _builtins.str = ...,
+        rate_card_version: _builtins.int = ...,
+        rate_card_row: _builtins.str = ...,
+        lines: _abc.Iterable[Global___AdjustedLine] | None = ...,
+        cost: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "post_time", b"post_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "cost", b"cost", "lines", b"lines", "note", b"note", "post_time", b"post_time", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "rate_card_version", b"rate_card_version", "record_id", b"record_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordAdjustment: _TypeAlias = RecordAdjustment  # noqa: Y015
+
+@_typing.final
+class AdjustedLine(_message.Message):
+    """AdjustedLine is the correction of one line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_CLASS_FIELD_NUMBER: _builtins.int
+    PRICED_AS_FIELD_NUMBER: _builtins.int
+    BILLED_QUANTITY_FIELD_NUMBER: _builtins.int
+    UNIT_PRICE_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    PREVIOUS_COST_PICOS_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_PICOS_FIELD_NUMBER: _builtins.int
+    WAS_UNPRICED_FIELD_NUMBER: _builtins.int
+    usage_class: _builtins.str
+    """Usage class."""
+    priced_as: _builtins.str
+    """Class whose price applies since. Empty when there is none."""
+    billed_quantity: _builtins.int
+    """Quantity charged."""
+    unit_price: _builtins.str
+    """Price of `per` units since, an exact decimal. Empty when there is none."""
+    per: _builtins.int
+    """Units that unit_price buys. 0 when there is no price."""
+    previous_cost_picos: _builtins.int
+    """Cost before, in pico-units."""
+    difference_picos: _builtins.int
+    """Cost since less cost before, in pico-units."""
+    was_unpriced: _builtins.bool
+    """True when the line had no price before."""
+    def __init__(
+        self,
+        *,
+        usage_class: _builtins.str = ...,
+        priced_as: _builtins.str = ...,
+        billed_quantity: _builtins.int = ...,
+        unit_price: _builtins.str = ...,
+        per: _builtins.int = ...,
+        previous_cost_picos: _builtins.int = ...,
+        difference_picos: _builtins.int = ...,
+        was_unpriced: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_quantity", b"billed_quantity", "difference_picos", b"difference_picos", "per", b"per", "previous_cost_picos", b"previous_cost_picos", "priced_as", b"priced_as", "unit_price", b"unit_price", "usage_class", b"usage_class", "was_unpriced", b"was_unpriced"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustedLine: _TypeAlias = AdjustedLine  # noqa: Y015

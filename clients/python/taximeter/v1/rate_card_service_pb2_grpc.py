@@ -90,6 +90,26 @@ class RateCardServiceStub:
                 request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesResponse.FromString,
                 _registered_method=True)
+        self.DiffRateCards = channel.unary_unary(
+                '/taximeter.v1.RateCardService/DiffRateCards',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.DiffRateCardsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.DiffRateCardsResponse.FromString,
+                _registered_method=True)
+        self.CompareRateCards = channel.unary_stream(
+                '/taximeter.v1.RateCardService/CompareRateCards',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.CompareRateCardsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.CompareRateCardsResponse.FromString,
+                _registered_method=True)
+        self.PostAdjustments = channel.unary_stream(
+                '/taximeter.v1.RateCardService/PostAdjustments',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.PostAdjustmentsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.PostAdjustmentsResponse.FromString,
+                _registered_method=True)
+        self.ExplainRecord = channel.unary_unary(
+                '/taximeter.v1.RateCardService/ExplainRecord',
+                request_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ExplainRecordRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ExplainRecordResponse.FromString,
+                _registered_method=True)
 
 
 class RateCardServiceServicer:
@@ -187,6 +207,42 @@ class RateCardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiffRateCards(self, request, context):
+        """Says what differs between two cards: rows, prices under each condition, aliases, policy. CARD_INVALID for YAML
+        that is no card, CARD_UNKNOWN for a card that is not there. Needs role read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareRateCards(self, request, context):
+        """Prices recorded usage again, by tenant and model, and changes nothing: what it was charged or would cost by one
+        card, and what by another. Streams what it has read so far, then the rows, the total last. RANGE_INVALID for an
+        interval that cannot be, COST_OUT_OF_RANGE when a card makes a line too expensive. Needs role read or admin. Safe
+        to retry from the start.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostAdjustments(self, request, context):
+        """Corrects what recorded usage was charged to what a published card makes it cost: posts, for each record with a
+        difference, an adjustment of the same tenant, dimensions and occur_time. Records themselves never change; quotas
+        do not count adjustments. Streams as CompareRateCards does. Needs role admin and a key that is bound to no tenant.
+        Safe to retry, also when it was cut off: what has been posted makes no difference any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRecord(self, request, context):
+        """Shows how a record got its price: card, row, overlays, arithmetic of each line, adjustments. NOT_FOUND
+        (RECORD_UNKNOWN) when the ledger has none that the key may read. Needs role read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RateCardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -239,6 +295,26 @@ def add_RateCardServiceServicer_to_server(servicer, server):
                     servicer.ListTenantPrices,
                     request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesResponse.SerializeToString,
+            ),
+            'DiffRateCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffRateCards,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.DiffRateCardsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.DiffRateCardsResponse.SerializeToString,
+            ),
+            'CompareRateCards': grpc.unary_stream_rpc_method_handler(
+                    servicer.CompareRateCards,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.CompareRateCardsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.CompareRateCardsResponse.SerializeToString,
+            ),
+            'PostAdjustments': grpc.unary_stream_rpc_method_handler(
+                    servicer.PostAdjustments,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.PostAdjustmentsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.PostAdjustmentsResponse.SerializeToString,
+            ),
+            'ExplainRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRecord,
+                    request_deserializer=taximeter_dot_v1_dot_rate__card__service__pb2.ExplainRecordRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_rate__card__service__pb2.ExplainRecordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -516,6 +592,114 @@ class RateCardService:
             '/taximeter.v1.RateCardService/ListTenantPrices',
             taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesRequest.SerializeToString,
             taximeter_dot_v1_dot_rate__card__service__pb2.ListTenantPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffRateCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/DiffRateCards',
+            taximeter_dot_v1_dot_rate__card__service__pb2.DiffRateCardsRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.DiffRateCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRateCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/CompareRateCards',
+            taximeter_dot_v1_dot_rate__card__service__pb2.CompareRateCardsRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.CompareRateCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostAdjustments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/PostAdjustments',
+            taximeter_dot_v1_dot_rate__card__service__pb2.PostAdjustmentsRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.PostAdjustmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.RateCardService/ExplainRecord',
+            taximeter_dot_v1_dot_rate__card__service__pb2.ExplainRecordRequest.SerializeToString,
+            taximeter_dot_v1_dot_rate__card__service__pb2.ExplainRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -85,6 +85,26 @@ class RateCardServiceStub:
     """Lists the tenants that have own prices in force, by name, among those that the key reaches. Needs role read or
     admin. Safe to retry.
     """
+    DiffRateCards: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.DiffRateCardsRequest, _rate_card_service_pb2.DiffRateCardsResponse]
+    """Says what differs between two cards: rows, prices under each condition, aliases, policy. CARD_INVALID for YAML
+    that is no card, CARD_UNKNOWN for a card that is not there. Needs role read or admin. Safe to retry.
+    """
+    CompareRateCards: _grpc.UnaryStreamMultiCallable[_rate_card_service_pb2.CompareRateCardsRequest, _rate_card_service_pb2.CompareRateCardsResponse]
+    """Prices recorded usage again, by tenant and model, and changes nothing: what it was charged or would cost by one
+    card, and what by another. Streams what it has read so far, then the rows, the total last. RANGE_INVALID for an
+    interval that cannot be, COST_OUT_OF_RANGE when a card makes a line too expensive. Needs role read or admin. Safe
+    to retry from the start.
+    """
+    PostAdjustments: _grpc.UnaryStreamMultiCallable[_rate_card_service_pb2.PostAdjustmentsRequest, _rate_card_service_pb2.PostAdjustmentsResponse]
+    """Corrects what recorded usage was charged to what a published card makes it cost: posts, for each record with a
+    difference, an adjustment of the same tenant, dimensions and occur_time. Records themselves never change; quotas
+    do not count adjustments. Streams as CompareRateCards does. Needs role admin and a key that is bound to no tenant.
+    Safe to retry, also when it was cut off: what has been posted makes no difference any more.
+    """
+    ExplainRecord: _grpc.UnaryUnaryMultiCallable[_rate_card_service_pb2.ExplainRecordRequest, _rate_card_service_pb2.ExplainRecordResponse]
+    """Shows how a record got its price: card, row, overlays, arithmetic of each line, adjustments. NOT_FOUND
+    (RECORD_UNKNOWN) when the ledger has none that the key may read. Needs role read or admin. Safe to retry.
+    """
 
 @_typing.type_check_only
 class RateCardServiceAsyncStub(RateCardServiceStub):
@@ -141,6 +161,26 @@ class RateCardServiceAsyncStub(RateCardServiceStub):
     ListTenantPrices: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.ListTenantPricesRequest, _rate_card_service_pb2.ListTenantPricesResponse]  # type: ignore[assignment]
     """Lists the tenants that have own prices in force, by name, among those that the key reaches. Needs role read or
     admin. Safe to retry.
+    """
+    DiffRateCards: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.DiffRateCardsRequest, _rate_card_service_pb2.DiffRateCardsResponse]  # type: ignore[assignment]
+    """Says what differs between two cards: rows, prices under each condition, aliases, policy. CARD_INVALID for YAML
+    that is no card, CARD_UNKNOWN for a card that is not there. Needs role read or admin. Safe to retry.
+    """
+    CompareRateCards: _aio.UnaryStreamMultiCallable[_rate_card_service_pb2.CompareRateCardsRequest, _rate_card_service_pb2.CompareRateCardsResponse]  # type: ignore[assignment]
+    """Prices recorded usage again, by tenant and model, and changes nothing: what it was charged or would cost by one
+    card, and what by another. Streams what it has read so far, then the rows, the total last. RANGE_INVALID for an
+    interval that cannot be, COST_OUT_OF_RANGE when a card makes a line too expensive. Needs role read or admin. Safe
+    to retry from the start.
+    """
+    PostAdjustments: _aio.UnaryStreamMultiCallable[_rate_card_service_pb2.PostAdjustmentsRequest, _rate_card_service_pb2.PostAdjustmentsResponse]  # type: ignore[assignment]
+    """Corrects what recorded usage was charged to what a published card makes it cost: posts, for each record with a
+    difference, an adjustment of the same tenant, dimensions and occur_time. Records themselves never change; quotas
+    do not count adjustments. Streams as CompareRateCards does. Needs role admin and a key that is bound to no tenant.
+    Safe to retry, also when it was cut off: what has been posted makes no difference any more.
+    """
+    ExplainRecord: _aio.UnaryUnaryMultiCallable[_rate_card_service_pb2.ExplainRecordRequest, _rate_card_service_pb2.ExplainRecordResponse]  # type: ignore[assignment]
+    """Shows how a record got its price: card, row, overlays, arithmetic of each line, adjustments. NOT_FOUND
+    (RECORD_UNKNOWN) when the ledger has none that the key may read. Needs role read or admin. Safe to retry.
     """
 
 class RateCardServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -255,6 +295,50 @@ class RateCardServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rate_card_service_pb2.ListTenantPricesResponse, _abc.Awaitable[_rate_card_service_pb2.ListTenantPricesResponse]]:
         """Lists the tenants that have own prices in force, by name, among those that the key reaches. Needs role read or
         admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def DiffRateCards(
+        self,
+        request: _rate_card_service_pb2.DiffRateCardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.DiffRateCardsResponse, _abc.Awaitable[_rate_card_service_pb2.DiffRateCardsResponse]]:
+        """Says what differs between two cards: rows, prices under each condition, aliases, policy. CARD_INVALID for YAML
+        that is no card, CARD_UNKNOWN for a card that is not there. Needs role read or admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareRateCards(
+        self,
+        request: _rate_card_service_pb2.CompareRateCardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_rate_card_service_pb2.CompareRateCardsResponse], _abc.AsyncIterator[_rate_card_service_pb2.CompareRateCardsResponse]]:
+        """Prices recorded usage again, by tenant and model, and changes nothing: what it was charged or would cost by one
+        card, and what by another. Streams what it has read so far, then the rows, the total last. RANGE_INVALID for an
+        interval that cannot be, COST_OUT_OF_RANGE when a card makes a line too expensive. Needs role read or admin. Safe
+        to retry from the start.
+        """
+
+    @_abc_1.abstractmethod
+    def PostAdjustments(
+        self,
+        request: _rate_card_service_pb2.PostAdjustmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_rate_card_service_pb2.PostAdjustmentsResponse], _abc.AsyncIterator[_rate_card_service_pb2.PostAdjustmentsResponse]]:
+        """Corrects what recorded usage was charged to what a published card makes it cost: posts, for each record with a
+        difference, an adjustment of the same tenant, dimensions and occur_time. Records themselves never change; quotas
+        do not count adjustments. Streams as CompareRateCards does. Needs role admin and a key that is bound to no tenant.
+        Safe to retry, also when it was cut off: what has been posted makes no difference any more.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainRecord(
+        self,
+        request: _rate_card_service_pb2.ExplainRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_card_service_pb2.ExplainRecordResponse, _abc.Awaitable[_rate_card_service_pb2.ExplainRecordResponse]]:
+        """Shows how a record got its price: card, row, overlays, arithmetic of each line, adjustments. NOT_FOUND
+        (RECORD_UNKNOWN) when the ledger has none that the key may read. Needs role read or admin. Safe to retry.
         """
 
 def add_RateCardServiceServicer_to_server(servicer: RateCardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

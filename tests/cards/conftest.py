@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running server of these tests' own, because they publish cards, and a client and a command line for it."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.server_process import ServerProcess, clean_environment, scripts_directory
+from taximeter import CardReference, Meter, new_record_id
+
+NEW_PRICES = """
+billing:
+  rate_card:
+    "claude-opus-4-7": {input: 5, output: 25, cache_read: 0.50, when: [{tier: batch, multiply: 0.5}]}
+    "gpt-5": {input: 1.25, output: 10}
+    "mystery*": {aliases: ["riddle"], input: 0.111, output: 0.7}
+    "whisper": {audio_ms: {price: 0.111, per: 3600000, min: 10000}}
+"""
+"""The card that replaces the first one, which has no row for mystery and whisper."""
+
+
+class CommandLine:
+    """Runs `taximeter` as a user does."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        """environment: of the commands."""
+        self._environment = environment
+
+    def __call__(self, *arguments: str, status: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command and check its exit status."""
+        done = subprocess.run(
+            [scripts_directory() / "taximeter", *arguments],
+            input=stdin,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with --output json and return what it printed."""
+        return json.loads(self(*arguments, "--output", "json").stdout)
+
+
+@pytest.fixture(scope="session")
+def card_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One running server for the tests of this folder; version 2 of its timeline is NEW_PRICES."""
+    running = ServerProcess(tmp_path_factory.mktemp("cards") / "data").start()
+    with meter_of(running) as meter:
+        meter.publish_rate_card(
+            NEW_PRICES, effective_time=datetime(2030, 1, 1, tzinfo=UTC), note="new prices"
+        )
+    yield running
+    assert running.is_running, running.log
+    assert running.stop() == 0, running.log
+
+
+def meter_of(server: ServerProcess) -> Meter:
+    """Return a client with the server's admin key."""
+    return Meter(f"http://{server.address}", key=server.admin_key)
+
+
+@pytest.fixture
+def meter(card_server: ServerProcess) -> Iterator[Meter]:
+    """A client with the admin key."""
+    with meter_of(card_server) as client:
+        yield client
+
+
+@pytest.fixture
+def taximeter(card_server: ServerProcess) -> CommandLine:
+    """The command line with the admin key."""
+    return CommandLine(clean_environment(card_server.client_environment))
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant of which nobody else knows."""
+    return f"t-{new_record_id()}"
+
+
+@pytest.fixture
+def noon() -> datetime:
+    """Noon of yesterday, when the usage of these tests happens."""
+    return datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)  # noqa: TID251
+
+
+@pytest.fixture
+def days(noon: datetime) -> tuple[datetime, datetime]:
+    """The interval of that day."""
+    start = noon.replace(hour=0)
+    return start, start + timedelta(days=1)
+
+
+@pytest.fixture
+def card_file(tmp_path: Path) -> Path:
+    """NEW_PRICES as a file."""
+    path = tmp_path / "new.yaml"
+    path.write_text(NEW_PRICES)
+    return path
+
+
+SECOND = CardReference(version=2)
+"""NEW_PRICES, as published."""
