@@ -98,8 +98,8 @@ pub(crate) fn parse(json: &[u8]) -> Option<Vec<LedgerEntry>> {
 
 fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
     let sum = |cost: fn(&LineDocument) -> i64| {
-        let costs = document.lines.iter().map(cost);
-        costs.fold(Some(0_i64), |sum, cost| sum?.checked_add(cost))
+        let mut costs = document.lines.iter().map(cost);
+        costs.try_fold(0_i64, i64::checked_add)
     };
     let cost_picos = sum(|line| line.cost_picos)?;
     let has_list_price = document.tenant_prices_version != 0;

@@ -170,13 +170,12 @@ impl PricedColumns {
         };
         let time_ms = call.occur_time_nanos.div_euclid(NANOS_PER_MS);
         let own = catalogue.own_prices_at(text(&rows.tenant, first), time_ms);
-        let prices = own.map(|own| own.prices());
-        let priced = card
-            .charge(&call, prices)
-            .map_err(|error| RepriceError::OutOfRange {
-                entry: rows.entry.value(first),
-                error,
-            })?;
+        let priced =
+            card.charge(&call, own.map(|own| own.prices()))
+                .map_err(|error| RepriceError::OutOfRange {
+                    entry: rows.entry.value(first),
+                    error,
+                })?;
         // One line per class used, in the order of the usage: rows that made no line get none.
         let mut lines = priced.lines.iter();
         for row in first..end {
