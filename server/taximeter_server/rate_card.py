@@ -12,7 +12,7 @@ once, when the card is compiled.
 import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taximeter_server.currency import CURRENCIES
 from taximeter_server.rate_card_classes import canonical_classes, read_classes
@@ -50,29 +50,29 @@ CARD_FIELDS = ("currency", "rate_card", "defaults", "classes", "unknown_model")
 
 @dataclass(frozen=True, slots=True)
 class RateCardDocument:
-    """A valid rate card. row_names are in the order of the file."""
+    """A valid rate card. rows: as read, in the order of the file; not compared."""
 
     canonical_json: bytes
     rate_card_id: str
     currency: str
-    row_names: tuple[str, ...]
+    rows: tuple[Row, ...] = field(compare=False)
 
 
 def parse_rate_card(yaml_text: str | bytes) -> RateCardDocument:
     """Read a card. Raises RateCardInvalidError with all its problems, in the order of the file."""
     problems = ProblemList()
     card: dict[str, Json] = {}
-    row_names: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
     with contextlib.suppress(TooManyProblemsError):
-        card, row_names = _read(CardReader(problems), parse_yaml(yaml_text, problems))
+        card, rows = _read(CardReader(problems), parse_yaml(yaml_text, problems))
     problems.raise_if_any()
     canonical_json = json.dumps(card, sort_keys=True, separators=(",", ":")).encode()
     rate_card_id = hashlib.sha256(canonical_json).hexdigest()
-    return RateCardDocument(canonical_json, rate_card_id, str(card["currency"]), row_names)
+    return RateCardDocument(canonical_json, rate_card_id, str(card["currency"]), rows)
 
 
-def _read(reader: "CardReader", root: Node | None) -> tuple[dict[str, Json], tuple[str, ...]]:
-    """Return the canonical card and its row names."""
+def _read(reader: "CardReader", root: Node | None) -> tuple[dict[str, Json], tuple[Row, ...]]:
+    """Return the canonical card and its rows."""
     body = reader.body(root)
     if body is None:
         return {}, ()
@@ -94,8 +94,8 @@ class CardReader(Reader):
             self.problems.add(WHOLE_FILE, ROOT_KEY, "FIELD_REQUIRED", f"required: {ROOT_KEY}")
         return None
 
-    def card(self, fields: Fields) -> tuple[dict[str, Json], tuple[str, ...]]:
-        """Return the canonical card of its fields, and its row names."""
+    def card(self, fields: Fields) -> tuple[dict[str, Json], tuple[Row, ...]]:
+        """Return the canonical card of its fields, and its rows."""
         classes = read_classes(self, fields["classes"][1]) if "classes" in fields else BUILT_IN_CLASSES
         card: dict[str, Json] = {"format": FORMAT, "currency": DEFAULT_CURRENCY}
         if "currency" in fields:
@@ -116,7 +116,7 @@ class CardReader(Reader):
             policy = self._unknown_model(fields["unknown_model"][1], rows)
             if policy != REJECT:
                 card["unknown_model"] = policy
-        return card, tuple(rows)
+        return card, tuple(rows.values())
 
     def _currency(self, node: Node) -> str:
         found = self.text(node, "currency", "ISO 4217 capitals")

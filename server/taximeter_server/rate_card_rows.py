@@ -72,6 +72,7 @@ class Overlay:
 class Row:
     """The prices of a model."""
 
+    mark: Mark
     name: str
     aliases: list[tuple[str, Mark, str]]
     """Name, place and path."""
@@ -98,9 +99,8 @@ def read_row(
     path = join_path("rate_card", name)
     fields = reader.fields(node, path, ("aliases", "when", *classes), unknown_reason="UNKNOWN_CLASS")
     prices = reader.prices(fields, path, classes)
-    row = Row(
-        name, _read_aliases(reader, fields, path), prices, _read_overlays(reader, fields, path, classes)
-    )
+    aliases = _read_aliases(reader, fields, path)
+    row = Row(node.mark, name, aliases, prices, _read_overlays(reader, fields, path, classes))
     amounts = [price.amount_picos for price in (*prices.values(), *defaults.values())]
     amounts += [price.amount_picos for overlay in row.overlays for price in overlay.prices.values()]
     factors = [overlay.multiply_picos for overlay in row.overlays if overlay.multiply_picos is not None]

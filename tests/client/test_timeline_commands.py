@@ -112,3 +112,25 @@ def test_prices_of_a_tenant_are_put_shown_and_removed(
     assert recorded.lines[0].list_price.unit_price == "5"
     assert estimate.cost == recorded.cost
     assert estimate.tenant_prices_version == recorded.tenant_prices_version == put["version"]
+
+
+def test_warnings_of_a_rate_card_are_shown_and_stop_nobody(
+    fresh_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    """Validate and publish say what may not be meant, as a table and as JSON, with exit code 0."""
+    taximeter = CommandLine(fresh_server().client_environment)
+    card = tmp_path / "card.yaml"
+    card.write_text(
+        'billing:\n  rate_card:\n    "m":\n      input: 0.000000000001\n      when: [{tier: batch, multiply: 0.5}]\n'
+    )
+    place = {"line": 5, "column": 14, "field": "rate_card.m.when[0].multiply", "reason": "PRICE_ROUNDED"}
+    validated = taximeter.json("rate-card", "validate", str(card))
+    published = taximeter.json("rate-card", "publish", str(card))
+
+    assert [validated["problems"], len(validated["rate_card_id"])] == [[], 64]
+    assert place.items() <= validated["warnings"][0].items()
+    assert published["warnings"] == validated["warnings"]
+    for command in ("validate", "publish"):
+        shown = taximeter("rate-card", command, str(card)).stdout
+        assert "Warnings" in shown
+        assert "(tier batch) is 0.0000000000005, which has more than 12 decimals; 0 is charged" in shown

@@ -89,7 +89,7 @@ def test_rules() -> None:
 
     card = parse_rate_card(rows + "    last: {input: 1}\n")
 
-    assert len(card.row_names) == 10_000
+    assert len(card.rows) == 10_000
     RateCard(card.canonical_json)
     assert reasons_of(rows + "    a: {}\n    b: {}\n") == [("rate_card", "YAML_RULES")]
     entries = "input: 1, when: [{tier: a, multiply: 2}, {tier: b, multiply: 2}]"

@@ -97,7 +97,11 @@ class Administration(Timeline):
             note=note,
         )
         response = self._session.unary(self._rate_cards.PublishRateCard, request, ADMINISTRATION_TIMEOUT_S)
-        return PublishedRateCard(_convert_settings.rate_card_entry(response.entry), response.created)
+        return PublishedRateCard(
+            _convert_settings.rate_card_entry(response.entry),
+            response.created,
+            _convert_settings.rate_card_problems(response.warnings),
+        )
 
     def validate_rate_card(self, yaml: str) -> RateCardCheck:
         """Checks a card without publishing it; all problems are listed at once."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Between the values of this package and the messages of taximeter.v1, for settings."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -126,9 +127,16 @@ def rate_card(message: rate_card_service_pb2.GetRateCardResponse) -> RateCard:
 
 
 def rate_card_check(message: rate_card_service_pb2.ValidateRateCardResponse) -> RateCardCheck:
-    """Converts what is wrong in a card."""
-    problems = (RateCardProblem(p.line, p.column, p.field, p.reason, p.message) for p in message.problems)
-    return RateCardCheck(message.rate_card_id, tuple(problems))
+    """Converts what is wrong in a card, or may not be meant."""
+    problems = rate_card_problems(message.problems)
+    return RateCardCheck(message.rate_card_id, problems, rate_card_problems(message.warnings))
+
+
+def rate_card_problems(
+    messages: Iterable[rate_card_service_pb2.RateCardProblem],
+) -> tuple[RateCardProblem, ...]:
+    """Converts problems or warnings."""
+    return tuple(RateCardProblem(p.line, p.column, p.field, p.reason, p.message) for p in messages)
 
 
 def server_status(message: operations_service_pb2.GetServerStatusResponse) -> ServerStatus:

@@ -161,11 +161,13 @@ class PublishedRateCard:
     """The new entry, or the newest when its content is the same."""
     created: bool
     """False when the content was the same as the newest entry's."""
+    warnings: tuple["RateCardProblem", ...] = ()
+    """What may not be meant in a card. Always empty for the prices of a tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateCardProblem:
-    """One thing wrong in a card."""
+    """One thing wrong in a card, or one that may not be meant."""
 
     line: int
     """Line, from 1. 0 when it concerns the whole file."""
@@ -187,6 +189,8 @@ class RateCardCheck:
     """Id that the card would have. Empty when it has problems."""
     problems: tuple[RateCardProblem, ...]
     """What is wrong. Empty when the card is good."""
+    warnings: tuple[RateCardProblem, ...] = ()
+    """What may not be meant, in a card that is good. It may be published all the same."""
 
 
 @dataclass(frozen=True, slots=True)

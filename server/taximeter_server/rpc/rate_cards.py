@@ -9,10 +9,11 @@ from google.protobuf.descriptor import ServiceDescriptor
 from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.pages import PageTokens
-from taximeter_server.published_card import compile_card
+from taximeter_server.rate_card import parse_rate_card
 from taximeter_server.rate_card_problems import RateCardInvalidError
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.rate_card_verification import RateCardVerifier
+from taximeter_server.rate_card_warnings import card_warnings
 from taximeter_server.rpc.convert import at_time_ms, timestamp_ms, to_entry
 from taximeter_server.rpc.convert_rate_cards import to_problem
 from taximeter_server.rpc.principal import Principal
@@ -84,7 +85,11 @@ class RateCardService(TenantPricesMethods, RateCardTools):
             note=request.note,
         )
         self._apply()
-        return pb.PublishRateCardResponse(entry=to_entry(entry, withdrawn=False), created=created)
+        return pb.PublishRateCardResponse(
+            entry=to_entry(entry, withdrawn=False),
+            created=created,
+            warnings=[to_problem(warning) for warning in card_warnings(parse_rate_card(yaml))],
+        )
 
     def validate_rate_card(
         self, request: pb.ValidateRateCardRequest, _principal: Principal
@@ -93,10 +98,11 @@ class RateCardService(TenantPricesMethods, RateCardTools):
         if not request.yaml:
             raise InvalidFieldsError.required("yaml")
         try:
-            card = compile_card(request.yaml)
+            card = parse_rate_card(request.yaml)
         except RateCardInvalidError as error:
             return pb.ValidateRateCardResponse(problems=[to_problem(problem) for problem in error.problems])
-        return pb.ValidateRateCardResponse(rate_card_id=card.rate_card_id)
+        warnings = [to_problem(warning) for warning in card_warnings(card)]
+        return pb.ValidateRateCardResponse(rate_card_id=card.rate_card_id, warnings=warnings)
 
     def get_rate_card(self, request: pb.GetRateCardRequest, _principal: Principal) -> pb.GetRateCardResponse:
         """Show one card."""

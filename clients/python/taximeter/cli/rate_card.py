@@ -19,6 +19,7 @@ from taximeter.cli.output import (
     write,
     write_fields,
     write_json,
+    write_table,
 )
 from taximeter.cli.parameters import COUNT, InstantType
 from taximeter.errors import InvalidArgumentError
@@ -49,11 +50,17 @@ def rate_card() -> None:
 @output_option(TABLE, JSON)
 @click.pass_context
 def validate(ctx: click.Context, file: Any, output: str) -> None:
-    """Checks a card without publishing it; - reads stdin. Exit code 1 when it has problems."""
+    """Checks a card without publishing it; - reads stdin. Exit code 1 when it has problems.
+
+    Warnings, such as of a price that is rounded, leave the exit code 0.
+    """
     check = ctx.ensure_object(App).meter.validate_rate_card(read_text(file))
     problems = [problem_row(problem) for problem in check.problems]
-    document = {"rate_card_id": check.rate_card_id or None, "problems": problems}
+    warnings = [problem_row(warning) for warning in check.warnings]
+    document = {"rate_card_id": check.rate_card_id or None, "problems": problems, "warnings": warnings}
     write(output, document, PROBLEM_COLUMNS, problems, empty=f"Good. The card would be {check.rate_card_id}.")
+    if output == TABLE:
+        _write_warnings(warnings)
     if problems:
         ctx.exit(1)
 
@@ -99,12 +106,14 @@ def publish(
             click.echo("The card has problems; taximeter rate-card validate shows where.", err=True)
         raise
     entry = entry_fields(published.entry)
+    warnings = [problem_row(warning) for warning in published.warnings]
     if output == JSON:
-        write_json({"created": published.created, **entry})
+        write_json({"created": published.created, **entry, "warnings": warnings})
         return
     if not published.created:
         click.echo("Nothing changed: the newest card has the same content.")
     write_fields(entry)
+    _write_warnings(warnings)
 
 
 @rate_card.command("list")
@@ -144,6 +153,11 @@ def read_text(file: Any) -> str:
         message = f"{file.name} is not UTF-8: {error}"
         raise click.ClickException(message) from error
     return text
+
+
+def _write_warnings(warnings: list[dict[str, Any]]) -> None:
+    if warnings:
+        write_table(PROBLEM_COLUMNS, warnings, title="Warnings")
 
 
 def short_ids(rows: list[dict[str, Any]], field: str) -> list[dict[str, Any]]:
