@@ -38,10 +38,10 @@ def test_every_command_has_help(path: tuple[str, ...]) -> None:
     "path", [path for path, found in COMMANDS.items() if not isinstance(found, click.Group)], ids=" ".join
 )
 def test_every_command_has_an_output_option(path: tuple[str, ...]) -> None:
-    """Each command that answers takes --output with json; completion prints a script instead."""
+    """Each command that answers takes --output with json; two print a file instead: a script, a card."""
     options = {name for parameter in COMMANDS[path].params for name in parameter.opts}
 
-    assert ("--output" in options) is (path != ("completion",))
+    assert ("--output" in options) is (path not in {("completion",), ("rate-card", "import")})
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -76,6 +76,7 @@ def test_commands_are_those_that_exist() -> None:
         "rate-card diff",
         "rate-card compare",
         "rate-card explain",
+        "rate-card import",
         "tenant put",
         "tenant get",
         "tenant list",

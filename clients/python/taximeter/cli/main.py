@@ -16,6 +16,7 @@ from taximeter.cli.rate_card import rate_card
 from taximeter.cli.rate_card_compare import compare
 from taximeter.cli.rate_card_diff import diff
 from taximeter.cli.rate_card_explain import explain
+from taximeter.cli.rate_card_import import import_command
 from taximeter.cli.server import server
 from taximeter.cli.tenant import quota, tenant
 from taximeter.cli.timeline import tenant_prices, verify, withdraw
@@ -80,7 +81,7 @@ for command in (billing, rate_card, tenant, quota, key, server):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)
-for tool in (withdraw, verify, tenant_prices, diff, compare, explain):
+for tool in (withdraw, verify, tenant_prices, diff, compare, explain, import_command):
     rate_card.add_command(tool)
 
 
