@@ -322,9 +322,9 @@ def test_grpc_retries_only_what_is_safe() -> None:
     assert config["retryPolicy"]["retryableStatusCodes"] == [grpc.StatusCode.UNAVAILABLE.name]
 
 
-def test_public_names_are_importable_and_sorted() -> None:
+def test_public_names_are_importable() -> None:
     """What the package promises, it has."""
-    assert taximeter.__all__ == sorted(taximeter.__all__)
+    assert len(taximeter.__all__) == len(set(taximeter.__all__))
     assert all(hasattr(taximeter, name) for name in taximeter.__all__)
 
 

@@ -38,6 +38,7 @@ def test_names_never_change() -> None:
         "RATE_CARDS": "{tx:cfg}:rate_cards",
         "TIMELINE": "{tx:cfg}:timeline",
         "CONFLICTS": "{tx:cfg}:conflicts",
+        "LEVEL_PREFIX": "{tx:cfg}:level:",
     }
 
 

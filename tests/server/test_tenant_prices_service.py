@@ -2,12 +2,15 @@
 """Prices of single tenants through the API: who sets and sees them, what is charged, what stays on the line."""
 
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from server.api import ADMIN, DENIED, METER, READ, Api, new_tenant, record_request
+from server.api import ADMIN, DENIED, METER, READ, Api, connect, new_tenant, record_request
 
+from harness.server_process import ServerProcess
 from taximeter.clock import system_clock_ms
 from taximeter.v1 import metering_service_pb2, usage_pb2
 from taximeter.v1 import rate_card_service_pb2 as pb
@@ -15,6 +18,16 @@ from taximeter.v1 import rate_card_service_pb2 as pb
 TOKENS = 1_000_000
 """So many input tokens of gpt-5 cost 5 by the card of the first start."""
 OWN_INPUT = 'billing: {rate_card: {"gpt-5": {input: 4}}}'
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API of a server on which nobody else publishes cards."""
+    with (
+        ServerProcess(tmp_path_factory.mktemp("tenant-prices") / "data") as server,
+        connect(server.address, server.admin_key) as found,
+    ):
+        yield found
 
 
 def markup(basis_points: int) -> str:

@@ -21,6 +21,13 @@ LIMITS = quota_pb2.Limits(
 
 
 @pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of these tests' own: they look at everything that is stored."""
+    with ServerProcess(tmp_path_factory.mktemp("surface") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def admin(server: ServerProcess) -> Iterator[Api]:
     """The API, called with the admin key."""
     with connect(server.address, server.admin_key) as found:
