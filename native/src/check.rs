@@ -82,11 +82,7 @@ impl Engine {
             .for_each(|(byte, part)| *byte = part);
         let mut command = Self::level_command(&self.functions.check, partition, &request.tenant);
         command.arg(arguments.as_slice());
-        let store = self.open_store().map_err(undecided)?;
-        let reply = self
-            .quota_call(&store, &command, CHECK_LIMIT)
-            .await
-            .map_err(undecided)?;
+        let reply = self.decide(&command).await?;
         let mut reader = Reader(&reply);
         let head = read_decision(&mut reader).map_err(undecided)?;
         let limits = head.statuses(&mut reader, &request.tenant).map_err(undecided)?;
@@ -198,6 +194,14 @@ impl Engine {
         command
     }
 
+    /// One call that decides, within the time that a caller waits for a decision.
+    pub(crate) async fn decide(&self, command: &Cmd) -> Result<Vec<u8>, Failure> {
+        let store = self.open_store().map_err(undecided)?;
+        self.quota_call(&store, command, CHECK_LIMIT)
+            .await
+            .map_err(undecided)
+    }
+
     /// One call about quotas.
     pub(crate) async fn quota_call(
         &self,
@@ -257,23 +261,11 @@ fn validated(request: &CheckQuotaRequest) -> Result<Validated<'_>, Failure> {
     if !request.request_id.is_empty() {
         validate::record_id(&request.request_id, "request_id".to_owned(), &mut problems);
     }
-    validate::call(
-        [
-            &request.model,
-            &request.provider,
-            &request.tier,
-            &request.region,
-            &request.speed,
-        ],
-        &mut problems,
-    );
+    validate_call(request, &mut problems);
     if !(0..=REQUESTS_MAX).contains(&request.requests) {
         problems.invalid("requests".to_owned(), "0 to 1,000,000");
     }
-    let classes = match &request.estimate {
-        Some(usage) => validate::usage_classes(usage, "estimate", &mut problems),
-        None => Vec::new(),
-    };
+    let classes = estimated_classes(request, &mut problems);
     let ttl = request.hold_ttl.as_ref();
     let ttl = ttl.map(|ttl| TimeToLive::of(ttl, &mut problems));
     if ttl.is_some() && request.estimate.is_none() {
@@ -285,6 +277,28 @@ fn validated(request: &CheckQuotaRequest) -> Result<Validated<'_>, Failure> {
         classes,
         ttl,
     })
+}
+
+/// Checks what a request says of the call to come, but for its estimate.
+pub(crate) fn validate_call(request: &CheckQuotaRequest, problems: &mut Problems) {
+    validate::call(
+        [
+            &request.model,
+            &request.provider,
+            &request.tier,
+            &request.region,
+            &request.speed,
+        ],
+        problems,
+    );
+}
+
+/// The estimate by class; none is an empty one.
+pub(crate) fn estimated_classes<'a>(request: &'a CheckQuotaRequest, problems: &mut Problems) -> Classes<'a> {
+    match &request.estimate {
+        Some(usage) => validate::usage_classes(usage, "estimate", problems),
+        None => Vec::new(),
+    }
 }
 
 /// Not being able to decide is never a denial.

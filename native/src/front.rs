@@ -15,6 +15,7 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -327,16 +328,28 @@ fn result(answer: Result<crate::proto::taximeter::v1::RecordResponse, Failure>) 
     }
 }
 
+/// Reads the message of a call about one tenant, which the caller's key must reach.
+async fn read_for_tenant<M: Message + Default>(
+    request: Request<Incoming>,
+    principal: &Principal,
+    deadline: &Deadline,
+    tenant_of: fn(&M) -> &str,
+) -> Result<M, Failure> {
+    let (parts, body) = request.into_parts();
+    let message: M = grpc::read_message(&parts.headers, body).await?;
+    principal.reach(tenant_of(&message))?;
+    deadline.check()?;
+    Ok(message)
+}
+
 async fn check_quota(
     shared: &Shared,
     request: Request<Incoming>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let (parts, body) = request.into_parts();
-    let message: CheckQuotaRequest = grpc::read_message(&parts.headers, body).await?;
-    principal.reach(&message.tenant)?;
-    deadline.check()?;
+    let tenant_of: fn(&CheckQuotaRequest) -> &str = |message| &message.tenant;
+    let message = read_for_tenant(request, principal, deadline, tenant_of).await?;
     Ok(grpc::ok(&shared.engine.check_quota(&message).await?))
 }
 
@@ -346,10 +359,8 @@ async fn extend_hold(
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let (parts, body) = request.into_parts();
-    let message: ExtendHoldRequest = grpc::read_message(&parts.headers, body).await?;
-    principal.reach(&message.tenant)?;
-    deadline.check()?;
+    let tenant_of: fn(&ExtendHoldRequest) -> &str = |message| &message.tenant;
+    let message = read_for_tenant(request, principal, deadline, tenant_of).await?;
     Ok(grpc::ok(&shared.engine.extend_hold(&message).await?))
 }
 
@@ -359,9 +370,7 @@ async fn release_hold(
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let (parts, body) = request.into_parts();
-    let message: ReleaseHoldRequest = grpc::read_message(&parts.headers, body).await?;
-    principal.reach(&message.tenant)?;
-    deadline.check()?;
+    let tenant_of: fn(&ReleaseHoldRequest) -> &str = |message| &message.tenant;
+    let message = read_for_tenant(request, principal, deadline, tenant_of).await?;
     Ok(grpc::ok(&shared.engine.release_hold(&message).await?))
 }

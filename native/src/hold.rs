@@ -4,7 +4,7 @@
 use prost::Message;
 use prost_types::Duration;
 
-use crate::check::{CHECK_LIMIT, Estimated, undecided, unsigned};
+use crate::check::{Estimated, estimated_classes, undecided, unsigned, validate_call};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::{Code, Failure};
@@ -134,11 +134,7 @@ impl Engine {
         command
             .arg(arguments)
             .arg(fingerprint.map_or(&[][..], <[u8; FINGERPRINT_SIZE]>::as_slice));
-        let store = self.open_store().map_err(undecided)?;
-        let reply = self
-            .quota_call(&store, &command, CHECK_LIMIT)
-            .await
-            .map_err(undecided)?;
+        let reply = self.decide(&command).await?;
         match reply.as_slice() {
             [CONFLICT] => {
                 let message = "request_id: used before with another request";
@@ -191,27 +187,6 @@ impl Engine {
     ) -> Result<ExtendHoldResponse, Failure> {
         let mut problems = Problems::default();
         let id = hold_of(&request.tenant, &request.hold_id, &mut problems);
-        validate::call(
-            [
-                &request.model,
-                &request.provider,
-                &request.tier,
-                &request.region,
-                &request.speed,
-            ],
-            &mut problems,
-        );
-        let classes = match &request.estimate {
-            Some(usage) => validate::usage_classes(usage, "estimate", &mut problems),
-            None => Vec::new(),
-        };
-        let ttl = request.hold_ttl.unwrap_or_default();
-        let TimeToLive {
-            seconds,
-            grid_seconds,
-        } = TimeToLive::of(&ttl, &mut problems);
-        problems.into_result()?;
-        let id = id.ok_or_else(hold_unknown)?;
         let as_check = CheckQuotaRequest {
             tenant: request.tenant.clone(),
             model: request.model.clone(),
@@ -222,6 +197,15 @@ impl Engine {
             estimate: request.estimate.clone(),
             ..Default::default()
         };
+        validate_call(&as_check, &mut problems);
+        let classes = estimated_classes(&as_check, &mut problems);
+        let ttl = request.hold_ttl.unwrap_or_default();
+        let TimeToLive {
+            seconds,
+            grid_seconds,
+        } = TimeToLive::of(&ttl, &mut problems);
+        problems.into_result()?;
+        let id = id.ok_or_else(hold_unknown)?;
         let estimated = self.price_estimate(&as_check, &classes, id.card_time_ms)?;
         let [hi, lo] = pair(estimated.cost_picos);
         let mut command = Self::hold_command(&self.functions.extend, &request.tenant, id.nonce);
@@ -229,11 +213,7 @@ impl Engine {
             &[estimated.tokens, hi, lo],
             &[seconds, grid_seconds, REMEMBER_SECONDS],
         ));
-        let store = self.open_store().map_err(undecided)?;
-        let reply = self
-            .quota_call(&store, &command, CHECK_LIMIT)
-            .await
-            .map_err(undecided)?;
+        let reply = self.decide(&command).await?;
         let (decided, expire_ms) = read_extended(&reply, id.nonce, &as_check, &request.tenant, &estimated)?;
         Ok(ExtendHoldResponse {
             expire_time: Some(timestamp_of_ms(expire_ms)),
@@ -255,11 +235,7 @@ impl Engine {
         problems.into_result()?;
         let id = id.ok_or_else(hold_unknown)?;
         let command = Self::hold_command(&self.functions.release, &request.tenant, id.nonce);
-        let store = self.open_store().map_err(undecided)?;
-        let reply = self
-            .quota_call(&store, &command, CHECK_LIMIT)
-            .await
-            .map_err(undecided)?;
+        let reply = self.decide(&command).await?;
         let state = i32::from(Reader(&reply).byte().map_err(undecided)?);
         if is_known(state) {
             Ok(ReleaseHoldResponse { state })

@@ -78,8 +78,6 @@ impl RateCard {
         calls: i64,
         tenant_prices: Option<&TenantPrices>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let usage = Quantities::of(usage)?;
-        let usage = usage.borrowed();
         let call = Call {
             model,
             provider,
@@ -88,11 +86,10 @@ impl RateCard {
             speed,
             occur_time_nanos,
             calls,
-            usage: &usage,
+            usage: &[],
         };
-        let own = tenant_prices.map(|own| &own.prices);
-        let priced = self.card.charge(&call, own).map_err(|error| overflow(&error))?;
-        priced_to_python(py, &priced, own.is_some())
+        let priced = self.charge(call, usage, tenant_prices)?;
+        priced_to_python(py, &priced, tenant_prices.is_some())
     }
 
     #[expect(clippy::too_many_arguments)]
@@ -112,8 +109,6 @@ impl RateCard {
         calls: i64,
         tenant_prices: Option<&TenantPrices>,
     ) -> PyResult<Option<i64>> {
-        let usage = Quantities::of(usage)?;
-        let usage = usage.borrowed();
         let call = Call {
             model,
             provider,
@@ -122,12 +117,30 @@ impl RateCard {
             speed,
             occur_time_nanos,
             calls,
-            usage: &usage,
+            usage: &[],
         };
-        let own = tenant_prices.map(|own| &own.prices);
-        let priced = self.card.charge(&call, own).map_err(|error| overflow(&error))?;
+        let priced = self.charge(call, usage, tenant_prices)?;
         let is_priced = priced.lines.iter().all(|line| !line.unpriced);
         Ok(is_priced.then_some(priced.cost_picos))
+    }
+}
+
+impl RateCard {
+    /// Prices a call whose usage is still Python's.
+    fn charge(
+        &self,
+        call: Call<'_>,
+        usage: &Bound<'_, PyMapping>,
+        tenant_prices: Option<&TenantPrices>,
+    ) -> PyResult<Priced> {
+        let usage = Quantities::of(usage)?;
+        let usage = usage.borrowed();
+        let call = Call {
+            usage: &usage,
+            ..call
+        };
+        let own = tenant_prices.map(|own| &own.prices);
+        self.card.charge(&call, own).map_err(|error| overflow(&error))
     }
 }
 

@@ -41,12 +41,7 @@ impl Engine {
         catalogue: &Catalogue,
     ) -> Vec<Result<RecordResponse, Failure>> {
         let Some(store) = self.store.load_full() else {
-            return join_all(
-                entries
-                    .into_iter()
-                    .map(|entry| self.accept_pending(entry, catalogue)),
-            )
-            .await;
+            return self.accept_all_pending(entries, catalogue).await;
         };
         let applications: Vec<Application<'_>> = entries
             .iter()
@@ -60,12 +55,7 @@ impl Engine {
             Ok(outcomes) => outcomes,
             Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
                 self.store_lost(&store);
-                return join_all(
-                    entries
-                        .into_iter()
-                        .map(|entry| self.accept_pending(entry, catalogue)),
-                )
-                .await;
+                return self.accept_all_pending(entries, catalogue).await;
             }
             Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
         };
@@ -81,6 +71,17 @@ impl Engine {
             .collect();
         self.make_durable(&store, partition, applied, stored, catalogue)
             .await
+    }
+
+    async fn accept_all_pending(
+        &self,
+        entries: Vec<LedgerEntry>,
+        catalogue: &Catalogue,
+    ) -> Vec<Result<RecordResponse, Failure>> {
+        let accepted = entries
+            .into_iter()
+            .map(|entry| self.accept_pending(entry, catalogue));
+        join_all(accepted).await
     }
 
     /// Answers for what the store has, once the journal has it, too.

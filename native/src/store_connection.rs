@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
 use redis::{Client, Cmd, ConnectionAddr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -141,7 +141,8 @@ async fn drive(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>)
     let mut driver = Driver {
         stream,
         shared: Arc::clone(&shared),
-        writing: BytesMut::new(),
+        writing: Vec::new(),
+        written_size: 0,
         reading: BytesMut::new(),
         reader: ReplyReader::default(),
     };
@@ -153,7 +154,9 @@ async fn drive(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>)
 struct Driver<S> {
     stream: S,
     shared: Arc<Shared>,
-    writing: BytesMut,
+    /// Commands that are being written, and how much of them has been.
+    writing: Vec<u8>,
+    written_size: usize,
     reading: BytesMut,
     reader: ReplyReader,
 }
@@ -177,19 +180,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.writing.is_empty() {
-                let mut queue = lock(&self.shared.queue);
-                if queue.commands.is_empty() {
+            let mut rest = self.writing.get(self.written_size..).unwrap_or_default();
+            if rest.is_empty() {
+                self.writing.clear();
+                self.written_size = 0;
+                // The two buffers take turns: what has gathered is written from where it stands.
+                std::mem::swap(&mut self.writing, &mut lock(&self.shared.queue).commands);
+                rest = &self.writing;
+                if rest.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
-                self.writing.extend_from_slice(&queue.commands);
-                queue.commands.clear();
             }
-            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.writing))?;
-            if written == 0 {
+            let size = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
+            if size == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.writing.advance(written);
+            self.written_size = self.written_size.saturating_add(size);
         }
     }
 

@@ -161,16 +161,8 @@ class RateCardTimeline:
         def draft(entries: Entries, now_ms: int) -> TimelineEntry:
             if currency is not None:
                 self._check_currency(entries, currency)
-            return TimelineEntry(
-                kind=EntryKind.TENANT_PRICES,
-                tenant=tenant,
-                tenant_prices_id=prices.rate_card_id,
-                effective_time_ms=_effective_time(
-                    standing_prices(entries, tenant), now_ms, effective_time_ms
-                ),
-                author=author,
-                note=note,
-            )
+            time_ms = _effective_time(standing_prices(entries, tenant), now_ms, effective_time_ms)
+            return _prices_entry(tenant, prices.rate_card_id, time_ms, author=author, note=note)
 
         return self._log.change(same, draft, prices, expected_version=expected_version, note=note)
 
@@ -193,15 +185,8 @@ class RateCardTimeline:
             return None if newest[0].tenant_prices_id else newest[0]
 
         def draft(entries: Entries, now_ms: int) -> TimelineEntry:
-            return TimelineEntry(
-                kind=EntryKind.TENANT_PRICES,
-                tenant=tenant,
-                effective_time_ms=_effective_time(
-                    standing_prices(entries, tenant), now_ms, effective_time_ms
-                ),
-                author=author,
-                note=note,
-            )
+            time_ms = _effective_time(standing_prices(entries, tenant), now_ms, effective_time_ms)
+            return _prices_entry(tenant, "", time_ms, author=author, note=note)
 
         return self._log.change(same, draft, None, expected_version=expected_version, note=note)[0]
 
@@ -289,6 +274,20 @@ class RateCardTimeline:
 def _check_time(effective_time_ms: int | None) -> None:
     if effective_time_ms is not None and effective_time_ms > EFFECTIVE_TIME_MS_MAX:
         raise InvalidFieldsError.of("effective_time", "at most the year 9999")
+
+
+def _prices_entry(
+    tenant: str, tenant_prices_id: str, effective_time_ms: int, *, author: str, note: str
+) -> TimelineEntry:
+    """Return the entry that sets a tenant's own prices; those without an id end them."""
+    return TimelineEntry(
+        kind=EntryKind.TENANT_PRICES,
+        tenant=tenant,
+        tenant_prices_id=tenant_prices_id,
+        effective_time_ms=effective_time_ms,
+        author=author,
+        note=note,
+    )
 
 
 def _effective_time(standing: Entries, now_ms: int, asked_ms: int | None) -> int:

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A running server of these tests' own, because they publish cards, and a client and a command line for it."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from harness.server_process import ServerProcess, clean_environment, scripts_directory
+from harness.command_line import CommandLine
+from harness.server_process import ServerProcess, clean_environment
 from taximeter import CardReference, Meter, new_record_id
 
 NEW_PRICES = """
@@ -22,32 +20,7 @@ billing:
     "whisper": {audio_ms: {price: 0.111, per: 3600000, min: 10000}}
 """
 """The card that replaces the first one, which has no row for mystery and whisper."""
-
-
-class CommandLine:
-    """Runs `taximeter` as a user does."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        """environment: of the commands."""
-        self._environment = environment
-
-    def __call__(self, *arguments: str, status: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command and check its exit status."""
-        done = subprocess.run(
-            [scripts_directory() / "taximeter", *arguments],
-            input=stdin,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=50,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        """Run a command with --output json and return what it printed."""
-        return json.loads(self(*arguments, "--output", "json").stdout)
+COMMAND_TIMEOUT_S = 50
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +51,7 @@ def meter(card_server: ServerProcess) -> Iterator[Meter]:
 @pytest.fixture
 def taximeter(card_server: ServerProcess) -> CommandLine:
     """The command line with the admin key."""
-    return CommandLine(clean_environment(card_server.client_environment))
+    return CommandLine(clean_environment(card_server.client_environment), timeout_s=COMMAND_TIMEOUT_S)
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from cards.conftest import NEW_PRICES, SECOND, CommandLine, meter_of
+from cards.conftest import NEW_PRICES, SECOND, meter_of
 from conftest import FreshServer
 from surface.forward_probe import wait_until
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from taximeter import (
     CardReference,

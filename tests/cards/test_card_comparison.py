@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 import pytest
-from cards.conftest import NEW_PRICES, SECOND, CommandLine
+from cards.conftest import NEW_PRICES, SECOND
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from taximeter import CardReference, ForbiddenError, InvalidArgumentError, Meter, Role, Usage, UsageRecord
 from taximeter._convert_rate_cards import reference_message

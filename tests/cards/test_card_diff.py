@@ -4,8 +4,9 @@
 from pathlib import Path
 
 import pytest
-from cards.conftest import NEW_PRICES, CommandLine
+from cards.conftest import NEW_PRICES
 
+from harness.command_line import CommandLine
 from taximeter import CardChange, CardReference, ChangeKind, Meter, NotFoundError
 from taximeter_server.percent import change_percent
 from taximeter_server.rate_card import parse_rate_card

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cards.conftest import CommandLine, meter_of
+from cards.conftest import COMMAND_TIMEOUT_S, meter_of
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess, clean_environment
 from taximeter import Meter, PricingState, Usage
 from taximeter.rate_card_import_card import ImportedDataError, price_of
@@ -104,7 +105,7 @@ def imported(
     package = request.param
     directory = tmp_path_factory.mktemp(package)
     with ServerProcess(directory / "data") as server, meter_of(server) as meter:
-        taximeter = CommandLine(clean_environment(server.client_environment))
+        taximeter = CommandLine(clean_environment(server.client_environment), timeout_s=COMMAND_TIMEOUT_S)
         card = directory / "card.yaml"
         done = taximeter(
             *("rate-card", "import", package, "--data", str(DATA / f"{package}.json")),

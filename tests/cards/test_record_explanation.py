@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 import pytest
-from cards.conftest import SECOND, CommandLine
+from cards.conftest import SECOND
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from taximeter import (
     InvalidArgumentError,

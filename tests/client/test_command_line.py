@@ -4,7 +4,6 @@
 import csv
 import io
 import json
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.server_process import ServerProcess, clean_environment, scripts_directory
+from harness.command_line import CommandLine
+from harness.server_process import ServerProcess, clean_environment
 from taximeter import Limits, Meter, Role, Usage, new_record_id
 
 SEED_COLUMNS = [
@@ -45,32 +45,6 @@ SONNET = Usage(
     sandbox_ms=512_200,
 )
 OPUS_COST, SONNET_COST, COST = "5.42595", "5.71989", "11.14584"
-
-
-class CommandLine:
-    """Runs `taximeter` as a user does."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        """Takes the environment of the commands."""
-        self.environment = environment
-
-    def __call__(self, *arguments: str, status: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a command and checks its exit status."""
-        done = subprocess.run(
-            [scripts_directory() / "taximeter", *arguments],
-            input=stdin,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        """Runs a command with --output json and returns what it printed."""
-        return json.loads(self(*arguments, "--output", "json").stdout)
 
 
 @pytest.fixture

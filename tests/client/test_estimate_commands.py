@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from client.test_command_line import OPUS, OPUS_COST, CommandLine
+from client.test_command_line import OPUS, OPUS_COST
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from taximeter import Limits, Meter, Role, Usage, new_record_id
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client.test_command_line import COST, OPUS, OPUS_COST, SONNET, CommandLine
+from client.test_command_line import COST, OPUS, OPUS_COST, SONNET
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from taximeter import Limits, Measures, Meter, Money, ReportRow, new_record_id
 from taximeter.page.cache_savings import CacheSavings, savings

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from client.test_command_line import CommandLine
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from taximeter import Limits, Meter, Usage, new_record_id
 

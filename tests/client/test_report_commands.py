@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from client.test_command_line import COST, OPUS, OPUS_COST, SONNET, SONNET_COST, CommandLine
+from client.test_command_line import COST, OPUS, OPUS_COST, SONNET, SONNET_COST
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess, scripts_directory
 from taximeter import Filter, FilterOperator, Measure, Meter, Order, ReportQuery, new_record_id
 from taximeter.client import Meter as Client

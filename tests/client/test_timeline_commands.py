@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from client.test_command_line import CommandLine
 
+from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from taximeter import Meter, Usage
 

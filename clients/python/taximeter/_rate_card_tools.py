@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of the client that looks into rate cards: their differences, what a change costs, how records are priced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import TypeVar
 
 from taximeter import _convert, _convert_rate_cards
 from taximeter._session import Session
@@ -27,6 +28,23 @@ Progress = Callable[[int], None]
 
 def _ignore(_records_read: int) -> None:
     pass
+
+
+_Piece = TypeVar(
+    "_Piece", rate_card_service_pb2.CompareRateCardsResponse, rate_card_service_pb2.PostAdjustmentsResponse
+)
+
+
+def _gathered(
+    pieces: Iterable[_Piece], last: _Piece, on_progress: Progress
+) -> tuple[tuple[CardComparison, ...], _Piece]:
+    """Returns the rows of all pieces, and the last piece, which has the sums. `last`: for an answer without any."""
+    rows: list[CardComparison] = []
+    for piece in pieces:
+        on_progress(piece.records_read)
+        rows += map(_convert_rate_cards.comparison, piece.rows)
+        last = piece
+    return tuple(rows), last
 
 
 class RateCardTools:
@@ -76,14 +94,10 @@ class RateCardTools:
             end_time=_convert.timestamp(end_time),
             only_unpriced=only_unpriced,
         )
-        rows: list[CardComparison] = []
-        last = rate_card_service_pb2.CompareRateCardsResponse()
-        for piece in self._session.stream(self._rate_card_tools.CompareRateCards, request, timeout_s):
-            on_progress(piece.records_read)
-            rows += map(_convert_rate_cards.comparison, piece.rows)
-            last = piece
+        pieces = self._session.stream(self._rate_card_tools.CompareRateCards, request, timeout_s)
+        rows, last = _gathered(pieces, rate_card_service_pb2.CompareRateCardsResponse(), on_progress)
         return ComparedCards(
-            rows=tuple(rows),
+            rows=rows,
             total=_convert_rate_cards.comparison(last.total),
             card_a=_convert_rate_cards.identity(last.card_a) if last.HasField("card_a") else None,
             card_b=_convert_rate_cards.identity(last.card_b),
@@ -115,16 +129,12 @@ class RateCardTools:
             only_unpriced=only_unpriced,
             note=note,
         )
-        rows: list[CardComparison] = []
-        last = rate_card_service_pb2.PostAdjustmentsResponse()
-        for piece in self._session.stream(self._rate_card_tools.PostAdjustments, request, timeout_s):
-            on_progress(piece.records_read)
-            rows += map(_convert_rate_cards.comparison, piece.rows)
-            last = piece
+        pieces = self._session.stream(self._rate_card_tools.PostAdjustments, request, timeout_s)
+        rows, last = _gathered(pieces, rate_card_service_pb2.PostAdjustmentsResponse(), on_progress)
         return PostedAdjustments(
             adjustments_posted=last.adjustments_posted,
             conflicts=last.conflicts,
-            rows=tuple(rows),
+            rows=rows,
             total=_convert_rate_cards.comparison(last.total),
             card=_convert_rate_cards.identity(last.card),
         )

@@ -8,7 +8,7 @@ from taximeter_server.rate_card_diff import CardChange, ClassPrice
 from taximeter_server.rate_card_problems import RateCardProblem
 from taximeter_server.rate_card_timeline import CardReference, ReferencedCard
 from taximeter_server.rate_card_values import decimal_text
-from taximeter_server.rpc.convert import int64, timestamp_nanos, to_money, to_timestamp
+from taximeter_server.rpc.convert import int64, timestamp_ms, timestamp_nanos, to_money, to_timestamp
 
 
 def reference_of(message: pb.RateCardReference, field: str) -> CardReference:
@@ -26,6 +26,25 @@ def reference_of(message: pb.RateCardReference, field: str) -> CardReference:
     if chosen == "version":
         return CardReference(version=message.version)
     return CardReference(yaml=message.yaml)
+
+
+def effective_time_of(
+    request: pb.PublishRateCardRequest | pb.PutTenantPricesRequest | pb.RemoveTenantPricesRequest,
+) -> int | None:
+    """Return effective_time in milliseconds since 1970 UTC, None for the earliest. Raises InvalidFieldsError."""
+    if not request.HasField("effective_time"):
+        return None
+    return timestamp_ms(request.effective_time, "effective_time")
+
+
+def expected_version_of(
+    request: pb.PublishRateCardRequest
+    | pb.WithdrawRateCardRequest
+    | pb.PutTenantPricesRequest
+    | pb.RemoveTenantPricesRequest,
+) -> int | None:
+    """Return the newest version that the author saw, None not to compare."""
+    return request.expected_version if request.HasField("expected_version") else None
 
 
 def to_identity(found: ReferencedCard) -> pb.RateCardIdentity:

@@ -14,8 +14,8 @@ from taximeter_server.rate_card_problems import RateCardInvalidError
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.rate_card_verification import RateCardVerifier
 from taximeter_server.rate_card_warnings import card_warnings
-from taximeter_server.rpc.convert import at_time_ms, timestamp_ms, to_entry
-from taximeter_server.rpc.convert_rate_cards import to_problem
+from taximeter_server.rpc.convert import at_time_ms, to_entry
+from taximeter_server.rpc.convert_rate_cards import effective_time_of, expected_version_of, to_problem
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.rate_card_tools import LedgerTools, RateCardTools
 from taximeter_server.rpc.server import Handler
@@ -74,14 +74,11 @@ class RateCardService(TenantPricesMethods, RateCardTools):
             yaml = self._timeline.find(rate_card_id=request.rate_card_id, time_ms=self._clock())[1].yaml
         if not yaml:
             raise InvalidFieldsError.required("yaml")
-        effective_time_ms = None
-        if request.HasField("effective_time"):
-            effective_time_ms = timestamp_ms(request.effective_time, "effective_time")
         entry, created = self._timeline.publish(
             yaml,
             author=principal.key_id,
-            effective_time_ms=effective_time_ms,
-            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            effective_time_ms=effective_time_of(request),
+            expected_version=expected_version_of(request),
             note=request.note,
         )
         self._apply()
@@ -151,7 +148,7 @@ class RateCardService(TenantPricesMethods, RateCardTools):
         entry, created = self._timeline.withdraw(
             request.version,
             author=principal.key_id,
-            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            expected_version=expected_version_of(request),
             note=request.note,
         )
         self._apply()

@@ -7,7 +7,8 @@ from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.pages import PageTokens
 from taximeter_server.rate_card_timeline import RateCardTimeline
-from taximeter_server.rpc.convert import at_time_ms, timestamp_ms, to_entry
+from taximeter_server.rpc.convert import at_time_ms, to_entry
+from taximeter_server.rpc.convert_rate_cards import effective_time_of, expected_version_of
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.tenant_path import check_tenant, is_reached
@@ -53,8 +54,8 @@ class TenantPricesMethods:
             tenant,
             request.yaml,
             author=principal.key_id,
-            effective_time_ms=_effective_time_ms(request),
-            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            effective_time_ms=effective_time_of(request),
+            expected_version=expected_version_of(request),
             note=request.note,
         )
         self._apply()
@@ -68,8 +69,8 @@ class TenantPricesMethods:
         entry = self._timeline.remove_tenant_prices(
             check_tenant(request.tenant, "tenant"),
             author=principal.key_id,
-            effective_time_ms=_effective_time_ms(request),
-            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            effective_time_ms=effective_time_of(request),
+            expected_version=expected_version_of(request),
             note=request.note,
         )
         self._apply()
@@ -111,9 +112,3 @@ class TenantPricesMethods:
         return pb.ListTenantPricesResponse(
             entries=[to_entry(entry, withdrawn=False) for entry in page], next_page_token=next_page_token
         )
-
-
-def _effective_time_ms(request: pb.PutTenantPricesRequest | pb.RemoveTenantPricesRequest) -> int | None:
-    if not request.HasField("effective_time"):
-        return None
-    return timestamp_ms(request.effective_time, "effective_time")
