@@ -16,6 +16,7 @@ mod cost;
 mod engine;
 mod error;
 mod estimate;
+mod fingerprint;
 mod forward;
 mod front;
 mod grpc;

@@ -8,6 +8,7 @@ use taximeter_pricing::{Call, Line, PriceError, quota_tokens, unpriced_lines};
 use crate::catalogue::{Catalogue, Entry, OwnPrices};
 use crate::clock::NANOS_PER_MS;
 use crate::error::{Code, Failure};
+use crate::fingerprint::fingerprint;
 use crate::hold_id::HoldId;
 use crate::keys;
 use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry, LedgerLine};
@@ -96,49 +97,6 @@ fn unpriced_entry(
     let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
     entry.fingerprint = fingerprint(&entry, classes, sent_nanos).to_vec();
     entry
-}
-
-/// Hash of everything the caller said. Texts carry their length, so that no two payloads look alike.
-fn fingerprint(
-    entry: &LedgerEntry,
-    classes: &[(&str, i64)],
-    occur_time_nanos: Option<i128>,
-) -> [u8; HASH_SIZE] {
-    let mut hasher = blake3::Hasher::new();
-    let mut text = |text: &str| {
-        hasher.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hasher.update(text.as_bytes());
-    };
-    for value in [
-        &entry.tenant,
-        &entry.model,
-        &entry.provider,
-        &entry.tier,
-        &entry.region,
-        &entry.speed,
-    ] {
-        text(value);
-    }
-    for attribute in &entry.attributes {
-        text(&attribute.key);
-        text(&attribute.value);
-    }
-    text("usage");
-    let mut sorted = classes.to_vec();
-    sorted.sort_unstable();
-    for (class, count) in sorted {
-        text(class);
-        text(&count.to_string());
-    }
-    text("context");
-    text(&entry.calls.to_string());
-    text(&entry.quality.to_string());
-    text(&occur_time_nanos.map_or_else(String::new, |nanos| nanos.to_string()));
-    if !entry.hold_id.is_empty() {
-        text("hold");
-        text(&entry.hold_id);
-    }
-    first_bytes(&hasher.finalize())
 }
 
 /// The fingerprint of an entry that no caller sent, from its bytes.

@@ -14,6 +14,7 @@ use crate::catalogue::Catalogue;
 use crate::cost::StoreSays;
 use crate::engine::{Engine, answer, journal_failure, store_failure};
 use crate::error::{Code, Failure};
+use crate::fingerprint::differing_parts;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse};
 use crate::record::price_again;
@@ -161,7 +162,7 @@ fn settle<'a>(
             };
             (id, encoded, applied)
         }
-        Outcome::Conflict { mark } => return Err(conflict(&mark, path)),
+        Outcome::Conflict { mark } => return Err(conflict(entry, &mark, path)),
         Outcome::Overflow => {
             let message = format!("{path}.usage: a counter would pass its maximum");
             let reason = ErrorReason::CounterOverflow;
@@ -177,14 +178,16 @@ fn settle<'a>(
     Ok(applied)
 }
 
-fn conflict(mark: &[u8], path: &str) -> Failure {
+fn conflict(entry: &LedgerEntry, mark: &[u8], path: &str) -> Failure {
     let failure = Failure::new(
         Code::AlreadyExists,
         ErrorReason::RecordIdConflict,
         format!("{path}.record_id: used before with another payload"),
     );
     match read_mark(mark) {
-        Some(first) => failure.with("first_receive_time_ms", first.receive_time_ms.to_string()),
+        Some(first) => failure
+            .with("first_receive_time_ms", first.receive_time_ms.to_string())
+            .with("differing_fields", differing_parts(&entry.fingerprint, mark)),
         None => failure,
     }
 }

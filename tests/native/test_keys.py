@@ -26,7 +26,7 @@ PARTITIONS = {
 }
 DATELESS_ID = "a" * 16
 DATED_ID = uuid_v7(NOON_MS)
-FINGERPRINT = "c7a8ce78048f2a308a18e9c491174310"
+FINGERPRINT = "c60bf9858a3ef6a45a8aeee9fa5a8a8a"
 IDENTITIES = {
     ("{tx:6}:dedup:g515:1b4", DATELESS_ID): "a243fb82d38abac6ba055ab823bf713b",
     ("{tx:6}:dedup:d20607:c20", DATED_ID): "83e33e37461 5ed08372ee7684f2b1848".replace(" ", ""),

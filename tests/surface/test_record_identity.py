@@ -76,25 +76,28 @@ def test_duplicate_gets_the_first_answer_again(admin: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "differing"),
     [
-        {"model": "gpt-4o"},
-        {"provider": "openai"},
-        {"tier": "batch"},
-        {"region": "eu"},
-        {"speed": "fast"},
-        {"usage": usage_pb2.Usage(uncached_input_tokens=11)},
-        {"usage": usage_pb2.Usage(visible_output_tokens=1)},
-        {"usage": usage_pb2.Usage(calls=2)},
-        {"usage": usage_pb2.Usage(other={"input_audio": 1})},
-        {"attributes": {"k": "v"}},
-        {"attributes": {"k": ""}},
-        {"quality": usage_pb2.USAGE_QUALITY_ESTIMATED},
+        ({"model": "gpt-4o"}, "model"),
+        ({"provider": "openai"}, "provider"),
+        ({"tier": "batch"}, "tier_region_speed"),
+        ({"region": "eu"}, "tier_region_speed"),
+        ({"speed": "fast"}, "tier_region_speed"),
+        ({"usage": usage_pb2.Usage(uncached_input_tokens=11)}, "usage"),
+        ({"usage": usage_pb2.Usage(visible_output_tokens=1)}, "usage"),
+        ({"usage": usage_pb2.Usage(calls=2)}, "usage"),
+        ({"usage": usage_pb2.Usage(other={"input_audio": 1})}, "usage"),
+        ({"attributes": {"k": "v"}}, "attributes"),
+        ({"attributes": {"k": ""}}, "attributes"),
+        ({"quality": usage_pb2.USAGE_QUALITY_ESTIMATED}, "quality"),
+        ({"model": "gpt-4o", "attributes": {"k": "v"}}, "model,attributes"),
     ],
     ids=str,
 )
-def test_same_id_for_something_else_is_a_conflict(change: dict[str, Any], admin: Api, totals: Totals) -> None:
-    """An id used for another payload is ALREADY_EXISTS, says when it was first received, and changes nothing."""
+def test_same_id_for_something_else_is_a_conflict(
+    change: dict[str, Any], differing: str, admin: Api, totals: Totals
+) -> None:
+    """An id used for another payload is ALREADY_EXISTS, says since when and what differs, and changes nothing."""
     record = make_record()
     send(admin, record)
     totals.forget()
@@ -104,6 +107,7 @@ def test_same_id_for_something_else_is_a_conflict(change: dict[str, Any], admin:
     assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "RECORD_ID_CONFLICT")
     assert refusal.message == "record.record_id: used before with another payload"
     assert int(refusal.facts["first_receive_time_ms"]) > 0
+    assert refusal.facts["differing_fields"] == differing
     totals.assert_unchanged()
     assert send(admin, record).duplicate
 

@@ -42,8 +42,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RECORD_ID_TIME: _ErrorReason.ValueType  # 6
     """OUT_OF_RANGE: a UUIDv7 record_id is dated too far from now. Example: {"reason": "RECORD_ID_TIME"}."""
     ERROR_REASON_RECORD_ID_CONFLICT: _ErrorReason.ValueType  # 7
-    """ALREADY_EXISTS: the record_id was used with another payload. Example: {"reason": "RECORD_ID_CONFLICT",
-    "first_receive_time_ms": "1780495629123"}.
+    """ALREADY_EXISTS: the record_id was used with another payload. differing_fields names what differs, with commas, of
+    model, provider, tier_region_speed, attributes, usage, quality, occur_time, hold_id; one difference in 256 goes
+    unnamed. Example: {"reason": "RECORD_ID_CONFLICT", "first_receive_time_ms": "1780495629123", "differing_fields":
+    "usage"}.
     """
     ERROR_REASON_EVENT_IN_FUTURE: _ErrorReason.ValueType  # 8
     """OUT_OF_RANGE: occur_time is more than 5 minutes ahead. Example: {"reason": "EVENT_IN_FUTURE"}."""
@@ -158,8 +160,10 @@ ERROR_REASON_RESERVED_ATTRIBUTE: ErrorReason.ValueType  # 5
 ERROR_REASON_RECORD_ID_TIME: ErrorReason.ValueType  # 6
 """OUT_OF_RANGE: a UUIDv7 record_id is dated too far from now. Example: {"reason": "RECORD_ID_TIME"}."""
 ERROR_REASON_RECORD_ID_CONFLICT: ErrorReason.ValueType  # 7
-"""ALREADY_EXISTS: the record_id was used with another payload. Example: {"reason": "RECORD_ID_CONFLICT",
-"first_receive_time_ms": "1780495629123"}.
+"""ALREADY_EXISTS: the record_id was used with another payload. differing_fields names what differs, with commas, of
+model, provider, tier_region_speed, attributes, usage, quality, occur_time, hold_id; one difference in 256 goes
+unnamed. Example: {"reason": "RECORD_ID_CONFLICT", "first_receive_time_ms": "1780495629123", "differing_fields":
+"usage"}.
 """
 ERROR_REASON_EVENT_IN_FUTURE: ErrorReason.ValueType  # 8
 """OUT_OF_RANGE: occur_time is more than 5 minutes ahead. Example: {"reason": "EVENT_IN_FUTURE"}."""

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What tells a record's payload from another one: whether two are the same, and if not, in which parts they differ.
+
+use std::fmt::Write;
+
+use crate::proto::taximeter::ledger::v1::LedgerEntry;
+use crate::record::HASH_SIZE;
+
+const WHOLE_SIZE: usize = 8;
+const PARTS: [&str; HASH_SIZE - WHOLE_SIZE] = [
+    "model",
+    "provider",
+    "tier_region_speed",
+    "attributes",
+    "usage",
+    "quality",
+    "occur_time",
+    "hold_id",
+];
+
+/// Everything the caller said: 8 bytes of a BLAKE3 hash of all of it, then one byte of checksum for each part, so that
+/// a conflict can name what differs without keeping a payload. `occur_time_nanos` is None when it was left out.
+pub(crate) fn fingerprint(
+    entry: &LedgerEntry,
+    classes: &[(&str, i64)],
+    occur_time_nanos: Option<i128>,
+) -> [u8; HASH_SIZE] {
+    let mut said = Said::default();
+    said.part([entry.model.as_str()]);
+    said.part([entry.provider.as_str()]);
+    said.part([&entry.tier, &entry.region, &entry.speed].map(String::as_str));
+    said.part(
+        entry
+            .attributes
+            .iter()
+            .flat_map(|attribute| [attribute.key.as_str(), attribute.value.as_str()]),
+    );
+    let mut sorted = classes.to_vec();
+    sorted.sort_unstable();
+    let mut usage = entry.calls.to_string();
+    for (class, count) in sorted {
+        // Names of classes hold no spaces.
+        let _infallible = write!(usage, " {class} {count}");
+    }
+    said.part([usage.as_str()]);
+    said.part([entry.quality.to_string().as_str()]);
+    said.part([occur_time_nanos
+        .map_or_else(String::new, |nanos| nanos.to_string())
+        .as_str()]);
+    said.part([entry.hold_id.as_str()]);
+    said.finish()
+}
+
+/// Names of the parts in which two fingerprints differ, with commas. One difference in 256 goes unnamed.
+pub(crate) fn differing_parts(a: &[u8], b: &[u8]) -> String {
+    let parts = |fingerprint: &[u8]| fingerprint.get(WHOLE_SIZE..HASH_SIZE).map(<[u8]>::to_vec);
+    let (Some(a), Some(b)) = (parts(a), parts(b)) else {
+        return String::new();
+    };
+    let differing: Vec<&str> = PARTS
+        .iter()
+        .zip(a.iter().zip(&b))
+        .filter(|(_, (a, b))| a != b)
+        .map(|(name, _)| *name)
+        .collect();
+    differing.join(",")
+}
+
+#[derive(Default)]
+struct Said {
+    whole: blake3::Hasher,
+    parts: Vec<u8>,
+}
+
+impl Said {
+    /// The next part, of so many texts. Each carries its length, so that no two payloads look alike.
+    fn part<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        let mut checksum = 0;
+        for text in texts {
+            let size = u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes();
+            for bytes in [&size[..], text.as_bytes()] {
+                self.whole.update(bytes);
+                checksum = crc32c::crc32c_append(checksum, bytes);
+            }
+        }
+        // A part has an end, as its texts have: a number of texts that varies cannot run into the next part.
+        self.whole.update(&u64::MAX.to_le_bytes());
+        let [byte, ..] = checksum.to_le_bytes();
+        self.parts.push(byte);
+    }
+
+    fn finish(self) -> [u8; HASH_SIZE] {
+        let mut fingerprint = [0; HASH_SIZE];
+        let whole = self.whole.finalize();
+        let bytes = whole.as_bytes().iter().take(WHOLE_SIZE).chain(&self.parts);
+        fingerprint
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(byte, said)| *byte = *said);
+        fingerprint
+    }
+}
