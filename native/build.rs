@@ -12,6 +12,7 @@ fn main() -> BuildResult {
         "taximeter/ledger/v1/ledger_entry.proto",
         "google/rpc/status.proto",
         "google/rpc/error_details.proto",
+        "envoy/service/ratelimit/v3/rls.proto",
     ];
     for root in roots {
         println!("cargo:rerun-if-changed={root}");

@@ -138,6 +138,10 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.AccessService/WhoAmI", Rule::AnyKey),
     ("/taximeter.v1.OperationsService/GetServerStatus", ADMIN),
     ("/taximeter.v1.OperationsService/ListRecordConflicts", ADMIN),
+    (
+        "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
+        METER,
+    ),
     ("/grpc.health.v1.Health/Check", Rule::Open),
     ("/grpc.health.v1.Health/Watch", Rule::Open),
     ("/grpc.health.v1.Health/List", Rule::Open),

@@ -26,7 +26,8 @@ use crate::validate::{self, Classes, Problems};
 /// A decision waits this long for the store; the caller has its answer within 250 ms.
 pub(crate) const CHECK_LIMIT: Duration = Duration::from_millis(150);
 const ADMIN_LIMIT: Duration = Duration::from_secs(2);
-const REQUESTS_MAX: i64 = 1_000_000;
+/// Requests that one check may count.
+pub(crate) const REQUESTS_MAX: i64 = 1_000_000;
 
 /// The maxima of one level; None is no limit.
 #[derive(Clone, Copy, Debug, Default)]

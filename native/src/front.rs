@@ -23,9 +23,11 @@ use tokio::sync::{oneshot, watch};
 use crate::access::{self, METHODS, Principal, Rule};
 use crate::clock;
 use crate::engine::Engine;
+use crate::envoy;
 use crate::error::{Code, Failure, deadline_exceeded, internal, invalid_field};
 use crate::forward::Forwarder;
 use crate::grpc::{self, AnswerBody};
+use crate::proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use crate::proto::taximeter::v1::record_result::Outcome;
 use crate::proto::taximeter::v1::{
     CheckQuotaRequest, ErrorReason, ExtendHoldRequest, RecordBatchRequest, RecordBatchResponse,
@@ -42,6 +44,11 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A call served here ends within this, whatever its caller's deadline.
 const BUDGET_MAX: Duration = Duration::from_secs(2);
 const BATCH_COUNT_MAX: usize = 500;
+/// Services with methods that are served here.
+const SERVICES_HERE: [&str; 2] = [
+    "/taximeter.v1.MeteringService/",
+    "/envoy.service.ratelimit.v3.RateLimitService/",
+];
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// A bound port that serves until drained.
@@ -191,8 +198,10 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
             Some(principal)
         }
     };
-    let (Some(name), Some(principal)) = (method.strip_prefix("/taximeter.v1.MeteringService/"), &principal)
-    else {
+    let name = SERVICES_HERE
+        .iter()
+        .find_map(|service| method.strip_prefix(service));
+    let (Some(name), Some(principal)) = (name, &principal) else {
         return Box::pin(shared.forwarder.forward(request, principal.as_ref())).await;
     };
     let budget = grpc::budget(request.headers())
@@ -221,6 +230,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
                 .keep(release_hold(shared, request, principal, &deadline))
                 .await
         }
+        "ShouldRateLimit" => deadline.keep(limit(shared, request, principal, &deadline)).await,
         _ => Box::pin(shared.forwarder.forward(request, Some(principal))).await,
     }
 }
@@ -351,6 +361,20 @@ async fn check_quota(
     let tenant_of: fn(&CheckQuotaRequest) -> &str = |message| &message.tenant;
     let message = read_for_tenant(request, principal, deadline, tenant_of).await?;
     Ok(grpc::ok(&shared.engine.check_quota(&message).await?))
+}
+
+async fn limit(
+    shared: &Shared,
+    request: Request<Incoming>,
+    principal: &Principal,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (parts, body) = request.into_parts();
+    let message: RateLimitRequest = grpc::read_message(&parts.headers, body).await?;
+    deadline.check()?;
+    Ok(grpc::ok(
+        &envoy::should_rate_limit(&shared.engine, &message, principal).await?,
+    ))
 }
 
 async fn extend_hold(

@@ -14,6 +14,8 @@ mod check;
 mod clock;
 mod cost;
 mod engine;
+mod envoy;
+mod envoy_answer;
 mod error;
 mod estimate;
 mod fingerprint;

@@ -19,3 +19,37 @@ pub(crate) mod google {
         include!(concat!(env!("OUT_DIR"), "/google.rpc.rs"));
     }
 }
+/// Nested as the packages are: that is how they name each other.
+pub(crate) mod envoy {
+    pub(crate) mod config {
+        pub(crate) mod core {
+            pub(crate) mod v3 {
+                include!(concat!(env!("OUT_DIR"), "/envoy.config.core.v3.rs"));
+            }
+        }
+    }
+    pub(crate) mod extensions {
+        pub(crate) mod common {
+            pub(crate) mod ratelimit {
+                pub(crate) mod v3 {
+                    include!(concat!(
+                        env!("OUT_DIR"),
+                        "/envoy.extensions.common.ratelimit.v3.rs"
+                    ));
+                }
+            }
+        }
+    }
+    pub(crate) mod service {
+        pub(crate) mod ratelimit {
+            pub(crate) mod v3 {
+                include!(concat!(env!("OUT_DIR"), "/envoy.service.ratelimit.v3.rs"));
+            }
+        }
+    }
+    pub(crate) mod r#type {
+        pub(crate) mod v3 {
+            include!(concat!(env!("OUT_DIR"), "/envoy.r#type.v3.rs"));
+        }
+    }
+}
