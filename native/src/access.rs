@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use sha2::{Digest, Sha256};
 
+use crate::callers::LastUse;
 use crate::catalogue::Catalogue;
 use crate::error::{Code, Failure};
 use crate::proto::taximeter::v1::ErrorReason;
@@ -56,6 +57,7 @@ pub(crate) struct Key {
     /// Reaches these and everything below; empty reaches all.
     pub(crate) tenants: Vec<String>,
     pub(crate) expire_time_ms: Option<i64>,
+    pub(crate) last_use: LastUse,
 }
 
 /// An authenticated caller.
@@ -102,6 +104,13 @@ const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 const METER: Rule = Rule::Roles(&[Role::Admin, Role::Meter]);
 const READ: Rule = Rule::Roles(&[Role::Admin, Role::Read]);
 const ALL: Rule = Rule::Roles(&[Role::Admin, Role::Meter, Role::Read]);
+
+impl Rule {
+    /// Whether only admins may call.
+    pub(crate) fn is_admin(self) -> bool {
+        self == ADMIN
+    }
+}
 
 /// Every method that the server knows. A method that is missing here cannot be called.
 pub(crate) const METHODS: &[(&str, Rule)] = &[
@@ -189,14 +198,16 @@ pub(crate) fn authenticate(
         .strip_prefix("tx_")
         .and_then(|rest| rest.split('_').next())
         .ok_or_else(refused)?;
-    let key = catalogue.key(key_id).ok_or_else(refused)?;
+    // Before the key is looked up, so that an unknown id takes as long as a wrong secret.
     let hash: [u8; SECRET_HASH_SIZE] = Sha256::digest(secret).into();
+    let key = catalogue.key(key_id).ok_or_else(refused)?;
     let expired = key
         .expire_time_ms
         .is_some_and(|expire_time_ms| expire_time_ms <= now_ms);
     if !equal_in_constant_time(&hash, &key.secret_hash) || expired {
         return Err(refused());
     }
+    key.last_use.note(now_ms);
     Ok(Principal {
         key_id: key_id.into(),
         role: key.role,

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use taximeter_pricing::{RateCard, TenantPrices};
 
 use crate::access::{Key, Role, SECRET_HASH_SIZE, decode_hex};
+use crate::callers::LastUse;
 
 /// One card with its identity.
 pub(crate) struct Card {
@@ -149,7 +150,11 @@ impl Catalogue {
         }
         let own_documents = own_documents(document.tenant_price_documents, before)?;
         let (levels, own_prices) = levels(document.tenant_prices, &own_documents)?;
-        let keys = document.keys.into_iter().map(key).collect::<Result<_, _>>()?;
+        let keys = document
+            .keys
+            .into_iter()
+            .map(|found| key(found, before))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             timeline,
             cards,
@@ -205,6 +210,13 @@ impl Catalogue {
     /// A key by its id.
     pub(crate) fn key(&self, key_id: &str) -> Option<&Key> {
         self.keys.get(key_id)
+    }
+
+    /// When each key was last used, by its id.
+    pub(crate) fn last_uses(&self) -> impl Iterator<Item = (&str, &LastUse)> {
+        self.keys
+            .iter()
+            .map(|(key_id, key)| (key_id.as_str(), &key.last_use))
     }
 }
 
@@ -279,7 +291,7 @@ fn levels(
     Ok((levels, by_version))
 }
 
-fn key(document: KeyDocument) -> Result<(String, Key), CatalogueError> {
+fn key(document: KeyDocument, before: &Catalogue) -> Result<(String, Key), CatalogueError> {
     let malformed = |what: &str| CatalogueError::Malformed(format!("key {}: {what}", document.key_id));
     let secret_hash = decode_hex(&document.secret_sha256).ok_or_else(|| malformed("secret_sha256"))?;
     let role = Role::from_name(&document.role).ok_or_else(|| malformed("role"))?;
@@ -288,6 +300,9 @@ fn key(document: KeyDocument) -> Result<(String, Key), CatalogueError> {
         role,
         tenants: document.tenants,
         expire_time_ms: document.expire_time_ms,
+        last_use: before
+            .key(&document.key_id)
+            .map_or_else(LastUse::default, |known| known.last_use.clone()),
     };
     Ok((document.key_id, key))
 }

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use crate::archive::Archive;
+use crate::callers::Denials;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::clock;
 use crate::cost::{StoreSays, response};
@@ -59,6 +60,8 @@ pub(crate) struct Engine {
     confirmed_ms: AtomicU64,
     exclusive_store: bool,
     pub(crate) volatile_store: bool,
+    /// Refused calls of admin methods, until Python takes them.
+    pub(crate) denials: Denials,
 }
 
 /// A lock that a panic elsewhere does not poison: every critical section leaves its value whole.
@@ -93,6 +96,7 @@ impl Engine {
             confirmed_ms: AtomicU64::new(0),
             exclusive_store,
             volatile_store,
+            denials: Denials::default(),
         }
     }
 

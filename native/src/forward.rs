@@ -2,8 +2,9 @@
 //! Hands calls on, unchanged, to the Python server on its private Unix socket.
 //!
 //! Headers, bodies and trailers stream through in both directions; dropping a call on one side resets it on the
-//! other. Only the caller's identity is added, and whatever pretended to be one is taken away.
+//! other. Only the caller's identity and address are added, and whatever pretended to be one is taken away.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -23,6 +24,8 @@ const IDENTITY_PREFIX: &str = "x-taximeter-";
 const KEY_ID: HeaderName = HeaderName::from_static("x-taximeter-key-id");
 const ROLE: HeaderName = HeaderName::from_static("x-taximeter-role");
 const TENANTS: HeaderName = HeaderName::from_static("x-taximeter-tenants");
+/// Where the call came from, for the audit log.
+const PEER: HeaderName = HeaderName::from_static("x-taximeter-peer");
 /// Room for streams of large reports.
 const WINDOW_SIZE: u32 = 1 << 20;
 
@@ -46,9 +49,10 @@ impl Forwarder {
         &self,
         request: Request<Incoming>,
         principal: Option<&Principal>,
+        peer: SocketAddr,
     ) -> Result<Response<AnswerBody>, Failure> {
         let (mut parts, body) = request.into_parts();
-        identify(&mut parts.headers, principal)?;
+        identify(&mut parts.headers, principal, peer)?;
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(Authority::from_static("localhost"));
@@ -87,7 +91,7 @@ impl Forwarder {
     }
 }
 
-fn identify(headers: &mut HeaderMap, principal: Option<&Principal>) -> Result<(), Failure> {
+fn identify(headers: &mut HeaderMap, principal: Option<&Principal>, peer: SocketAddr) -> Result<(), Failure> {
     let forged: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().starts_with(IDENTITY_PREFIX))
@@ -103,6 +107,7 @@ fn identify(headers: &mut HeaderMap, principal: Option<&Principal>) -> Result<()
         headers.insert(KEY_ID, value(&principal.key_id)?);
         headers.insert(ROLE, HeaderValue::from_static(principal.role.name()));
         headers.insert(TENANTS, value(&principal.tenants.join(","))?);
+        headers.insert(PEER, value(&peer.to_string())?);
     }
     Ok(())
 }

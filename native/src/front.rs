@@ -147,9 +147,11 @@ fn hand_over(stream: TcpStream, shared: &Arc<Shared>, watcher: Watcher) {
 async fn serve(stream: TcpStream, shared: Arc<Shared>, watcher: Watcher) {
     // Answers are single small frames; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
+    // Who has gone already asks nothing more.
+    let Ok(peer) = stream.peer_addr() else { return };
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, std::convert::Infallible>(answer(&shared, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(answer(&shared, request, peer).await) }
     });
     let connection = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -164,7 +166,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, watcher: Watcher) {
     let _ = watcher.watch(connection).await;
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<AnswerBody> {
+async fn answer(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
     if !grpc::is_grpc(request.headers()) {
         return grpc::unsupported_media_type();
     }
@@ -172,14 +174,21 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<AnswerB
         return grpc::failed(&failure);
     }
     // A panic in one call must not take its connection down, nor show what it said.
-    match AssertUnwindSafe(dispatch(shared, request)).catch_unwind().await {
+    match AssertUnwindSafe(dispatch(shared, request, peer))
+        .catch_unwind()
+        .await
+    {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => grpc::failed(&failure),
         Err(_) => grpc::failed(&internal("panic")),
     }
 }
 
-async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Response<AnswerBody>, Failure> {
+async fn dispatch(
+    shared: &Shared,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response<AnswerBody>, Failure> {
     let started = Instant::now();
     let path = request.uri().path();
     let Some((method, rule)) = METHODS.iter().find(|(method, _)| *method == path) else {
@@ -194,7 +203,12 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
         rule => {
             let catalogue = shared.engine.catalogue();
             let principal = access::authenticate(&catalogue, request.headers(), clock::now_ms())?;
-            access::authorize(*rule, principal.role, method)?;
+            if let Err(failure) = access::authorize(*rule, principal.role, method) {
+                if rule.is_admin() {
+                    shared.engine.denials.note(&principal.key_id, method, peer);
+                }
+                return Err(failure);
+            }
             Some(principal)
         }
     };
@@ -202,7 +216,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
         .iter()
         .find_map(|service| method.strip_prefix(service));
     let (Some(name), Some(principal)) = (name, &principal) else {
-        return Box::pin(shared.forwarder.forward(request, principal.as_ref())).await;
+        return Box::pin(shared.forwarder.forward(request, principal.as_ref(), peer)).await;
     };
     let budget = grpc::budget(request.headers())
         .unwrap_or(BUDGET_MAX)
@@ -231,7 +245,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Respons
                 .await
         }
         "ShouldRateLimit" => deadline.keep(limit(shared, request, principal, &deadline)).await,
-        _ => Box::pin(shared.forwarder.forward(request, Some(principal))).await,
+        _ => Box::pin(shared.forwarder.forward(request, Some(principal), peer)).await,
     }
 }
 

@@ -4,11 +4,12 @@
 //! Follow a call: `front` (port, credentials, dispatch; on one of the `workers`) to `engine` (Record), `check`
 //! (`CheckQuota`) or `hold`, to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
-//! and `adjust` correct what was charged. `python` is the border.
+//! and `adjust` correct what was charged. `callers` is what is remembered of who called. `python` is the border.
 
 mod access;
 mod adjust;
 mod archive;
+mod callers;
 mod catalogue;
 mod check;
 mod clock;
@@ -42,6 +43,7 @@ mod reprice;
 mod resp;
 mod script_arguments;
 mod script_call;
+mod secret_text;
 mod store;
 mod store_connection;
 mod store_id;
@@ -71,6 +73,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::PyEngine>()?;
     module.add_class::<python::PyFront>()?;
     module.add_function(wrap_pyfunction!(access::method_roles, module)?)?;
+    module.add_function(wrap_pyfunction!(callers::key_uses, module)?)?;
+    module.add_function(wrap_pyfunction!(callers::take_denials, module)?)?;
     module.add_function(wrap_pyfunction!(rate_card::rounded_prices, module)?)?;
     Ok(())
 }

@@ -70,7 +70,7 @@ fn parse_stream_id(text: &str) -> PyResult<StreamId> {
 /// The engine with the runtime that serves it.
 #[pyclass(name = "Engine", module = "taximeter_server._native", frozen)]
 pub(crate) struct PyEngine {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     runtime: Runtime,
 }
 

@@ -11,6 +11,7 @@ use crate::error::{Code, Failure, Violation, not_served};
 use crate::hold_id::HoldId;
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{ErrorReason, Usage, UsageQuality, UsageRecord};
+use crate::secret_text::holds_secret;
 
 const RECORD_ID_SIZE_MIN: usize = 16;
 const RECORD_ID_SIZE_MAX: usize = 64;
@@ -21,8 +22,6 @@ const LABEL_SIZE_MAX: usize = 64;
 const ATTRIBUTE_COUNT_MAX: usize = 16;
 const ATTRIBUTE_KEY_SIZE_MAX: usize = 64;
 const ATTRIBUTE_VALUE_LENGTH_MAX: usize = 256;
-/// Characters of the parts of an API key after "tx_": id, secret, checksum.
-const API_KEY_PARTS: [usize; 3] = [12, 43, 6];
 const OTHER_COUNT_MAX: usize = 32;
 const QUANTITY_MAX: i64 = 10_000_000_000;
 const CALLS_MAX: i64 = 1_000_000_000;
@@ -292,23 +291,11 @@ fn attributes(record: &UsageRecord, field: &str, problems: &mut Problems) {
                 field.to_owned(),
                 "values: at most 256 characters without control characters",
             );
-        } else if holds_api_key(value) {
-            // What is recorded is kept for years and shown in reports.
-            problems.invalid(field.to_owned(), "values: no API key belongs here");
+        } else if holds_secret(value) {
+            let description = "values: no credential belongs here";
+            problems.add(field.to_owned(), ErrorReason::SecretInField, description);
         }
     }
-}
-
-/// True when an API key, `tx_<id>_<secret>_<checksum>`, stands anywhere in the text.
-fn holds_api_key(text: &str) -> bool {
-    text.match_indices("tx_").any(|(at, prefix)| {
-        let rest = text.get(at.saturating_add(prefix.len())..).unwrap_or_default();
-        let parts: Vec<&str> = rest.splitn(API_KEY_PARTS.len(), '_').collect();
-        parts.len() == API_KEY_PARTS.len()
-            && parts.iter().zip(API_KEY_PARTS).all(|(part, size)| {
-                part.len() >= size && part.bytes().take(size).all(|byte| byte.is_ascii_alphanumeric())
-            })
-    })
 }
 
 /// Checks usage and returns it by class, without zeros.

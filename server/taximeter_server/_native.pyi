@@ -14,6 +14,16 @@ PARTITION_COUNT: int
 def method_roles() -> dict[str, tuple[str, ...] | None]:
     """Who may call each method, by its full name: None is anyone, () is any valid key, else keys of these roles."""
 
+def key_uses(engine: Engine) -> dict[str, int]:
+    """When each key that this server has seen was last used, to the minute, by key id."""
+
+def take_denials(engine: Engine) -> list[tuple[str, str, int, str]]:
+    """Take the calls of admin methods that the front refused to keys of other roles since the last time.
+
+    (key id, full name of the method, count, "HOST:PORT" of the last), at most 101; id and method are "" for the sum
+    of what was too much to be told apart.
+    """
+
 def rounded_prices(canonical_json: bytes) -> list[tuple[str, str, list[int]]]:
     """Prices that need more than 12 decimals after their multipliers: (row, class, positions in when that make it).
 

@@ -2,6 +2,7 @@
 """What the front hands on reaches the services behind it unchanged, in both directions, but for the caller."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,6 +90,7 @@ def test_metadata_survives_and_the_caller_is_added(probe: ForwardProbe, channel:
     assert values(found, "x-taximeter-key-id") == [KEYS["read"].split("_")[1]]
     assert values(found, "x-taximeter-role") == ["read"]
     assert values(found, "x-taximeter-tenants") == ["acme,beta/x"]
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", *values(found, "x-taximeter-peer"))
     assert KEYS["read"] not in json.dumps(found)
     assert values(found, "authorization") == []
 
@@ -102,6 +104,7 @@ def test_metadata_survives_and_the_caller_is_added(probe: ForwardProbe, channel:
         ("x-taximeter-tenants", "everything"),
         ("x-taximeter-role-bin", b"admin"),
         ("x-taximeter-anything", "else"),
+        ("x-taximeter-peer", "192.0.2.1:1"),
     ],
 )
 def test_forged_identity_is_dropped(forged: tuple[str, Any], probe: ForwardProbe, channel: Any) -> None:
@@ -113,7 +116,7 @@ def test_forged_identity_is_dropped(forged: tuple[str, Any], probe: ForwardProbe
     assert values(found, "x-taximeter-role") == ["read"]
     assert values(found, "x-taximeter-tenants") == ["acme,beta/x"]
     names = [name for name, _ in found["metadata"] if name.startswith("x-taximeter-")]
-    assert sorted(names) == ["x-taximeter-key-id", "x-taximeter-role", "x-taximeter-tenants"]
+    assert sorted(names) == [f"x-taximeter-{name}" for name in ("key-id", "peer", "role", "tenants")]
     assert [name for name, _ in health["metadata"] if name.startswith("x-taximeter-")] == []
 
 

@@ -10,15 +10,17 @@ from taximeter_server.tenant_path import require_reach
 KEY_ID_NAME = "x-taximeter-key-id"
 ROLE_NAME = "x-taximeter-role"
 TENANTS_NAME = "x-taximeter-tenants"
+PEER_NAME = "x-taximeter-peer"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated key. tenants empty means that it reaches all."""
+    """An authenticated key. tenants empty means that it reaches all; peer is "HOST:PORT" of the connection."""
 
     key_id: str
     role: str
     tenants: tuple[str, ...]
+    peer: str = ""
 
     def require_reach(self, tenant: str) -> None:
         """Raise TenantForbiddenError unless the key reaches tenant."""
@@ -36,4 +38,4 @@ def principal_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> Principa
     if not values.get(KEY_ID_NAME) or not values.get(ROLE_NAME):
         raise CredentialsRequiredError
     tenants = tuple(tenant for tenant in values.get(TENANTS_NAME, "").split(",") if tenant)
-    return Principal(values[KEY_ID_NAME], values[ROLE_NAME], tenants)
+    return Principal(values[KEY_ID_NAME], values[ROLE_NAME], tenants, values.get(PEER_NAME, ""))

@@ -135,6 +135,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: more usage than can be priced again in one call. Example: {"reason": "TOO_MUCH_USAGE",
     "duration_s": "600"}.
     """
+    ERROR_REASON_SECRET_IN_FIELD: _ErrorReason.ValueType  # 75
+    """INVALID_ARGUMENT: a value looks like a credential, and what is recorded is kept. Example: {"reason":
+    "SECRET_IN_FIELD", "field": "record.attributes"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -252,5 +256,9 @@ ERROR_REASON_RECORD_UNKNOWN: ErrorReason.ValueType  # 40
 ERROR_REASON_TOO_MUCH_USAGE: ErrorReason.ValueType  # 41
 """RESOURCE_EXHAUSTED: more usage than can be priced again in one call. Example: {"reason": "TOO_MUCH_USAGE",
 "duration_s": "600"}.
+"""
+ERROR_REASON_SECRET_IN_FIELD: ErrorReason.ValueType  # 75
+"""INVALID_ARGUMENT: a value looks like a credential, and what is recorded is kept. Example: {"reason":
+"SECRET_IN_FIELD", "field": "record.attributes"}.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
