@@ -67,7 +67,8 @@ test-all: $(VENV)/.runtime $(VENV)/.tools ## Run every test
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency and throughput on this machine
+bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency, throughput and CPU beside other limiters on the PATH
+	@$(PIP) install --constraint constraints.txt --requirement benchmarks/peer-requirements.txt
 	@cargo build --locked --release --quiet --package taximeter-load
 	$(BIN)/python benchmarks/run.py $(ARGS)
 

@@ -22,12 +22,16 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A running server: where it listens, how to call it, and the processes whose CPU counts."""
+    """A running server: where it listens, how to call it, and the processes whose CPU counts.
+
+    protocol: whose words the load generator speaks to it.
+    """
 
     name: str
     address: str
     key_file: Path | None
     pids: tuple[int, ...]
+    protocol: str = "taximeter"
 
     def cpu_us(self) -> int:
         """CPU time used so far by all its processes, in microseconds, to the kernel's tick."""
@@ -73,7 +77,7 @@ def measure(contestant: Contestant, arguments: Sequence[str]) -> Run:
 def load_command(contestant: Contestant, arguments: Sequence[str]) -> list[str]:
     """Return the load generator's command line for the contestant."""
     key = ["--key-file", str(contestant.key_file)] if contestant.key_file else []
-    return [str(LOAD), *arguments, "--address", contestant.address, *key]
+    return [str(LOAD), *arguments, "--address", contestant.address, "--protocol", contestant.protocol, *key]
 
 
 @contextlib.contextmanager
@@ -87,9 +91,8 @@ def taximeter(data_dir: Path) -> Iterator[Contestant]:
 @contextlib.contextmanager
 def floor() -> Iterator[Contestant]:
     """The front's HTTP/2 settings with an empty handler."""
-    with _child(
-        "empty front", [str(LOAD), "floor", "--address", "127.0.0.1:0", "--threads", "2"]
-    ) as contestant:
+    command = [str(LOAD), "floor", "--address", "127.0.0.1:0", "--threads", "2"]
+    with serving_child("empty front", command) as contestant:
         yield contestant
 
 
@@ -97,19 +100,22 @@ def floor() -> Iterator[Contestant]:
 def grpcio() -> Iterator[Contestant]:
     """A grpcio asyncio server with an empty handler."""
     command = [sys.executable, str(Path(__file__).with_name("empty_grpcio_server.py"))]
-    with _child("empty grpcio", command) as contestant:
+    with serving_child("empty grpcio", command) as contestant:
         yield contestant
 
 
 @contextlib.contextmanager
-def _child(name: str, command: Sequence[str]) -> Iterator[Contestant]:
+def serving_child(
+    name: str, command: Sequence[str], other_pids: tuple[int, ...] = ()
+) -> Iterator[Contestant]:
+    """Run a program that prints "serving on HOST:PORT". `other_pids`: processes whose CPU counts with its own."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         line = process.stdout.readline() if process.stdout else ""
         found = _SERVING.search(line)
         if found is None:
             raise RuntimeError(f"{name} did not start: {line.strip()}")
-        yield Contestant(name, found[1], None, (process.pid,))
+        yield Contestant(name, found[1], None, (process.pid, *other_pids))
     finally:
         process.terminate()
         process.wait(START_TIMEOUT_S)

@@ -13,10 +13,11 @@ use crate::Outcome;
 use crate::options::{Options, Role};
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{
-    CheckQuotaRequest, CheckQuotaResponse, Decision, RecordBatchRequest, RecordBatchResponse, RecordRequest,
-    Usage, UsageRecord, record_result,
+    RecordBatchRequest, RecordBatchResponse, RecordRequest, Usage, UsageRecord, record_result,
 };
 
+const RECORD: &str = "/taximeter.v1.MeteringService/Record";
+const RECORD_BATCH: &str = "/taximeter.v1.MeteringService/RecordBatch";
 const PREFIX_SIZE: usize = 5;
 
 /// How a call ended.
@@ -62,7 +63,8 @@ impl Caller {
     /// Makes one call.
     pub(crate) async fn call(&mut self, options: &Options, number: u64) -> Outcome<Status> {
         let tenant = format!(
-            "bench-{}",
+            "{}-{}",
+            options.tenant_prefix,
             number.checked_rem(options.tenants).unwrap_or_default()
         );
         match options.role {
@@ -71,21 +73,13 @@ impl Caller {
                 let message = RecordRequest {
                     record: Some(self.usage(&tenant, number, 0)),
                 };
-                let (status, _) = self.send("Record", &message).await?;
+                let (status, _) = self.send(RECORD, &message.encode_to_vec()).await?;
                 Ok(status)
             }
             Role::Check | Role::Floor => {
-                let (status, reply) = self
-                    .send(
-                        "CheckQuota",
-                        &CheckQuotaRequest {
-                            tenant,
-                            ..Default::default()
-                        },
-                    )
-                    .await?;
-                let denied = CheckQuotaResponse::decode(reply)?.decision == i32::from(Decision::Deny);
-                Ok(if status == Status::Ok && denied {
+                let protocol = options.protocol;
+                let (status, answer) = self.send(protocol.path(), &protocol.question(tenant)).await?;
+                Ok(if status == Status::Ok && protocol.is_denied(answer)? {
                     Status::Denied
                 } else {
                     status
@@ -98,7 +92,9 @@ impl Caller {
         let records = (0..options.batch)
             .map(|item| self.usage(tenant, number, item))
             .collect();
-        let (status, reply) = self.send("RecordBatch", &RecordBatchRequest { records }).await?;
+        let (status, reply) = self
+            .send(RECORD_BATCH, &RecordBatchRequest { records }.encode_to_vec())
+            .await?;
         let is_error = |outcome| matches!(outcome, Some(record_result::Outcome::Error(_)) | None);
         let failed = RecordBatchResponse::decode(reply)?
             .results
@@ -133,13 +129,12 @@ impl Caller {
         )
     }
 
-    async fn send(&mut self, method: &str, message: &impl Message) -> Outcome<(Status, Bytes)> {
-        let length = message.encoded_len();
-        let mut frame = BytesMut::with_capacity(length.saturating_add(PREFIX_SIZE));
+    async fn send(&mut self, path: &str, message: &[u8]) -> Outcome<(Status, Bytes)> {
+        let mut frame = BytesMut::with_capacity(message.len().saturating_add(PREFIX_SIZE));
         frame.put_u8(0);
-        frame.put_u32(u32::try_from(length)?);
-        message.encode(&mut frame)?;
-        let request = Request::post(format!("http://localhost/taximeter.v1.MeteringService/{method}"))
+        frame.put_u32(u32::try_from(message.len())?);
+        frame.put_slice(message);
+        let request = Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("authorization", self.authorization.clone())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `taximeter-load`: sends `CheckQuota` or Record calls and prints what happened as one JSON object; or, as `floor`,
-//! answers them with nothing behind, to show what HTTP/2 alone costs.
+//! `taximeter-load`: sends `CheckQuota` or Record calls, or the like of other servers, and prints what happened as one
+//! JSON object; or, as `floor`, answers them with nothing behind, to show what HTTP/2 alone costs.
 //!
 //! Closed loop by default: connections x streams calls are always in flight. With a rate, open loop: call n is due at
 //! n / rate whatever happened before, and its latency counts from then, so a stall is seen by all that it delays.
@@ -9,6 +9,7 @@ mod calls;
 mod floor;
 mod options;
 mod proto;
+mod protocol;
 mod report;
 mod schedule;
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::Protocol;
+
 /// What this process is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -24,10 +26,13 @@ pub(crate) struct Options {
     pub(crate) rate: Option<u64>,
     pub(crate) tenants: u64,
     pub(crate) batch: u64,
+    pub(crate) protocol: Protocol,
+    pub(crate) tenant_prefix: String,
 }
 
 const USAGE: &str = "taximeter-load check|record|floor --address HOST:PORT [--key-file FILE] [--connections 16] \
-    [--streams 16] [--threads 1] [--count N] [--seconds 10] [--rate PER_SECOND] [--tenants 1] [--batch 1]";
+    [--streams 16] [--threads 1] [--count N] [--seconds 10] [--rate PER_SECOND] [--tenants 1] [--batch 1] \
+    [--tenant-prefix bench] [--protocol taximeter|throttlecrab|ratelimit1|ratelimit3]";
 const COUNT_MAX: u64 = 100_000_000;
 const SECONDS_MAX: u64 = 600;
 
@@ -52,6 +57,8 @@ impl Options {
             rate: None,
             tenants: 1,
             batch: 1,
+            protocol: Protocol::Taximeter,
+            tenant_prefix: "bench".to_owned(),
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
@@ -70,6 +77,8 @@ impl Options {
                 "--rate" => options.rate = Some(number()?.max(1)),
                 "--tenants" => options.tenants = number()?.max(1),
                 "--batch" => options.batch = number()?.clamp(1, 500),
+                "--protocol" => options.protocol = Protocol::parse(&value).ok_or(USAGE)?,
+                "--tenant-prefix" => options.tenant_prefix.clone_from(&value),
                 _ => return Err(format!("{name}: unknown; {USAGE}")),
             }
         }
