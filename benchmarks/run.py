@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import contestants  # noqa: E402 (needs the path above)
+import history  # noqa: E402 (likewise)
 import peers  # noqa: E402 (likewise)
+import plots  # noqa: E402 (likewise)
 from contestants import Contestant, Run, measure  # noqa: E402 (likewise)
 from reconciliation import measure_checks  # noqa: E402 (likewise)
 from results import BESIDE, OPEN_LOOP, TAXIMETER, Results, median, table  # noqa: E402 (likewise)
@@ -29,6 +31,7 @@ from results import BESIDE, OPEN_LOOP, TAXIMETER, Results, median, table  # noqa
 RECORDS_BESIDE_PER_SECOND = 2000
 CHECK_RATE_PER_SECOND = 500
 CAPACITY_PERCENT = 70
+HISTORY = ROOT / "benchmarks" / "history.jsonl"
 SECONDS_MAX = 50
 """A run must end within the minute that its requests are counted in, see `reconciliation`."""
 CLOSED = ("--connections", "16", "--streams", "16")
@@ -124,6 +127,8 @@ def main() -> None:
         "--seconds", type=int, default=4, help=f"length of each load (default 4, at most {SECONDS_MAX})"
     )
     parser.add_argument("--json", type=Path, help="also write every run to this file")
+    parser.add_argument("--plots", type=Path, help="also draw SVG pictures into this directory")
+    parser.add_argument("--keep", action="store_true", help="add the ratios to benchmarks/history.jsonl")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as directory:
         results = run(options.rounds, min(options.seconds, SECONDS_MAX), Path(directory))
@@ -135,6 +140,12 @@ def main() -> None:
     if options.json:
         document = {scenario: [asdict(run) for run in runs] for scenario, runs in results.items()}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
+    if options.plots:
+        plots.draw(results, options.plots)
+    earlier = history.read(HISTORY)
+    print("\n".join(history.compare(earlier, history.entry(results))))
+    if options.keep:
+        history.append(HISTORY, history.entry(results))
     if failures:
         raise SystemExit(f"{failures} calls failed")
 
