@@ -42,7 +42,7 @@ build-release: $(VENV)/.created ## Build the wheels of server and client into di
 	@ls dist
 
 .PHONY: gen
-gen: $(VENV)/.tools ## Generate the Python stubs from the protos
+gen: $(VENV)/.tools ## Generate the committed stubs from the protos
 	@$(BIN)/python scripts/generate.py
 
 .PHONY: format
@@ -66,6 +66,10 @@ test-all: $(VENV)/.runtime $(VENV)/.tools ## Run every test
 	cargo test --locked --quiet --package taximeter-pricing
 	$(BIN)/pytest $(ARGS)
 
+.PHONY: test-clients
+test-clients: $(VENV)/.runtime $(VENV)/.tools ## Run the clients' tests in every language
+	$(BIN)/pytest tests/clients $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency, throughput and CPU beside other limiters on the PATH
 	@$(PIP) install --constraint constraints.txt --requirement benchmarks/peer-requirements.txt
@@ -86,13 +90,17 @@ bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of gro
 bench-exports: $(VENV)/.runtime ## Measure memory and time of exports of growing ledgers
 	$(BIN)/python benchmarks/exports.py $(ARGS)
 
+.PHONY: bench-clients
+bench-clients: $(VENV)/.runtime ## Measure what each client adds to a check, beside the bare generated stub
+	$(BIN)/python benchmarks/clients.py $(ARGS)
+
 .PHONY: lock
 lock: ## Resolve all versions again and rewrite constraints.txt
 	@PYTHON=$(PYTHON) scripts/lock.sh
 
 .PHONY: clean
 clean: ## Remove what was built, .venv included; data directories stay
-	rm -rf $(VENV) target dist $(EXTENSION) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) target dist clients/go/build $(EXTENSION) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find server clients tests benchmarks scripts -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.created: constraints.txt

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Generates the Python stubs of proto/taximeter/v1 into clients/python/taximeter/v1.
+"""Generates the stubs of proto/taximeter/v1 that are committed: those of the Python and the Go client.
 
 Deterministic: the same protos and the pinned tools give the same bytes. `--check` writes nothing and exits
-with 1 when the committed stubs differ from what the protos give.
+with 1 when the committed stubs differ from what the protos give. Without Go on the PATH the Go stubs are left as they
+are, and a line says so.
 """
 
 import argparse
@@ -12,11 +13,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = "taximeter/v1"
-TARGET = ROOT / "clients" / "python" / PROTOS
+GO_MODULE = "github.com/taximeter/taximeter/clients/go"
+GO_TOOLS = ROOT / "clients" / "go" / "tools"
 # The tools decide the bytes, so other versions are refused.
 PINS = {"grpcio-tools": "1.85.1", "mypy-protobuf": "5.1.0"}
 SPDX = "# SPDX-License-Identifier: Apache-2.0\n"
@@ -34,29 +38,82 @@ def check_pins() -> None:
             sys.exit(f"generate: needs {name} {pinned}, found {found}; install: pip install {name}=={pinned}")
 
 
-def protoc(out: Path, plugins: list[str], protos: list[Path]) -> None:
-    """Runs protoc with the plugins, each writing below `out`."""
-    bin_dir = Path(sys.executable).parent
-    command = [sys.executable, "-m", "grpc_tools.protoc", "-Iproto", "-Ithird_party/proto"]
-    names = [f"protoc-gen-{plugin}" for plugin in plugins if plugin.startswith("mypy")]
-    command += [f"--plugin={name}={bin_dir / name}" for name in names]
-    command += [f"--{plugin}_out={out}" for plugin in plugins]
-    command += [proto.relative_to(ROOT).as_posix() for proto in protos]
+def run(command: list[str]) -> None:
+    """Runs a tool. Exits with what it said when it fails."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stderr)
 
 
-def generate(out: Path) -> dict[str, bytes]:
-    """Generates into `out`; returns the content of each file by its name."""
-    protos = sorted((ROOT / "proto" / PROTOS).glob("*.proto"))
-    services = [proto for proto in protos if proto.stem.endswith("_service")]
-    protoc(out, ["python", "mypy"], protos)
+def protoc(out: Path, options: list[str], plugins: list[Path], protos: list[Path]) -> None:
+    """Runs protoc with the plugins, each writing below `out`, as the options say."""
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-Iproto", "-Ithird_party/proto"]
+    command += [f"--plugin={plugin.name}={plugin}" for plugin in plugins]
+    command += [option.format(out=out) for option in options]
+    run([*command, *(proto.relative_to(ROOT).as_posix() for proto in protos)])
+
+
+def api_protos() -> list[Path]:
+    """The protos of the API."""
+    return sorted((ROOT / "proto" / PROTOS).glob("*.proto"))
+
+
+def generate_python(out: Path) -> dict[str, bytes]:
+    """Generates below `out`; returns the content of each file by its name."""
+    bin_dir = Path(sys.executable).parent
+    services = [proto for proto in api_protos() if proto.stem.endswith("_service")]
+    messages_plugin, services_plugin = bin_dir / "protoc-gen-mypy", bin_dir / "protoc-gen-mypy_grpc"
+    protoc(out, ["--python_out={out}", "--mypy_out={out}"], [messages_plugin], api_protos())
     # Only files with services get a _pb2_grpc module: it would be empty for the others.
-    protoc(out, ["grpc_python", "mypy_grpc"], services)
+    protoc(out, ["--grpc_python_out={out}", "--mypy_grpc_out={out}"], [services_plugin], services)
     files = {path.name: (SPDX + path.read_text()).encode() for path in sorted((out / PROTOS).iterdir())}
     files["__init__.py"] = (SPDX + PACKAGE_DOCSTRING).encode()
     return files
+
+
+def generate_go(out: Path) -> dict[str, bytes]:
+    """Generates below `out`, by the plugins of clients/go/tools/go.mod; returns each file's content by its name."""
+    plugins = out / "plugins"
+    run(["go", "build", "-C", str(GO_TOOLS), "-o", f"{plugins}/", "tool"])
+    options = [
+        f"--{name}_{rest}" for name in ("go", "go-grpc") for rest in ("out={out}", f"opt=module={GO_MODULE}")
+    ]
+    protoc(out, options, sorted(plugins.iterdir()), api_protos())
+    return {path.name: path.read_bytes() for path in sorted((out / "taximeterv1").iterdir())}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Stubs of one language: where they lie, what makes them, and the tool that has to be there."""
+
+    folder: str
+    generate: Callable[[Path], dict[str, bytes]]
+    tool: str = ""
+
+
+TARGETS = (
+    Target(f"clients/python/{PROTOS}", generate_python),
+    Target("clients/go/taximeterv1", generate_go, tool="go"),
+)
+
+
+def update(target: Target, *, is_check: bool) -> list[str]:
+    """Writes the stubs of a target; or returns those that are stale, and writes nothing."""
+    if target.tool and not shutil.which(target.tool):
+        print(f"skipped {target.folder}: {target.tool} is not on the PATH; whoever changes a proto needs it")
+        return []
+    folder = ROOT / target.folder
+    with tempfile.TemporaryDirectory() as scratch:
+        files = target.generate(Path(scratch))
+    present = {path.name: path.read_bytes() for path in folder.glob("*.*")} if folder.exists() else {}
+    if is_check:
+        names = files.keys() | present.keys()
+        return [f"{target.folder}/{name}" for name in sorted(names) if files.get(name) != present.get(name)]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return []
 
 
 def main() -> None:
@@ -65,18 +122,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with what is committed, write nothing")
     arguments = parser.parse_args()
     check_pins()
-    with tempfile.TemporaryDirectory() as scratch:
-        files = generate(Path(scratch))
-    present = {path.name: path.read_bytes() for path in TARGET.glob("*.py*")} if TARGET.exists() else {}
-    if arguments.check:
-        stale = sorted(name for name in files.keys() | present.keys() if files.get(name) != present.get(name))
-        if stale:
-            sys.exit("stale stubs, run scripts/generate.py: " + ", ".join(stale))
-        return
-    shutil.rmtree(TARGET, ignore_errors=True)
-    TARGET.mkdir(parents=True)
-    for name, content in files.items():
-        (TARGET / name).write_bytes(content)
+    stale = [name for target in TARGETS for name in update(target, is_check=arguments.check)]
+    if stale:
+        sys.exit("stale stubs, run scripts/generate.py: " + ", ".join(stale))
 
 
 if __name__ == "__main__":

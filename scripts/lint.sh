@@ -25,6 +25,20 @@ buf_breaking() {
     echo "skipped: no main branch with protos to compare with"
 }
 
+# Clients of other languages, where their tools are; continuous integration has them all.
+with_tool() {
+    local tool=$1
+    shift
+    if command -v "$tool" >/dev/null; then "$@"; else echo "skipped: $tool is not on the PATH"; fi
+}
+
+go_client() {
+    local unformatted
+    unformatted=$(gofmt -l clients/go) && [ -z "$unformatted" ] && go vet -C clients/go ./... && return
+    echo "${unformatted:+not formatted: $unformatted}"
+    return 1
+}
+
 check "ruff check" "$BIN/ruff" check .
 check "ruff format" "$BIN/ruff" format --check .
 check "mypy" "$BIN/mypy"
@@ -36,6 +50,7 @@ check "clippy" cargo clippy --locked --quiet --workspace --all-targets -- -D war
 check "buf lint" "$BIN/buf" lint
 check "buf format" "$BIN/buf" format -d --exit-code
 check "buf breaking" buf_breaking
+check "go client" with_tool go go_client
 check "generated stubs" "$BIN/python" scripts/generate.py --check
 
 echo

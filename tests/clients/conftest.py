@@ -5,7 +5,8 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from clients.contract_world import World
-from clients.runner_process import LANGUAGES, Language, Runner
+from clients.languages import LANGUAGES, Language
+from clients.runner_process import Runner
 
 from harness.server_process import ServerProcess
 

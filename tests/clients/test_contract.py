@@ -7,23 +7,15 @@ import pytest
 from clients.conftest import RunnerOf
 from clients.contract_cases import Case, differences, load_cases
 from clients.contract_world import World
-from clients.runner_process import LANGUAGES, Language
+from clients.languages import Language, language_parameters
 
 CASES = tuple(load_cases())
 # The first test of a language builds its runner.
 pytestmark = pytest.mark.timeout(900)
 
 
-def languages() -> list[object]:
-    """The languages, those that `make test` leaves out marked."""
-    return [
-        pytest.param(language, id=language.name, marks=[pytest.mark.wide] if language.is_wide else [])
-        for language in LANGUAGES
-    ]
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
-@pytest.mark.parametrize("language", languages())
+@pytest.mark.parametrize("language", language_parameters())
 def test_client_keeps_the_contract(
     language: Language,
     case: Case,

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The languages that there is a client for: how their programs are built and run."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from harness.tidy_rules import ROOT
+
+BUILD_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """How the runner and the quickstart of a language are built and run; commands run in `folder`."""
+
+    name: str
+    tool: str
+    folder: str
+    build: tuple[Sequence[str], ...]
+    runner: Sequence[str]
+    quickstart: Sequence[str]
+    quickstart_source: str
+    """The file that docs/clients.md shows."""
+    own_tests: Sequence[str] = ()
+    lacks: frozenset[str] = frozenset()
+    """Parts that the client does not have, by Case.needs."""
+    is_wide: bool = False
+    """Whether it is built and run only by `make test-all`."""
+
+    @property
+    def missing_tool(self) -> str:
+        """Why the language cannot be tested here; empty when it can."""
+        return "" if shutil.which(self.tool) else f"{self.tool} is not on the PATH"
+
+    def build_all(self) -> None:
+        """Builds runner and quickstart. Raises AssertionError with what the compiler said."""
+        for command in self.build:
+            done = subprocess.run(
+                command,
+                cwd=ROOT / self.folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=BUILD_TIMEOUT_S,
+            )
+            assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+
+
+LANGUAGES = (
+    Language(
+        "python",
+        sys.executable,
+        "tests/clients",
+        build=(),
+        runner=(sys.executable, "python_runner.py"),
+        quickstart=(sys.executable, "../../examples/quickstart.py"),
+        quickstart_source="examples/quickstart.py",
+        lacks=frozenset({"gateway"}),
+    ),
+    Language(
+        "go",
+        "go",
+        "clients/go",
+        build=(("go", "build", "-o", "build/", "./internal/contract", "./examples/quickstart"),),
+        runner=("build/contract",),
+        quickstart=("build/quickstart",),
+        quickstart_source="clients/go/examples/quickstart/main.go",
+        own_tests=("go", "test", "-count=1", "./..."),
+    ),
+)
+
+
+def language_parameters(wanted: Callable[[Language], bool] = lambda _: True) -> list[ParameterSet]:
+    """The languages as parameters of a test, those that `make test` leaves out marked."""
+    return [
+        pytest.param(language, id=language.name, marks=[pytest.mark.wide] if language.is_wide else [])
+        for language in LANGUAGES
+        if wanted(language)
+    ]
