@@ -5,9 +5,10 @@ use std::borrow::Cow;
 
 use taximeter_pricing::{RateCard, decimal_string};
 
-use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
+use crate::proto::taximeter::ledger::v1::{AttributeCap, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::{
     CostLine, Durability, HoldSettlement, LimitStatus, ListPrice, PricingState, RecordResponse,
+    RecordWarning, RecordWarningKind,
 };
 use crate::quota::money;
 
@@ -39,7 +40,27 @@ pub(crate) fn response(
         list_cost: (entry.tenant_prices_version != 0)
             .then(|| money(i128::from(entry.list_cost_picos), currency(card))),
         tenant_prices_version: entry.tenant_prices_version,
+        warnings: warnings(entry),
     }
+}
+
+/// What the caller should know of a record that was recorded all the same.
+fn warnings(entry: &LedgerEntry) -> Vec<RecordWarning> {
+    let message = match AttributeCap::try_from(entry.attribute_cap) {
+        Ok(AttributeCap::Values) => {
+            "attributes: the tenant has as many sets of them as it may on this day; this record's values count under \
+             \"__other__\""
+        }
+        Ok(AttributeCap::All) => {
+            "attributes: the tenant has as many sets of them, and of their keys, as it may on this day; this record \
+             counts under one attribute \"__other__\""
+        }
+        Ok(AttributeCap::Unspecified) | Err(_) => return Vec::new(),
+    };
+    vec![RecordWarning {
+        kind: RecordWarningKind::LabelCap.into(),
+        message: message.to_owned(),
+    }]
 }
 
 fn currency(card: Option<&RateCard>) -> Cow<'_, str> {

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use crate::archive::Archive;
+use crate::attribute_cap::AttributeSets;
 use crate::callers::Denials;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::clock;
@@ -54,6 +55,7 @@ pub(crate) struct Engine {
     /// Wakes the keeper.
     pub(crate) wake: Notify,
     pub(crate) closed: AtomicBool,
+    pub(crate) attribute_sets: AttributeSets,
     catalogue: ArcSwap<Catalogue>,
     started: Instant,
     /// Milliseconds after `started` at which the catalogue was last known to be the store's.
@@ -77,6 +79,7 @@ impl Engine {
         journal: Journal,
         exclusive_store: bool,
         volatile_store: bool,
+        attribute_sets: AttributeSets,
     ) -> Self {
         Self {
             client,
@@ -91,6 +94,7 @@ impl Engine {
             pending: Mutex::new(VecDeque::new()),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
+            attribute_sets,
             catalogue: ArcSwap::from_pointee(Catalogue::default()),
             started: Instant::now(),
             confirmed_ms: AtomicU64::new(0),

@@ -41,6 +41,11 @@ pub(crate) fn hold(partition: u16, name: &str) -> String {
     format!("{{tx:{partition}}}:hold:{name}")
 }
 
+/// The sets of attributes that a tenant's day (days since 1970) has admitted, and its sets of attribute keys.
+pub(crate) fn attribute_sets(partition: u16, day: i64, tenant: &str) -> [String; 2] {
+    ["attributes", "attribute_keys"].map(|name| format!("{{tx:{partition}}}:{name}:{day}:{tenant}"))
+}
+
 /// Keys of all levels of a tenant's path, root first.
 pub(crate) fn levels(partition: u16, tenant: &str) -> impl Iterator<Item = String> + '_ {
     level_names(tenant).map(move |level| format!("{{tx:{partition}}}:t:{level}"))

@@ -9,6 +9,7 @@
 mod access;
 mod adjust;
 mod archive;
+mod attribute_cap;
 mod callers;
 mod catalogue;
 mod check;
@@ -34,6 +35,7 @@ mod lost;
 mod pending;
 mod proto;
 mod python;
+mod python_error;
 mod quota;
 mod rate_card;
 mod record;
@@ -62,11 +64,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PARTITION_COUNT", keys::PARTITION_COUNT)?;
     module.add(
         "StoreUnavailableError",
-        py.get_type::<python::StoreUnavailableError>(),
+        py.get_type::<python_error::StoreUnavailableError>(),
     )?;
-    module.add("StoreCorruptError", py.get_type::<python::StoreCorruptError>())?;
-    module.add("JournalError", py.get_type::<python::JournalError>())?;
-    module.add("RpcError", py.get_type::<python::RpcError>())?;
+    module.add(
+        "StoreCorruptError",
+        py.get_type::<python_error::StoreCorruptError>(),
+    )?;
+    module.add("JournalError", py.get_type::<python_error::JournalError>())?;
+    module.add("RpcError", py.get_type::<python_error::RpcError>())?;
     module.add("CardError", py.get_type::<rate_card::CardError>())?;
     module.add_class::<rate_card::RateCard>()?;
     module.add_class::<rate_card::TenantPrices>()?;

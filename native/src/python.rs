@@ -8,15 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyOverflowError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict};
 use tokio::runtime::Runtime;
 
 use crate::adjust::{self, Posted};
-use crate::archive::ArchiveError;
+use crate::attribute_cap::AttributeSets;
 use crate::catalogue::CatalogueError;
 use crate::check::Maxima;
 use crate::engine::{Engine, lock};
@@ -26,6 +25,7 @@ use crate::journal::Journal;
 use crate::keys;
 use crate::ledger_columns;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
+use crate::python_error::{JournalError, archive_error, rpc_error, store_error};
 use crate::rate_card::{CardError, RateCard};
 use crate::reopen::OpenError;
 use crate::reprice::{RepriceError, price_rows};
@@ -35,33 +35,6 @@ use crate::workers::Workers;
 
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(50);
-
-create_exception!(taximeter_server._native, StoreUnavailableError, PyException);
-create_exception!(taximeter_server._native, StoreCorruptError, PyException);
-create_exception!(taximeter_server._native, JournalError, PyException);
-create_exception!(taximeter_server._native, RpcError, PyException);
-
-fn store_error(error: StoreError) -> PyErr {
-    match error {
-        StoreError::Corrupt => StoreCorruptError::new_err("a key in the store is not what it must be"),
-        StoreError::Full => StoreUnavailableError::new_err("the store has no memory left"),
-        StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen => {
-            StoreUnavailableError::new_err("the store did not answer")
-        }
-    }
-}
-
-fn archive_error(error: ArchiveError) -> PyErr {
-    match error {
-        ArchiveError::Store(error) => store_error(error),
-        ArchiveError::Journal => JournalError::new_err("the journal could not be written"),
-    }
-}
-
-fn rpc_error(failure: &Failure) -> PyErr {
-    let status = failure.to_status();
-    RpcError::new_err((status.code, status.message.clone(), status.encode_to_vec()))
-}
 
 fn parse_stream_id(text: &str) -> PyResult<StreamId> {
     text.parse().map_err(PyValueError::new_err)
@@ -77,12 +50,13 @@ pub(crate) struct PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
-    #[pyo3(signature = (*, store_url, journal_dir, exclusive_store, volatile_store=false))]
+    #[pyo3(signature = (*, store_url, journal_dir, exclusive_store, volatile_store=false, attribute_sets_max=1_000))]
     fn new(
         store_url: &str,
         journal_dir: &str,
         exclusive_store: bool,
         volatile_store: bool,
+        attribute_sets_max: u32,
     ) -> PyResult<Self> {
         let client = redis::Client::open(store_url)
             .map_err(|_| PyValueError::new_err("store_url: unix:///path or redis://host:port"))?;
@@ -101,6 +75,7 @@ impl PyEngine {
             journal,
             exclusive_store,
             volatile_store,
+            AttributeSets::new(attribute_sets_max),
         ));
         Ok(Self { engine, runtime })
     }

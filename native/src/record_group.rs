@@ -10,12 +10,13 @@ use futures_util::future::join_all;
 use prost::Message;
 
 use crate::archive::Stored;
+use crate::attribute_cap::as_first_time;
 use crate::catalogue::Catalogue;
 use crate::cost::StoreSays;
 use crate::engine::{Engine, answer, journal_failure, store_failure};
 use crate::error::{Code, Failure};
 use crate::fingerprint::differing_parts;
-use crate::proto::taximeter::ledger::v1::LedgerEntry;
+use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry};
 use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse};
 use crate::record::price_again;
 use crate::script_arguments::read_mark;
@@ -37,10 +38,13 @@ impl Engine {
     pub(crate) async fn record_group(
         &self,
         partition: u16,
-        entries: Vec<LedgerEntry>,
+        mut entries: Vec<LedgerEntry>,
         paths: &[&str],
         catalogue: &Catalogue,
     ) -> Vec<Result<RecordResponse, Failure>> {
+        let sent = self
+            .cap_attributes(self.store.load_full().as_ref(), partition, &mut entries)
+            .await;
         let Some(store) = self.store.load_full() else {
             return self.accept_all_pending(entries, catalogue).await;
         };
@@ -63,11 +67,17 @@ impl Engine {
         let mut stored = Vec::with_capacity(entries.len());
         let applied = entries
             .iter()
+            .zip(&sent)
             .zip(paths)
             .zip(outcomes)
-            .map(|((entry, path), outcome)| {
+            .map(|(((entry, sent), path), outcome)| {
                 let (epoch, outcome) = outcome.map_err(store_failure)?;
-                settle(entry, path, epoch, outcome, catalogue, &mut stored)
+                let one = Offered {
+                    entry,
+                    sent: sent.as_deref(),
+                    path,
+                };
+                settle(&one, epoch, outcome, catalogue, &mut stored)
             })
             .collect();
         self.make_durable(&store, partition, applied, stored, catalogue)
@@ -129,15 +139,24 @@ impl Engine {
     }
 }
 
+/// An entry that the store was offered.
+struct Offered<'a> {
+    entry: &'a LedgerEntry,
+    /// Its attributes as sent, where less is left of them.
+    sent: Option<&'a [Attribute]>,
+    /// Its place in the request.
+    path: &'a str,
+}
+
 /// What the store's outcome means for one entry; what the journal must have goes to `stored`.
 fn settle<'a>(
-    entry: &'a LedgerEntry,
-    path: &str,
+    offered: &Offered<'a>,
     epoch: u64,
     outcome: Outcome,
     catalogue: &Catalogue,
     stored: &mut Vec<Stored>,
 ) -> Result<Applied<'a>, Failure> {
+    let &Offered { entry, sent, path } = offered;
     let (id, encoded, applied) = match outcome {
         Outcome::Applied { id, says, encoded } => {
             let applied = Applied {
@@ -149,7 +168,8 @@ fn settle<'a>(
         }
         Outcome::Same { mark, id } => {
             let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;
-            let again = price_again(entry, &first, catalogue, path)?;
+            let mut again = price_again(entry, &first, catalogue, path)?;
+            as_first_time(&mut again, sent, first.attribute_cap);
             // Journaled once more: the first attempt may have been cut off between the store and its journal.
             let encoded = again.encode_to_vec();
             let applied = Applied {

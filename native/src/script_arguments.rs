@@ -5,15 +5,17 @@ use crate::clock::{MS_PER_DAY, NANOS_PER_DAY};
 use crate::hold::{SETTLEMENT_SIZE, read_settlement};
 use crate::hold_id::HoldId;
 use crate::keys;
-use crate::proto::taximeter::ledger::v1::{EntryKind, LedgerEntry};
+use crate::proto::taximeter::ledger::v1::{AttributeCap, EntryKind, LedgerEntry};
 use crate::proto::taximeter::v1::HoldSettlement;
 use crate::quota::{Reader, money_pair};
 use crate::record::{HASH_SIZE, first_bytes};
 use crate::validate;
 
 /// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, version
-/// of the tenant's own prices.
+/// of the tenant's own prices with what was left of the attributes in its highest bits.
 const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8 + 4;
+/// Versions are far below this; what was left of the attributes counts in units of it.
+const CAP_UNIT: u32 = 1 << 30;
 /// Flag of a record that settles a hold, beside that of being written to the ledger.
 const HAS_HOLD: u8 = 2;
 
@@ -98,15 +100,18 @@ fn dedup_keys(entry: &LedgerEntry, partition: u16, hash: u16) -> Vec<String> {
 
 fn mark(entry: &LedgerEntry) -> [u8; MARK_SIZE] {
     let mut mark = [0; MARK_SIZE];
-    let packed = |version: i64| u32::try_from(version).unwrap_or_default().to_le_bytes();
+    let packed = |number: i64| u32::try_from(number).unwrap_or_default();
+    let own = packed(i64::from(entry.attribute_cap))
+        .wrapping_mul(CAP_UNIT)
+        .wrapping_add(packed(entry.tenant_prices_version));
     let parts = entry
         .fingerprint
         .iter()
         .copied()
-        .chain(packed(entry.rate_card_version))
+        .chain(packed(entry.rate_card_version).to_le_bytes())
         .chain(entry.occur_time_nanos.to_le_bytes())
         .chain(entry.receive_time_ms.to_le_bytes())
-        .chain(packed(entry.tenant_prices_version));
+        .chain(own.to_le_bytes());
     mark.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
     mark
 }
@@ -117,6 +122,7 @@ pub(crate) struct FirstTime {
     pub(crate) occur_time_nanos: i64,
     pub(crate) receive_time_ms: i64,
     pub(crate) tenant_prices_version: i64,
+    pub(crate) attribute_cap: AttributeCap,
     /// What settling its hold came to.
     pub(crate) hold: Option<HoldSettlement>,
 }
@@ -131,6 +137,8 @@ pub(crate) fn read_mark(mark: &[u8]) -> Option<FirstTime> {
     let (own, rest) = rest
         .split_first_chunk::<4>()
         .map_or(([0; 4], rest), |(own, rest)| (*own, rest));
+    let own = u32::from_le_bytes(own);
+    let (cap, own_version) = (own.checked_div(CAP_UNIT)?, own.checked_rem(CAP_UNIT)?);
     Some(FirstTime {
         hold: rest
             .first_chunk::<SETTLEMENT_SIZE>()
@@ -138,6 +146,7 @@ pub(crate) fn read_mark(mark: &[u8]) -> Option<FirstTime> {
         rate_card_version: i64::from(u32::from_le_bytes(*version)),
         occur_time_nanos: i64::from_le_bytes(*occur),
         receive_time_ms: i64::from_le_bytes(*receive),
-        tenant_prices_version: i64::from(u32::from_le_bytes(own)),
+        tenant_prices_version: i64::from(own_version),
+        attribute_cap: AttributeCap::try_from(i32::try_from(cap).ok()?).ok()?,
     })
 }

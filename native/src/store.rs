@@ -14,6 +14,7 @@ use crate::workers::{Workers, current_index};
 
 const SCRIPTS: &str = concat!(
     include_str!("scripts/amounts.lua"),
+    include_str!("scripts/attributes.lua"),
     include_str!("scripts/held.lua"),
     include_str!("scripts/levels.lua"),
     include_str!("scripts/decide.lua"),
@@ -67,6 +68,7 @@ pub(crate) struct Functions {
     pub(crate) put_limits: String,
     pub(crate) quota_status: String,
     pub(crate) sweep: String,
+    pub(crate) admit_attributes: String,
 }
 
 impl Functions {
@@ -84,6 +86,7 @@ impl Functions {
             put_limits: name("put_limits"),
             quota_status: name("quota_status"),
             sweep: name("sweep"),
+            admit_attributes: name("admit_attributes"),
         }
     }
 }

@@ -113,13 +113,20 @@ class Engine:
     """Records, decides and prices against one store. Thread-safe; one per process and journal directory."""
 
     def __new__(
-        cls, *, store_url: str, journal_dir: str, exclusive_store: bool, volatile_store: bool = False
+        cls,
+        *,
+        store_url: str,
+        journal_dir: str,
+        exclusive_store: bool,
+        volatile_store: bool = False,
+        attribute_sets_max: int = 1_000,
     ) -> Self:
         """Lock the journal. Raises JournalError when another process owns it, ValueError for a bad URL.
 
         store_url: unix:///path/to.sock or redis://[user:password@]host:port[/db].
         exclusive_store: no other instance can change the store's catalogue, so it never goes stale.
         volatile_store: the operator accepts that the store may lose data; answers say VOLATILE.
+        attribute_sets_max: most distinct sets of attributes per tenant and UTC day; the same on every instance.
         """
 
     def open(self, *, archived_ids: Sequence[str], timeout_ms: int) -> None:

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 from taximeter_server import __version__
 from taximeter_server.clock import wall_clock_ms
-from taximeter_server.config import LISTEN_DEFAULT, LOG_FORMATS, SETTINGS, Config, load_config
+from taximeter_server.config import (
+    ATTRIBUTE_SETS_DEFAULT,
+    LISTEN_DEFAULT,
+    LOG_FORMATS,
+    SETTINGS,
+    Config,
+    load_config,
+)
 from taximeter_server.errors import StartError
 from taximeter_server.log_output import configure_logging
 from taximeter_server.serve import serve
@@ -114,6 +121,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const="true",
         help="listen beyond this machine although keys then travel unencrypted",
+    )
+    parser.add_argument(
+        "--attribute-sets",
+        metavar="COUNT",
+        help="most distinct sets of attributes per tenant and UTC day; more count under __other__ (default:"
+        f" {ATTRIBUTE_SETS_DEFAULT:,})",
     )
     parser.add_argument(
         "--log-format",

@@ -21,6 +21,8 @@ PORT_MAX = 65535
 LISTEN_DEFAULT = "127.0.0.1:7460"
 STORE_SCHEMES = ("unix", "redis")
 LOG_FORMATS = ("auto", "console", "json")
+ATTRIBUTE_SETS_DEFAULT = 1_000
+ATTRIBUTE_SETS_MAX = 100_000
 
 ENVIRONMENT_PREFIX = "TAXIMETER_"
 
@@ -83,6 +85,14 @@ def _parse_log_format(text: str) -> str:
     return text
 
 
+def _parse_attribute_sets(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(ATTRIBUTE_SETS_MAX))):
+        raise _BadValueError(f"must be 1 to {ATTRIBUTE_SETS_MAX:,}, in digits")
+    if not 1 <= int(text) <= ATTRIBUTE_SETS_MAX:
+        raise _BadValueError(f"must be 1 to {ATTRIBUTE_SETS_MAX:,}")
+    return int(text)
+
+
 def _parse_path(text: str) -> Path:
     if not text:
         raise _BadValueError("must not be empty")
@@ -97,6 +107,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "ledger": _parse_path,
     "allow_volatile": _parse_bool,
     "allow_plaintext": _parse_bool,
+    "attribute_sets": _parse_attribute_sets,
     "log_format": _parse_log_format,
 }
 SETTINGS = tuple(_PARSERS)
@@ -108,6 +119,7 @@ class Config:
     """All settings, checked.
 
     store is None for the embedded one, ledger None for the one in data; runtime_parent holds sockets with short paths.
+    attribute_sets is the most sets of attributes of a tenant and day.
     """
 
     data: Path
@@ -117,6 +129,7 @@ class Config:
     ledger: Path | None = None
     allow_volatile: bool = False
     allow_plaintext: bool = False
+    attribute_sets: int = ATTRIBUTE_SETS_DEFAULT
     log_format: str = "auto"
     runtime_parent: Path = Path(tempfile.gettempdir())
 
@@ -185,10 +198,10 @@ def _read_file(path: str | None) -> dict[str, str]:
             raise ConfigError(name, path, f"no such setting; known are {', '.join(SETTINGS)}")
         if isinstance(value, bool):
             texts[name] = "true" if value else "false"
-        elif isinstance(value, str):
-            texts[name] = value
+        elif isinstance(value, (str, int)):
+            texts[name] = str(value)
         else:
-            raise ConfigError(name, path, "must be a string or true or false")
+            raise ConfigError(name, path, "must be a string, a whole number, or true or false")
     return texts
 
 

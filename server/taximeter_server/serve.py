@@ -153,6 +153,7 @@ async def _open_engine(
             journal_dir=str(directory.journal),
             exclusive_store=config.store is None,
             volatile_store=is_volatile,
+            attribute_sets_max=config.attribute_sets,
         )
         stack.push_async_callback(asyncio.to_thread, engine.close)
         engine.open(archived_ids=[str(watermark) for watermark in watermarks], timeout_ms=OPEN_TIMEOUT_MS)

@@ -32,12 +32,13 @@ def record_id_of(number: int) -> str:
 class Recorder:
     """Records on one store. open() and close() as often as wanted; close() leaves what a kill would leave."""
 
-    def __init__(self, directory: Path, store: StoreProcess) -> None:
+    def __init__(self, directory: Path, store: StoreProcess, *, attribute_sets_max: int = 1_000) -> None:
         self.store = store
         self.journal = directory / "journal"
         self.ledger = LedgerDirectory(directory / "ledger")
         self.ledger.path.mkdir(exist_ok=True)
         self._temporary = directory / "temporary"
+        self._attribute_sets_max = attribute_sets_max
         self._engine: Engine | None = None
         self._time_ms = system_clock_ms()
 
@@ -49,7 +50,12 @@ class Recorder:
 
     def open(self) -> "Recorder":
         """Open store and journal, which gives back what the store lost."""
-        self._engine = Engine(store_url=self.store.url, journal_dir=str(self.journal), exclusive_store=True)
+        self._engine = Engine(
+            store_url=self.store.url,
+            journal_dir=str(self.journal),
+            exclusive_store=True,
+            attribute_sets_max=self._attribute_sets_max,
+        )
         archived = [str(watermark) for watermark in self.ledger.read_manifest().watermarks]
         self._engine.open(archived_ids=archived, timeout_ms=OPEN_TIMEOUT_MS)
         return self
@@ -60,7 +66,9 @@ class Recorder:
             self._engine.close()
             self._engine = None
 
-    def record(self, number: int, *, tenant: str = TENANT) -> metering_service_pb2.RecordResponse:
+    def record(
+        self, number: int, *, tenant: str = TENANT, **attributes: str
+    ) -> metering_service_pb2.RecordResponse:
         """Record one token under the number's id; the same call again is the same record. Raises RpcError."""
         record = usage_pb2.UsageRecord(
             record_id=record_id_of(number),
@@ -68,6 +76,7 @@ class Recorder:
             model="gpt-5",
             usage=usage_pb2.Usage(uncached_input_tokens=1),
             occur_time=Timestamp(seconds=self._time_ms // 1000),
+            attributes=attributes,
         )
         request = metering_service_pb2.RecordRequest(record=record)
         return metering_service_pb2.RecordResponse.FromString(self.engine.record(request.SerializeToString()))

@@ -61,7 +61,8 @@ class ServerProcess:
         self.log_file = data_dir.with_name(f"{data_dir.name}.log")
         self._command = [str(scripts_directory() / "taximeter-server"), "serve", "--data", str(data_dir)]
         self._command += ["--listen", listen, *arguments]
-        self._environment = clean_environment(environment)
+        # Tests tell records apart by attributes.
+        self._environment = clean_environment({"TAXIMETER_ATTRIBUTE_SETS": "100000", **(environment or {})})
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
 

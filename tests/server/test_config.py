@@ -26,7 +26,9 @@ def load(
 def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
     """A flag wins over the environment, that over the file, that over the default."""
     file = tmp_path / "config.toml"
-    file.write_text('listen = "127.0.0.1:3"\nlog_format = "json"\nallow_volatile = true\n')
+    file.write_text(
+        'listen = "127.0.0.1:3"\nlog_format = "json"\nallow_volatile = true\nattribute_sets = 7\n'
+    )
     environ = {"TAXIMETER_LISTEN": "127.0.0.1:2", "TAXIMETER_LOG_FORMAT": "console"}
 
     config = load({"listen": "127.0.0.1:1"}, environ, file)
@@ -34,6 +36,7 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> No
     assert config.listen == "127.0.0.1:1"
     assert config.log_format == "console"
     assert config.allow_volatile is True
+    assert config.attribute_sets == 7
     assert config.allow_plaintext is False
 
 
@@ -50,6 +53,11 @@ def test_default_directory_is_where_the_client_looks() -> None:
     assert load().data == Path("/users/someone/.local/share/taximeter")
 
 
+def test_default_cap_of_attributes_is_a_thousand_sets() -> None:
+    """Without a setting a tenant's day has a thousand sets of attributes."""
+    assert load().attribute_sets == 1_000
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -64,6 +72,9 @@ def test_default_directory_is_where_the_client_looks() -> None:
         ("store", "unix://"),
         ("allow_volatile", "maybe"),
         ("log_format", "xml"),
+        ("attribute_sets", "0"),
+        ("attribute_sets", "100001"),
+        ("attribute_sets", "1e3"),
         ("data", ""),
     ],
 )

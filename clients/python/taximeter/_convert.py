@@ -23,6 +23,8 @@ from taximeter.results import (
     PricingState,
     RecordConflict,
     Recorded,
+    RecordWarning,
+    RecordWarningKind,
 )
 from taximeter.usage import Usage, UsageRecord
 from taximeter.v1 import metering_service_pb2, money_pb2, operations_service_pb2, quota_pb2, usage_pb2
@@ -168,6 +170,14 @@ def hold_settlement(message: metering_service_pb2.HoldSettlement) -> HoldSettlem
     return HoldSettlement(hold_state(message.state), message.over_tokens, message.over_cost_picos)
 
 
+def record_warning(message: metering_service_pb2.RecordWarning) -> RecordWarning:
+    """Converts something about a record that was recorded all the same."""
+    kinds = metering_service_pb2.RecordWarningKind.items()
+    return RecordWarning(
+        enum_member(RecordWarningKind, kinds, "RECORD_WARNING_KIND_", message.kind), message.message
+    )
+
+
 def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Recorded:
     """Converts the answer to a record."""
     return Recorded(
@@ -185,6 +195,7 @@ def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Re
         list_cost=money(message.list_cost) if message.HasField("list_cost") else None,
         tenant_prices_version=message.tenant_prices_version,
         hold=hold_settlement(message.hold) if message.HasField("hold") else None,
+        warnings=tuple(record_warning(warning) for warning in message.warnings),
     )
 
 

@@ -148,6 +148,25 @@ class CostLine:
     """What the rate card alone says. None when the card's price was charged."""
 
 
+class RecordWarningKind(StrEnum):
+    """What a warning about a record is about."""
+
+    LABEL_CAP = "LABEL_CAP"
+    """The tenant has as many sets of attributes as it may on this day: the values count under "__other__"."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A warning that this client does not know yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWarning:
+    """Something about a record that was recorded all the same."""
+
+    kind: RecordWarningKind
+    """What it is about."""
+    message: str
+    """What happened, for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """The answer to one record."""
@@ -176,6 +195,8 @@ class Recorded:
     """Sum of the lines' costs by the rate card alone. None when the card's prices were charged."""
     tenant_prices_version: int = 0
     """Timeline version of the tenant's own prices. 0 when the card's prices were charged."""
+    warnings: tuple[RecordWarning, ...] = ()
+    """What to know although it was recorded and charged in full. Empty when all is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Counts, money and time, as all scripts use them.
 --
--- The files here are one library: amounts, held, levels, decide, holds, meter, in this order. Its first line
+-- The files here are one library: amounts, attributes, held, levels, decide, holds, meter, in this order. Its first line
 -- ("#!lua name=...") is put in front when it is loaded: name and function prefix carry the hash of this text, so that
 -- two server versions on one store never call each other's functions.
 --

@@ -198,6 +198,7 @@ end
 
 redis.register_function('@prefix@_open', open)
 redis.register_function('@prefix@_sweep', sweep)
+redis.register_function('@prefix@_admit_attributes', admit_attributes)
 redis.register_function('@prefix@_record', record)
 redis.register_function('@prefix@_check', check)
 redis.register_function('@prefix@_reserve', reserve)

@@ -26,6 +26,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RecordWarningKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordWarningKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORD_WARNING_KIND_UNSPECIFIED: _RecordWarningKind.ValueType  # 0
+    """Never sent."""
+    RECORD_WARNING_KIND_LABEL_CAP: _RecordWarningKind.ValueType  # 1
+    """The record's tenant has as many distinct sets of attributes as the server allows on the UTC day of occur_time, 1,000
+    unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are exact.
+    """
+
+class RecordWarningKind(_RecordWarningKind, metaclass=_RecordWarningKindEnumTypeWrapper):
+    """RecordWarningKind says what a warning is about. It may grow."""
+
+RECORD_WARNING_KIND_UNSPECIFIED: RecordWarningKind.ValueType  # 0
+"""Never sent."""
+RECORD_WARNING_KIND_LABEL_CAP: RecordWarningKind.ValueType  # 1
+"""The record's tenant has as many distinct sets of attributes as the server allows on the UTC day of occur_time, 1,000
+unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are exact.
+"""
+Global___RecordWarningKind: _TypeAlias = RecordWarningKind  # noqa: Y015
+
 class _HoldState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -271,6 +295,7 @@ class RecordResponse(_message.Message):
     HOLD_FIELD_NUMBER: _builtins.int
     LIST_COST_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     duplicate: _builtins.bool
     """True when the same record had been applied before: cost, lines, card and state are those of the first time."""
     rate_card_id: _builtins.str
@@ -307,6 +332,12 @@ class RecordResponse(_message.Message):
         prices were charged.
         """
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordWarning]:
+        """What the caller should know although the record was recorded and charged in full. Empty when all is well. Those of
+        the first time when duplicate.
+        """
+
     def __init__(
         self,
         *,
@@ -321,14 +352,41 @@ class RecordResponse(_message.Message):
         hold: Global___HoldSettlement | None = ...,
         list_cost: _money_pb2.Money | None = ...,
         tenant_prices_version: _builtins.int = ...,
+        warnings: _abc.Iterable[Global___RecordWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "hold", b"hold", "list_cost", b"list_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "hold", b"hold", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "hold", b"hold", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordResponse: _TypeAlias = RecordResponse  # noqa: Y015
+
+@_typing.final
+class RecordWarning(_message.Message):
+    """RecordWarning is something about a record that was recorded all the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: Global___RecordWarningKind.ValueType
+    """What it is about."""
+    message: _builtins.str
+    """What happened, for people, beginning with the field."""
+    def __init__(
+        self,
+        *,
+        kind: Global___RecordWarningKind.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordWarning: _TypeAlias = RecordWarning  # noqa: Y015
 
 @_typing.final
 class HoldSettlement(_message.Message):
