@@ -26,6 +26,56 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RecordWarningKind says what a warning is about. It may grow.
+type RecordWarningKind int32
+
+const (
+	// Never sent.
+	RecordWarningKind_RECORD_WARNING_KIND_UNSPECIFIED RecordWarningKind = 0
+	// The record's tenant has as many distinct sets of attributes as the server allows on the UTC day of occur_time, 1,000
+	// unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are exact.
+	RecordWarningKind_RECORD_WARNING_KIND_LABEL_CAP RecordWarningKind = 1
+)
+
+// Enum value maps for RecordWarningKind.
+var (
+	RecordWarningKind_name = map[int32]string{
+		0: "RECORD_WARNING_KIND_UNSPECIFIED",
+		1: "RECORD_WARNING_KIND_LABEL_CAP",
+	}
+	RecordWarningKind_value = map[string]int32{
+		"RECORD_WARNING_KIND_UNSPECIFIED": 0,
+		"RECORD_WARNING_KIND_LABEL_CAP":   1,
+	}
+)
+
+func (x RecordWarningKind) Enum() *RecordWarningKind {
+	p := new(RecordWarningKind)
+	*p = x
+	return p
+}
+
+func (x RecordWarningKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RecordWarningKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_taximeter_v1_metering_service_proto_enumTypes[0].Descriptor()
+}
+
+func (RecordWarningKind) Type() protoreflect.EnumType {
+	return &file_taximeter_v1_metering_service_proto_enumTypes[0]
+}
+
+func (x RecordWarningKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RecordWarningKind.Descriptor instead.
+func (RecordWarningKind) EnumDescriptor() ([]byte, []int) {
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{0}
+}
+
 // HoldState says what became of a hold. It may grow.
 type HoldState int32
 
@@ -75,11 +125,11 @@ func (x HoldState) String() string {
 }
 
 func (HoldState) Descriptor() protoreflect.EnumDescriptor {
-	return file_taximeter_v1_metering_service_proto_enumTypes[0].Descriptor()
+	return file_taximeter_v1_metering_service_proto_enumTypes[1].Descriptor()
 }
 
 func (HoldState) Type() protoreflect.EnumType {
-	return &file_taximeter_v1_metering_service_proto_enumTypes[0]
+	return &file_taximeter_v1_metering_service_proto_enumTypes[1]
 }
 
 func (x HoldState) Number() protoreflect.EnumNumber {
@@ -88,7 +138,7 @@ func (x HoldState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HoldState.Descriptor instead.
 func (HoldState) EnumDescriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{0}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{1}
 }
 
 // Durability says what an OK answer to Record rests on. It may grow.
@@ -133,11 +183,11 @@ func (x Durability) String() string {
 }
 
 func (Durability) Descriptor() protoreflect.EnumDescriptor {
-	return file_taximeter_v1_metering_service_proto_enumTypes[1].Descriptor()
+	return file_taximeter_v1_metering_service_proto_enumTypes[2].Descriptor()
 }
 
 func (Durability) Type() protoreflect.EnumType {
-	return &file_taximeter_v1_metering_service_proto_enumTypes[1]
+	return &file_taximeter_v1_metering_service_proto_enumTypes[2]
 }
 
 func (x Durability) Number() protoreflect.EnumNumber {
@@ -146,7 +196,7 @@ func (x Durability) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Durability.Descriptor instead.
 func (Durability) EnumDescriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{1}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{2}
 }
 
 // Decision says whether a call may go on.
@@ -186,11 +236,11 @@ func (x Decision) String() string {
 }
 
 func (Decision) Descriptor() protoreflect.EnumDescriptor {
-	return file_taximeter_v1_metering_service_proto_enumTypes[2].Descriptor()
+	return file_taximeter_v1_metering_service_proto_enumTypes[3].Descriptor()
 }
 
 func (Decision) Type() protoreflect.EnumType {
-	return &file_taximeter_v1_metering_service_proto_enumTypes[2]
+	return &file_taximeter_v1_metering_service_proto_enumTypes[3]
 }
 
 func (x Decision) Number() protoreflect.EnumNumber {
@@ -199,7 +249,7 @@ func (x Decision) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Decision.Descriptor instead.
 func (Decision) EnumDescriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{2}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{3}
 }
 
 // ReportMeasure names a field of ReportMeasures. It may grow.
@@ -251,11 +301,11 @@ func (x ReportMeasure) String() string {
 }
 
 func (ReportMeasure) Descriptor() protoreflect.EnumDescriptor {
-	return file_taximeter_v1_metering_service_proto_enumTypes[3].Descriptor()
+	return file_taximeter_v1_metering_service_proto_enumTypes[4].Descriptor()
 }
 
 func (ReportMeasure) Type() protoreflect.EnumType {
-	return &file_taximeter_v1_metering_service_proto_enumTypes[3]
+	return &file_taximeter_v1_metering_service_proto_enumTypes[4]
 }
 
 func (x ReportMeasure) Number() protoreflect.EnumNumber {
@@ -264,7 +314,7 @@ func (x ReportMeasure) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReportMeasure.Descriptor instead.
 func (ReportMeasure) EnumDescriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{3}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{4}
 }
 
 // FilterOperator is a condition. It may grow.
@@ -316,11 +366,11 @@ func (x FilterOperator) String() string {
 }
 
 func (FilterOperator) Descriptor() protoreflect.EnumDescriptor {
-	return file_taximeter_v1_metering_service_proto_enumTypes[4].Descriptor()
+	return file_taximeter_v1_metering_service_proto_enumTypes[5].Descriptor()
 }
 
 func (FilterOperator) Type() protoreflect.EnumType {
-	return &file_taximeter_v1_metering_service_proto_enumTypes[4]
+	return &file_taximeter_v1_metering_service_proto_enumTypes[5]
 }
 
 func (x FilterOperator) Number() protoreflect.EnumNumber {
@@ -329,7 +379,7 @@ func (x FilterOperator) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FilterOperator.Descriptor instead.
 func (FilterOperator) EnumDescriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{4}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{5}
 }
 
 // ExportFormat is a file format. It may grow.
@@ -379,11 +429,11 @@ func (x ExportFormat) String() string {
 }
 
 func (ExportFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_taximeter_v1_metering_service_proto_enumTypes[5].Descriptor()
+	return file_taximeter_v1_metering_service_proto_enumTypes[6].Descriptor()
 }
 
 func (ExportFormat) Type() protoreflect.EnumType {
-	return &file_taximeter_v1_metering_service_proto_enumTypes[5]
+	return &file_taximeter_v1_metering_service_proto_enumTypes[6]
 }
 
 func (x ExportFormat) Number() protoreflect.EnumNumber {
@@ -392,7 +442,7 @@ func (x ExportFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExportFormat.Descriptor instead.
 func (ExportFormat) EnumDescriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{5}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{6}
 }
 
 // RecordRequest carries one record.
@@ -468,8 +518,11 @@ type RecordResponse struct {
 	ListCost *Money `protobuf:"bytes,20,opt,name=list_cost,json=listCost,proto3" json:"list_cost,omitempty"`
 	// Timeline version of the tenant's own prices. 0 when the card's prices were charged.
 	TenantPricesVersion int64 `protobuf:"varint,21,opt,name=tenant_prices_version,json=tenantPricesVersion,proto3" json:"tenant_prices_version,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// What the caller should know although the record was recorded and charged in full. Empty when all is well. Those of
+	// the first time when duplicate.
+	Warnings      []*RecordWarning `protobuf:"bytes,50,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecordResponse) Reset() {
@@ -579,6 +632,68 @@ func (x *RecordResponse) GetTenantPricesVersion() int64 {
 	return 0
 }
 
+func (x *RecordResponse) GetWarnings() []*RecordWarning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+// RecordWarning is something about a record that was recorded all the same.
+type RecordWarning struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is about.
+	Kind RecordWarningKind `protobuf:"varint,1,opt,name=kind,proto3,enum=taximeter.v1.RecordWarningKind" json:"kind,omitempty"`
+	// What happened, for people, beginning with the field.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordWarning) Reset() {
+	*x = RecordWarning{}
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordWarning) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordWarning) ProtoMessage() {}
+
+func (x *RecordWarning) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordWarning.ProtoReflect.Descriptor instead.
+func (*RecordWarning) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RecordWarning) GetKind() RecordWarningKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RecordWarningKind_RECORD_WARNING_KIND_UNSPECIFIED
+}
+
+func (x *RecordWarning) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // HoldSettlement says what settling a hold came to.
 type HoldSettlement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -594,7 +709,7 @@ type HoldSettlement struct {
 
 func (x *HoldSettlement) Reset() {
 	*x = HoldSettlement{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[2]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +721,7 @@ func (x *HoldSettlement) String() string {
 func (*HoldSettlement) ProtoMessage() {}
 
 func (x *HoldSettlement) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[2]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +734,7 @@ func (x *HoldSettlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldSettlement.ProtoReflect.Descriptor instead.
 func (*HoldSettlement) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{2}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HoldSettlement) GetState() HoldState {
@@ -654,7 +769,7 @@ type RecordBatchRequest struct {
 
 func (x *RecordBatchRequest) Reset() {
 	*x = RecordBatchRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[3]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +781,7 @@ func (x *RecordBatchRequest) String() string {
 func (*RecordBatchRequest) ProtoMessage() {}
 
 func (x *RecordBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[3]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +794,7 @@ func (x *RecordBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordBatchRequest.ProtoReflect.Descriptor instead.
 func (*RecordBatchRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{3}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RecordBatchRequest) GetRecords() []*UsageRecord {
@@ -700,7 +815,7 @@ type RecordBatchResponse struct {
 
 func (x *RecordBatchResponse) Reset() {
 	*x = RecordBatchResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[4]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +827,7 @@ func (x *RecordBatchResponse) String() string {
 func (*RecordBatchResponse) ProtoMessage() {}
 
 func (x *RecordBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[4]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +840,7 @@ func (x *RecordBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordBatchResponse.ProtoReflect.Descriptor instead.
 func (*RecordBatchResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{4}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RecordBatchResponse) GetResults() []*RecordResult {
@@ -751,7 +866,7 @@ type RecordResult struct {
 
 func (x *RecordResult) Reset() {
 	*x = RecordResult{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[5]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +878,7 @@ func (x *RecordResult) String() string {
 func (*RecordResult) ProtoMessage() {}
 
 func (x *RecordResult) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[5]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +891,7 @@ func (x *RecordResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
 func (*RecordResult) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{5}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RecordResult) GetOutcome() isRecordResult_Outcome {
@@ -842,7 +957,7 @@ type RecordLevelRequest struct {
 
 func (x *RecordLevelRequest) Reset() {
 	*x = RecordLevelRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[6]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +969,7 @@ func (x *RecordLevelRequest) String() string {
 func (*RecordLevelRequest) ProtoMessage() {}
 
 func (x *RecordLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[6]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +982,7 @@ func (x *RecordLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordLevelRequest.ProtoReflect.Descriptor instead.
 func (*RecordLevelRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{6}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RecordLevelRequest) GetTenant() string {
@@ -923,7 +1038,7 @@ type RecordLevelResponse struct {
 
 func (x *RecordLevelResponse) Reset() {
 	*x = RecordLevelResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1050,7 @@ func (x *RecordLevelResponse) String() string {
 func (*RecordLevelResponse) ProtoMessage() {}
 
 func (x *RecordLevelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1063,7 @@ func (x *RecordLevelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordLevelResponse.ProtoReflect.Descriptor instead.
 func (*RecordLevelResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{7}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RecordLevelResponse) GetDuplicate() bool {
@@ -1014,7 +1129,7 @@ type CheckQuotaRequest struct {
 
 func (x *CheckQuotaRequest) Reset() {
 	*x = CheckQuotaRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1141,7 @@ func (x *CheckQuotaRequest) String() string {
 func (*CheckQuotaRequest) ProtoMessage() {}
 
 func (x *CheckQuotaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1154,7 @@ func (x *CheckQuotaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckQuotaRequest.ProtoReflect.Descriptor instead.
 func (*CheckQuotaRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{8}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CheckQuotaRequest) GetTenant() string {
@@ -1150,7 +1265,7 @@ type CheckQuotaResponse struct {
 
 func (x *CheckQuotaResponse) Reset() {
 	*x = CheckQuotaResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1277,7 @@ func (x *CheckQuotaResponse) String() string {
 func (*CheckQuotaResponse) ProtoMessage() {}
 
 func (x *CheckQuotaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1290,7 @@ func (x *CheckQuotaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckQuotaResponse.ProtoReflect.Descriptor instead.
 func (*CheckQuotaResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{9}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckQuotaResponse) GetDecision() Decision {
@@ -1276,7 +1391,7 @@ type ExtendHoldRequest struct {
 
 func (x *ExtendHoldRequest) Reset() {
 	*x = ExtendHoldRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1403,7 @@ func (x *ExtendHoldRequest) String() string {
 func (*ExtendHoldRequest) ProtoMessage() {}
 
 func (x *ExtendHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1416,7 @@ func (x *ExtendHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendHoldRequest.ProtoReflect.Descriptor instead.
 func (*ExtendHoldRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{10}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExtendHoldRequest) GetTenant() string {
@@ -1389,7 +1504,7 @@ type ExtendHoldResponse struct {
 
 func (x *ExtendHoldResponse) Reset() {
 	*x = ExtendHoldResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1516,7 @@ func (x *ExtendHoldResponse) String() string {
 func (*ExtendHoldResponse) ProtoMessage() {}
 
 func (x *ExtendHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1529,7 @@ func (x *ExtendHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendHoldResponse.ProtoReflect.Descriptor instead.
 func (*ExtendHoldResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{11}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExtendHoldResponse) GetExpireTime() *timestamppb.Timestamp {
@@ -1472,7 +1587,7 @@ type ReleaseHoldRequest struct {
 
 func (x *ReleaseHoldRequest) Reset() {
 	*x = ReleaseHoldRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1599,7 @@ func (x *ReleaseHoldRequest) String() string {
 func (*ReleaseHoldRequest) ProtoMessage() {}
 
 func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1612,7 @@ func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{12}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReleaseHoldRequest) GetTenant() string {
@@ -1525,7 +1640,7 @@ type ReleaseHoldResponse struct {
 
 func (x *ReleaseHoldResponse) Reset() {
 	*x = ReleaseHoldResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1652,7 @@ func (x *ReleaseHoldResponse) String() string {
 func (*ReleaseHoldResponse) ProtoMessage() {}
 
 func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1665,7 @@ func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{13}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReleaseHoldResponse) GetState() HoldState {
@@ -1601,7 +1716,7 @@ type ReportQuery struct {
 
 func (x *ReportQuery) Reset() {
 	*x = ReportQuery{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1728,7 @@ func (x *ReportQuery) String() string {
 func (*ReportQuery) ProtoMessage() {}
 
 func (x *ReportQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1741,7 @@ func (x *ReportQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportQuery.ProtoReflect.Descriptor instead.
 func (*ReportQuery) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{14}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportQuery) GetTenant() string {
@@ -1726,7 +1841,7 @@ type ReportInterval struct {
 
 func (x *ReportInterval) Reset() {
 	*x = ReportInterval{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1853,7 @@ func (x *ReportInterval) String() string {
 func (*ReportInterval) ProtoMessage() {}
 
 func (x *ReportInterval) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1866,7 @@ func (x *ReportInterval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportInterval.ProtoReflect.Descriptor instead.
 func (*ReportInterval) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{15}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReportInterval) GetStartTime() *timestamppb.Timestamp {
@@ -1782,7 +1897,7 @@ type ReportOrder struct {
 
 func (x *ReportOrder) Reset() {
 	*x = ReportOrder{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1909,7 @@ func (x *ReportOrder) String() string {
 func (*ReportOrder) ProtoMessage() {}
 
 func (x *ReportOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1922,7 @@ func (x *ReportOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportOrder.ProtoReflect.Descriptor instead.
 func (*ReportOrder) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{16}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReportOrder) GetBy() string {
@@ -1839,7 +1954,7 @@ type ReportFilter struct {
 
 func (x *ReportFilter) Reset() {
 	*x = ReportFilter{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1851,7 +1966,7 @@ func (x *ReportFilter) String() string {
 func (*ReportFilter) ProtoMessage() {}
 
 func (x *ReportFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1864,7 +1979,7 @@ func (x *ReportFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFilter.ProtoReflect.Descriptor instead.
 func (*ReportFilter) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{17}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportFilter) GetDimension() string {
@@ -1903,7 +2018,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2030,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2043,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{18}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportRequest) GetQuery() *ReportQuery {
@@ -1973,7 +2088,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2100,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2113,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{19}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportResponse) GetRows() []*ReportRow {
@@ -2060,7 +2175,7 @@ type ReportRow struct {
 
 func (x *ReportRow) Reset() {
 	*x = ReportRow{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2187,7 @@ func (x *ReportRow) String() string {
 func (*ReportRow) ProtoMessage() {}
 
 func (x *ReportRow) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2200,7 @@ func (x *ReportRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRow.ProtoReflect.Descriptor instead.
 func (*ReportRow) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{20}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportRow) GetGroup() []*ReportGroupValue {
@@ -2131,7 +2246,7 @@ type ReportGroupValue struct {
 
 func (x *ReportGroupValue) Reset() {
 	*x = ReportGroupValue{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2258,7 @@ func (x *ReportGroupValue) String() string {
 func (*ReportGroupValue) ProtoMessage() {}
 
 func (x *ReportGroupValue) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2271,7 @@ func (x *ReportGroupValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportGroupValue.ProtoReflect.Descriptor instead.
 func (*ReportGroupValue) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{21}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportGroupValue) GetDimension() string {
@@ -2196,7 +2311,7 @@ type ReportMeasures struct {
 
 func (x *ReportMeasures) Reset() {
 	*x = ReportMeasures{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2323,7 @@ func (x *ReportMeasures) String() string {
 func (*ReportMeasures) ProtoMessage() {}
 
 func (x *ReportMeasures) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2336,7 @@ func (x *ReportMeasures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMeasures.ProtoReflect.Descriptor instead.
 func (*ReportMeasures) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{22}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReportMeasures) GetCalls() int64 {
@@ -2287,7 +2402,7 @@ type ExportReportRequest struct {
 
 func (x *ExportReportRequest) Reset() {
 	*x = ExportReportRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2414,7 @@ func (x *ExportReportRequest) String() string {
 func (*ExportReportRequest) ProtoMessage() {}
 
 func (x *ExportReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2427,7 @@ func (x *ExportReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReportRequest.ProtoReflect.Descriptor instead.
 func (*ExportReportRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{23}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExportReportRequest) GetQuery() *ReportQuery {
@@ -2340,7 +2455,7 @@ type ExportReportResponse struct {
 
 func (x *ExportReportResponse) Reset() {
 	*x = ExportReportResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2467,7 @@ func (x *ExportReportResponse) String() string {
 func (*ExportReportResponse) ProtoMessage() {}
 
 func (x *ExportReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2480,7 @@ func (x *ExportReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReportResponse.ProtoReflect.Descriptor instead.
 func (*ExportReportResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{24}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExportReportResponse) GetChunk() []byte {
@@ -2413,7 +2528,7 @@ type EstimateRequest struct {
 
 func (x *EstimateRequest) Reset() {
 	*x = EstimateRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2540,7 @@ func (x *EstimateRequest) String() string {
 func (*EstimateRequest) ProtoMessage() {}
 
 func (x *EstimateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2553,7 @@ func (x *EstimateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateRequest.ProtoReflect.Descriptor instead.
 func (*EstimateRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{25}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EstimateRequest) GetModel() string {
@@ -2568,7 +2683,7 @@ type EstimateResponse struct {
 
 func (x *EstimateResponse) Reset() {
 	*x = EstimateResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2695,7 @@ func (x *EstimateResponse) String() string {
 func (*EstimateResponse) ProtoMessage() {}
 
 func (x *EstimateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2708,7 @@ func (x *EstimateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateResponse.ProtoReflect.Descriptor instead.
 func (*EstimateResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{26}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EstimateResponse) GetCostPerCall() *Money {
@@ -2703,7 +2818,7 @@ type EstimateSample struct {
 
 func (x *EstimateSample) Reset() {
 	*x = EstimateSample{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2830,7 @@ func (x *EstimateSample) String() string {
 func (*EstimateSample) ProtoMessage() {}
 
 func (x *EstimateSample) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2843,7 @@ func (x *EstimateSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateSample.ProtoReflect.Descriptor instead.
 func (*EstimateSample) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{27}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EstimateSample) GetQuery() *ReportQuery {
@@ -2773,7 +2888,7 @@ type EstimateLimit struct {
 
 func (x *EstimateLimit) Reset() {
 	*x = EstimateLimit{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2900,7 @@ func (x *EstimateLimit) String() string {
 func (*EstimateLimit) ProtoMessage() {}
 
 func (x *EstimateLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2913,7 @@ func (x *EstimateLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateLimit.ProtoReflect.Descriptor instead.
 func (*EstimateLimit) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{28}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EstimateLimit) GetStatus() *LimitStatus {
@@ -2849,7 +2964,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\n" +
 	"#taximeter/v1/metering_service.proto\x12\ftaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x18taximeter/v1/money.proto\x1a\x18taximeter/v1/quota.proto\x1a\x18taximeter/v1/usage.proto\"B\n" +
 	"\rRecordRequest\x121\n" +
-	"\x06record\x18\x01 \x01(\v2\x19.taximeter.v1.UsageRecordR\x06record\"\x91\x04\n" +
+	"\x06record\x18\x01 \x01(\v2\x19.taximeter.v1.UsageRecordR\x06record\"\xca\x04\n" +
 	"\x0eRecordResponse\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12'\n" +
 	"\x04cost\x18\x02 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x12,\n" +
@@ -2865,7 +2980,11 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x04hold\x18\n" +
 	" \x01(\v2\x1c.taximeter.v1.HoldSettlementR\x04hold\x120\n" +
 	"\tlist_cost\x18\x14 \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x122\n" +
-	"\x15tenant_prices_version\x18\x15 \x01(\x03R\x13tenantPricesVersion\"\x88\x01\n" +
+	"\x15tenant_prices_version\x18\x15 \x01(\x03R\x13tenantPricesVersion\x127\n" +
+	"\bwarnings\x182 \x03(\v2\x1b.taximeter.v1.RecordWarningR\bwarnings\"^\n" +
+	"\rRecordWarning\x123\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1f.taximeter.v1.RecordWarningKindR\x04kind\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x88\x01\n" +
 	"\x0eHoldSettlement\x12-\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x17.taximeter.v1.HoldStateR\x05state\x12\x1f\n" +
 	"\vover_tokens\x18\x02 \x01(\x03R\n" +
@@ -3069,7 +3188,10 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x0fremaining_after\x18\x03 \x01(\x03R\x0eremainingAfter\x12\x14\n" +
 	"\x05stops\x18\x04 \x01(\bR\x05stops\x12!\n" +
 	"\fpassed_count\x18\x05 \x01(\x03R\vpassedCount\x127\n" +
-	"\tstop_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bstopTime*\xa4\x01\n" +
+	"\tstop_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bstopTime*[\n" +
+	"\x11RecordWarningKind\x12#\n" +
+	"\x1fRECORD_WARNING_KIND_UNSPECIFIED\x10\x00\x12!\n" +
+	"\x1dRECORD_WARNING_KIND_LABEL_CAP\x10\x01*\xa4\x01\n" +
 	"\tHoldState\x12\x1a\n" +
 	"\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fHOLD_STATE_HELD\x10\x01\x12\x16\n" +
@@ -3133,153 +3255,157 @@ func file_taximeter_v1_metering_service_proto_rawDescGZIP() []byte {
 	return file_taximeter_v1_metering_service_proto_rawDescData
 }
 
-var file_taximeter_v1_metering_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_taximeter_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_taximeter_v1_metering_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_taximeter_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_taximeter_v1_metering_service_proto_goTypes = []any{
-	(HoldState)(0),                // 0: taximeter.v1.HoldState
-	(Durability)(0),               // 1: taximeter.v1.Durability
-	(Decision)(0),                 // 2: taximeter.v1.Decision
-	(ReportMeasure)(0),            // 3: taximeter.v1.ReportMeasure
-	(FilterOperator)(0),           // 4: taximeter.v1.FilterOperator
-	(ExportFormat)(0),             // 5: taximeter.v1.ExportFormat
-	(*RecordRequest)(nil),         // 6: taximeter.v1.RecordRequest
-	(*RecordResponse)(nil),        // 7: taximeter.v1.RecordResponse
-	(*HoldSettlement)(nil),        // 8: taximeter.v1.HoldSettlement
-	(*RecordBatchRequest)(nil),    // 9: taximeter.v1.RecordBatchRequest
-	(*RecordBatchResponse)(nil),   // 10: taximeter.v1.RecordBatchResponse
-	(*RecordResult)(nil),          // 11: taximeter.v1.RecordResult
-	(*RecordLevelRequest)(nil),    // 12: taximeter.v1.RecordLevelRequest
-	(*RecordLevelResponse)(nil),   // 13: taximeter.v1.RecordLevelResponse
-	(*CheckQuotaRequest)(nil),     // 14: taximeter.v1.CheckQuotaRequest
-	(*CheckQuotaResponse)(nil),    // 15: taximeter.v1.CheckQuotaResponse
-	(*ExtendHoldRequest)(nil),     // 16: taximeter.v1.ExtendHoldRequest
-	(*ExtendHoldResponse)(nil),    // 17: taximeter.v1.ExtendHoldResponse
-	(*ReleaseHoldRequest)(nil),    // 18: taximeter.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),   // 19: taximeter.v1.ReleaseHoldResponse
-	(*ReportQuery)(nil),           // 20: taximeter.v1.ReportQuery
-	(*ReportInterval)(nil),        // 21: taximeter.v1.ReportInterval
-	(*ReportOrder)(nil),           // 22: taximeter.v1.ReportOrder
-	(*ReportFilter)(nil),          // 23: taximeter.v1.ReportFilter
-	(*ReportRequest)(nil),         // 24: taximeter.v1.ReportRequest
-	(*ReportResponse)(nil),        // 25: taximeter.v1.ReportResponse
-	(*ReportRow)(nil),             // 26: taximeter.v1.ReportRow
-	(*ReportGroupValue)(nil),      // 27: taximeter.v1.ReportGroupValue
-	(*ReportMeasures)(nil),        // 28: taximeter.v1.ReportMeasures
-	(*ExportReportRequest)(nil),   // 29: taximeter.v1.ExportReportRequest
-	(*ExportReportResponse)(nil),  // 30: taximeter.v1.ExportReportResponse
-	(*EstimateRequest)(nil),       // 31: taximeter.v1.EstimateRequest
-	(*EstimateResponse)(nil),      // 32: taximeter.v1.EstimateResponse
-	(*EstimateSample)(nil),        // 33: taximeter.v1.EstimateSample
-	(*EstimateLimit)(nil),         // 34: taximeter.v1.EstimateLimit
-	nil,                           // 35: taximeter.v1.RecordLevelRequest.AttributesEntry
-	nil,                           // 36: taximeter.v1.ReportMeasures.QuantitiesEntry
-	(*UsageRecord)(nil),           // 37: taximeter.v1.UsageRecord
-	(*Money)(nil),                 // 38: taximeter.v1.Money
-	(*CostLine)(nil),              // 39: taximeter.v1.CostLine
-	(PricingState)(0),             // 40: taximeter.v1.PricingState
-	(*LimitStatus)(nil),           // 41: taximeter.v1.LimitStatus
-	(*status.Status)(nil),         // 42: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
-	(*Usage)(nil),                 // 45: taximeter.v1.Usage
+	(RecordWarningKind)(0),        // 0: taximeter.v1.RecordWarningKind
+	(HoldState)(0),                // 1: taximeter.v1.HoldState
+	(Durability)(0),               // 2: taximeter.v1.Durability
+	(Decision)(0),                 // 3: taximeter.v1.Decision
+	(ReportMeasure)(0),            // 4: taximeter.v1.ReportMeasure
+	(FilterOperator)(0),           // 5: taximeter.v1.FilterOperator
+	(ExportFormat)(0),             // 6: taximeter.v1.ExportFormat
+	(*RecordRequest)(nil),         // 7: taximeter.v1.RecordRequest
+	(*RecordResponse)(nil),        // 8: taximeter.v1.RecordResponse
+	(*RecordWarning)(nil),         // 9: taximeter.v1.RecordWarning
+	(*HoldSettlement)(nil),        // 10: taximeter.v1.HoldSettlement
+	(*RecordBatchRequest)(nil),    // 11: taximeter.v1.RecordBatchRequest
+	(*RecordBatchResponse)(nil),   // 12: taximeter.v1.RecordBatchResponse
+	(*RecordResult)(nil),          // 13: taximeter.v1.RecordResult
+	(*RecordLevelRequest)(nil),    // 14: taximeter.v1.RecordLevelRequest
+	(*RecordLevelResponse)(nil),   // 15: taximeter.v1.RecordLevelResponse
+	(*CheckQuotaRequest)(nil),     // 16: taximeter.v1.CheckQuotaRequest
+	(*CheckQuotaResponse)(nil),    // 17: taximeter.v1.CheckQuotaResponse
+	(*ExtendHoldRequest)(nil),     // 18: taximeter.v1.ExtendHoldRequest
+	(*ExtendHoldResponse)(nil),    // 19: taximeter.v1.ExtendHoldResponse
+	(*ReleaseHoldRequest)(nil),    // 20: taximeter.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),   // 21: taximeter.v1.ReleaseHoldResponse
+	(*ReportQuery)(nil),           // 22: taximeter.v1.ReportQuery
+	(*ReportInterval)(nil),        // 23: taximeter.v1.ReportInterval
+	(*ReportOrder)(nil),           // 24: taximeter.v1.ReportOrder
+	(*ReportFilter)(nil),          // 25: taximeter.v1.ReportFilter
+	(*ReportRequest)(nil),         // 26: taximeter.v1.ReportRequest
+	(*ReportResponse)(nil),        // 27: taximeter.v1.ReportResponse
+	(*ReportRow)(nil),             // 28: taximeter.v1.ReportRow
+	(*ReportGroupValue)(nil),      // 29: taximeter.v1.ReportGroupValue
+	(*ReportMeasures)(nil),        // 30: taximeter.v1.ReportMeasures
+	(*ExportReportRequest)(nil),   // 31: taximeter.v1.ExportReportRequest
+	(*ExportReportResponse)(nil),  // 32: taximeter.v1.ExportReportResponse
+	(*EstimateRequest)(nil),       // 33: taximeter.v1.EstimateRequest
+	(*EstimateResponse)(nil),      // 34: taximeter.v1.EstimateResponse
+	(*EstimateSample)(nil),        // 35: taximeter.v1.EstimateSample
+	(*EstimateLimit)(nil),         // 36: taximeter.v1.EstimateLimit
+	nil,                           // 37: taximeter.v1.RecordLevelRequest.AttributesEntry
+	nil,                           // 38: taximeter.v1.ReportMeasures.QuantitiesEntry
+	(*UsageRecord)(nil),           // 39: taximeter.v1.UsageRecord
+	(*Money)(nil),                 // 40: taximeter.v1.Money
+	(*CostLine)(nil),              // 41: taximeter.v1.CostLine
+	(PricingState)(0),             // 42: taximeter.v1.PricingState
+	(*LimitStatus)(nil),           // 43: taximeter.v1.LimitStatus
+	(*status.Status)(nil),         // 44: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*Usage)(nil),                 // 47: taximeter.v1.Usage
 }
 var file_taximeter_v1_metering_service_proto_depIdxs = []int32{
-	37, // 0: taximeter.v1.RecordRequest.record:type_name -> taximeter.v1.UsageRecord
-	38, // 1: taximeter.v1.RecordResponse.cost:type_name -> taximeter.v1.Money
-	39, // 2: taximeter.v1.RecordResponse.lines:type_name -> taximeter.v1.CostLine
-	40, // 3: taximeter.v1.RecordResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	41, // 4: taximeter.v1.RecordResponse.limits:type_name -> taximeter.v1.LimitStatus
-	1,  // 5: taximeter.v1.RecordResponse.durability:type_name -> taximeter.v1.Durability
-	8,  // 6: taximeter.v1.RecordResponse.hold:type_name -> taximeter.v1.HoldSettlement
-	38, // 7: taximeter.v1.RecordResponse.list_cost:type_name -> taximeter.v1.Money
-	0,  // 8: taximeter.v1.HoldSettlement.state:type_name -> taximeter.v1.HoldState
-	37, // 9: taximeter.v1.RecordBatchRequest.records:type_name -> taximeter.v1.UsageRecord
-	11, // 10: taximeter.v1.RecordBatchResponse.results:type_name -> taximeter.v1.RecordResult
-	7,  // 11: taximeter.v1.RecordResult.response:type_name -> taximeter.v1.RecordResponse
-	42, // 12: taximeter.v1.RecordResult.error:type_name -> google.rpc.Status
-	43, // 13: taximeter.v1.RecordLevelRequest.occur_time:type_name -> google.protobuf.Timestamp
-	35, // 14: taximeter.v1.RecordLevelRequest.attributes:type_name -> taximeter.v1.RecordLevelRequest.AttributesEntry
-	38, // 15: taximeter.v1.RecordLevelResponse.cost:type_name -> taximeter.v1.Money
-	44, // 16: taximeter.v1.RecordLevelResponse.unrecorded:type_name -> google.protobuf.Duration
-	45, // 17: taximeter.v1.CheckQuotaRequest.estimate:type_name -> taximeter.v1.Usage
-	44, // 18: taximeter.v1.CheckQuotaRequest.hold_ttl:type_name -> google.protobuf.Duration
-	2,  // 19: taximeter.v1.CheckQuotaResponse.decision:type_name -> taximeter.v1.Decision
-	41, // 20: taximeter.v1.CheckQuotaResponse.limits:type_name -> taximeter.v1.LimitStatus
-	44, // 21: taximeter.v1.CheckQuotaResponse.retry_after:type_name -> google.protobuf.Duration
-	38, // 22: taximeter.v1.CheckQuotaResponse.estimated_cost:type_name -> taximeter.v1.Money
-	40, // 23: taximeter.v1.CheckQuotaResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	43, // 24: taximeter.v1.CheckQuotaResponse.hold_expire_time:type_name -> google.protobuf.Timestamp
-	44, // 25: taximeter.v1.ExtendHoldRequest.hold_ttl:type_name -> google.protobuf.Duration
-	45, // 26: taximeter.v1.ExtendHoldRequest.estimate:type_name -> taximeter.v1.Usage
-	43, // 27: taximeter.v1.ExtendHoldResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 28: taximeter.v1.ExtendHoldResponse.decision:type_name -> taximeter.v1.Decision
-	41, // 29: taximeter.v1.ExtendHoldResponse.limits:type_name -> taximeter.v1.LimitStatus
-	44, // 30: taximeter.v1.ExtendHoldResponse.retry_after:type_name -> google.protobuf.Duration
-	38, // 31: taximeter.v1.ExtendHoldResponse.estimated_cost:type_name -> taximeter.v1.Money
-	40, // 32: taximeter.v1.ExtendHoldResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	0,  // 33: taximeter.v1.ReleaseHoldResponse.state:type_name -> taximeter.v1.HoldState
-	43, // 34: taximeter.v1.ReportQuery.start_time:type_name -> google.protobuf.Timestamp
-	43, // 35: taximeter.v1.ReportQuery.end_time:type_name -> google.protobuf.Timestamp
-	23, // 36: taximeter.v1.ReportQuery.filters:type_name -> taximeter.v1.ReportFilter
-	3,  // 37: taximeter.v1.ReportQuery.measures:type_name -> taximeter.v1.ReportMeasure
-	22, // 38: taximeter.v1.ReportQuery.order:type_name -> taximeter.v1.ReportOrder
-	43, // 39: taximeter.v1.ReportQuery.as_of_time:type_name -> google.protobuf.Timestamp
-	21, // 40: taximeter.v1.ReportQuery.compare_to:type_name -> taximeter.v1.ReportInterval
-	43, // 41: taximeter.v1.ReportInterval.start_time:type_name -> google.protobuf.Timestamp
-	43, // 42: taximeter.v1.ReportInterval.end_time:type_name -> google.protobuf.Timestamp
-	4,  // 43: taximeter.v1.ReportFilter.operator:type_name -> taximeter.v1.FilterOperator
-	20, // 44: taximeter.v1.ReportRequest.query:type_name -> taximeter.v1.ReportQuery
-	26, // 45: taximeter.v1.ReportResponse.rows:type_name -> taximeter.v1.ReportRow
-	28, // 46: taximeter.v1.ReportResponse.total:type_name -> taximeter.v1.ReportMeasures
-	43, // 47: taximeter.v1.ReportResponse.as_of_time:type_name -> google.protobuf.Timestamp
-	28, // 48: taximeter.v1.ReportResponse.compared_total:type_name -> taximeter.v1.ReportMeasures
-	27, // 49: taximeter.v1.ReportRow.group:type_name -> taximeter.v1.ReportGroupValue
-	28, // 50: taximeter.v1.ReportRow.measures:type_name -> taximeter.v1.ReportMeasures
-	28, // 51: taximeter.v1.ReportRow.compared:type_name -> taximeter.v1.ReportMeasures
-	36, // 52: taximeter.v1.ReportMeasures.quantities:type_name -> taximeter.v1.ReportMeasures.QuantitiesEntry
-	38, // 53: taximeter.v1.ReportMeasures.cost:type_name -> taximeter.v1.Money
-	38, // 54: taximeter.v1.ReportMeasures.adjustment_cost:type_name -> taximeter.v1.Money
-	38, // 55: taximeter.v1.ReportMeasures.list_cost:type_name -> taximeter.v1.Money
-	20, // 56: taximeter.v1.ExportReportRequest.query:type_name -> taximeter.v1.ReportQuery
-	5,  // 57: taximeter.v1.ExportReportRequest.format:type_name -> taximeter.v1.ExportFormat
-	45, // 58: taximeter.v1.EstimateRequest.usage:type_name -> taximeter.v1.Usage
-	43, // 59: taximeter.v1.EstimateRequest.occur_time:type_name -> google.protobuf.Timestamp
-	45, // 60: taximeter.v1.EstimateRequest.high_usage:type_name -> taximeter.v1.Usage
-	33, // 61: taximeter.v1.EstimateRequest.sample:type_name -> taximeter.v1.EstimateSample
-	38, // 62: taximeter.v1.EstimateResponse.cost_per_call:type_name -> taximeter.v1.Money
-	38, // 63: taximeter.v1.EstimateResponse.cost:type_name -> taximeter.v1.Money
-	39, // 64: taximeter.v1.EstimateResponse.lines:type_name -> taximeter.v1.CostLine
-	40, // 65: taximeter.v1.EstimateResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	38, // 66: taximeter.v1.EstimateResponse.low_cost:type_name -> taximeter.v1.Money
-	38, // 67: taximeter.v1.EstimateResponse.high_cost:type_name -> taximeter.v1.Money
-	34, // 68: taximeter.v1.EstimateResponse.limits:type_name -> taximeter.v1.EstimateLimit
-	38, // 69: taximeter.v1.EstimateResponse.list_cost:type_name -> taximeter.v1.Money
-	20, // 70: taximeter.v1.EstimateSample.query:type_name -> taximeter.v1.ReportQuery
-	41, // 71: taximeter.v1.EstimateLimit.status:type_name -> taximeter.v1.LimitStatus
-	43, // 72: taximeter.v1.EstimateLimit.stop_time:type_name -> google.protobuf.Timestamp
-	6,  // 73: taximeter.v1.MeteringService.Record:input_type -> taximeter.v1.RecordRequest
-	9,  // 74: taximeter.v1.MeteringService.RecordBatch:input_type -> taximeter.v1.RecordBatchRequest
-	14, // 75: taximeter.v1.MeteringService.CheckQuota:input_type -> taximeter.v1.CheckQuotaRequest
-	16, // 76: taximeter.v1.MeteringService.ExtendHold:input_type -> taximeter.v1.ExtendHoldRequest
-	18, // 77: taximeter.v1.MeteringService.ReleaseHold:input_type -> taximeter.v1.ReleaseHoldRequest
-	12, // 78: taximeter.v1.MeteringService.RecordLevel:input_type -> taximeter.v1.RecordLevelRequest
-	24, // 79: taximeter.v1.MeteringService.Report:input_type -> taximeter.v1.ReportRequest
-	29, // 80: taximeter.v1.MeteringService.ExportReport:input_type -> taximeter.v1.ExportReportRequest
-	31, // 81: taximeter.v1.MeteringService.Estimate:input_type -> taximeter.v1.EstimateRequest
-	7,  // 82: taximeter.v1.MeteringService.Record:output_type -> taximeter.v1.RecordResponse
-	10, // 83: taximeter.v1.MeteringService.RecordBatch:output_type -> taximeter.v1.RecordBatchResponse
-	15, // 84: taximeter.v1.MeteringService.CheckQuota:output_type -> taximeter.v1.CheckQuotaResponse
-	17, // 85: taximeter.v1.MeteringService.ExtendHold:output_type -> taximeter.v1.ExtendHoldResponse
-	19, // 86: taximeter.v1.MeteringService.ReleaseHold:output_type -> taximeter.v1.ReleaseHoldResponse
-	13, // 87: taximeter.v1.MeteringService.RecordLevel:output_type -> taximeter.v1.RecordLevelResponse
-	25, // 88: taximeter.v1.MeteringService.Report:output_type -> taximeter.v1.ReportResponse
-	30, // 89: taximeter.v1.MeteringService.ExportReport:output_type -> taximeter.v1.ExportReportResponse
-	32, // 90: taximeter.v1.MeteringService.Estimate:output_type -> taximeter.v1.EstimateResponse
-	82, // [82:91] is the sub-list for method output_type
-	73, // [73:82] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	39, // 0: taximeter.v1.RecordRequest.record:type_name -> taximeter.v1.UsageRecord
+	40, // 1: taximeter.v1.RecordResponse.cost:type_name -> taximeter.v1.Money
+	41, // 2: taximeter.v1.RecordResponse.lines:type_name -> taximeter.v1.CostLine
+	42, // 3: taximeter.v1.RecordResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	43, // 4: taximeter.v1.RecordResponse.limits:type_name -> taximeter.v1.LimitStatus
+	2,  // 5: taximeter.v1.RecordResponse.durability:type_name -> taximeter.v1.Durability
+	10, // 6: taximeter.v1.RecordResponse.hold:type_name -> taximeter.v1.HoldSettlement
+	40, // 7: taximeter.v1.RecordResponse.list_cost:type_name -> taximeter.v1.Money
+	9,  // 8: taximeter.v1.RecordResponse.warnings:type_name -> taximeter.v1.RecordWarning
+	0,  // 9: taximeter.v1.RecordWarning.kind:type_name -> taximeter.v1.RecordWarningKind
+	1,  // 10: taximeter.v1.HoldSettlement.state:type_name -> taximeter.v1.HoldState
+	39, // 11: taximeter.v1.RecordBatchRequest.records:type_name -> taximeter.v1.UsageRecord
+	13, // 12: taximeter.v1.RecordBatchResponse.results:type_name -> taximeter.v1.RecordResult
+	8,  // 13: taximeter.v1.RecordResult.response:type_name -> taximeter.v1.RecordResponse
+	44, // 14: taximeter.v1.RecordResult.error:type_name -> google.rpc.Status
+	45, // 15: taximeter.v1.RecordLevelRequest.occur_time:type_name -> google.protobuf.Timestamp
+	37, // 16: taximeter.v1.RecordLevelRequest.attributes:type_name -> taximeter.v1.RecordLevelRequest.AttributesEntry
+	40, // 17: taximeter.v1.RecordLevelResponse.cost:type_name -> taximeter.v1.Money
+	46, // 18: taximeter.v1.RecordLevelResponse.unrecorded:type_name -> google.protobuf.Duration
+	47, // 19: taximeter.v1.CheckQuotaRequest.estimate:type_name -> taximeter.v1.Usage
+	46, // 20: taximeter.v1.CheckQuotaRequest.hold_ttl:type_name -> google.protobuf.Duration
+	3,  // 21: taximeter.v1.CheckQuotaResponse.decision:type_name -> taximeter.v1.Decision
+	43, // 22: taximeter.v1.CheckQuotaResponse.limits:type_name -> taximeter.v1.LimitStatus
+	46, // 23: taximeter.v1.CheckQuotaResponse.retry_after:type_name -> google.protobuf.Duration
+	40, // 24: taximeter.v1.CheckQuotaResponse.estimated_cost:type_name -> taximeter.v1.Money
+	42, // 25: taximeter.v1.CheckQuotaResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	45, // 26: taximeter.v1.CheckQuotaResponse.hold_expire_time:type_name -> google.protobuf.Timestamp
+	46, // 27: taximeter.v1.ExtendHoldRequest.hold_ttl:type_name -> google.protobuf.Duration
+	47, // 28: taximeter.v1.ExtendHoldRequest.estimate:type_name -> taximeter.v1.Usage
+	45, // 29: taximeter.v1.ExtendHoldResponse.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 30: taximeter.v1.ExtendHoldResponse.decision:type_name -> taximeter.v1.Decision
+	43, // 31: taximeter.v1.ExtendHoldResponse.limits:type_name -> taximeter.v1.LimitStatus
+	46, // 32: taximeter.v1.ExtendHoldResponse.retry_after:type_name -> google.protobuf.Duration
+	40, // 33: taximeter.v1.ExtendHoldResponse.estimated_cost:type_name -> taximeter.v1.Money
+	42, // 34: taximeter.v1.ExtendHoldResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	1,  // 35: taximeter.v1.ReleaseHoldResponse.state:type_name -> taximeter.v1.HoldState
+	45, // 36: taximeter.v1.ReportQuery.start_time:type_name -> google.protobuf.Timestamp
+	45, // 37: taximeter.v1.ReportQuery.end_time:type_name -> google.protobuf.Timestamp
+	25, // 38: taximeter.v1.ReportQuery.filters:type_name -> taximeter.v1.ReportFilter
+	4,  // 39: taximeter.v1.ReportQuery.measures:type_name -> taximeter.v1.ReportMeasure
+	24, // 40: taximeter.v1.ReportQuery.order:type_name -> taximeter.v1.ReportOrder
+	45, // 41: taximeter.v1.ReportQuery.as_of_time:type_name -> google.protobuf.Timestamp
+	23, // 42: taximeter.v1.ReportQuery.compare_to:type_name -> taximeter.v1.ReportInterval
+	45, // 43: taximeter.v1.ReportInterval.start_time:type_name -> google.protobuf.Timestamp
+	45, // 44: taximeter.v1.ReportInterval.end_time:type_name -> google.protobuf.Timestamp
+	5,  // 45: taximeter.v1.ReportFilter.operator:type_name -> taximeter.v1.FilterOperator
+	22, // 46: taximeter.v1.ReportRequest.query:type_name -> taximeter.v1.ReportQuery
+	28, // 47: taximeter.v1.ReportResponse.rows:type_name -> taximeter.v1.ReportRow
+	30, // 48: taximeter.v1.ReportResponse.total:type_name -> taximeter.v1.ReportMeasures
+	45, // 49: taximeter.v1.ReportResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	30, // 50: taximeter.v1.ReportResponse.compared_total:type_name -> taximeter.v1.ReportMeasures
+	29, // 51: taximeter.v1.ReportRow.group:type_name -> taximeter.v1.ReportGroupValue
+	30, // 52: taximeter.v1.ReportRow.measures:type_name -> taximeter.v1.ReportMeasures
+	30, // 53: taximeter.v1.ReportRow.compared:type_name -> taximeter.v1.ReportMeasures
+	38, // 54: taximeter.v1.ReportMeasures.quantities:type_name -> taximeter.v1.ReportMeasures.QuantitiesEntry
+	40, // 55: taximeter.v1.ReportMeasures.cost:type_name -> taximeter.v1.Money
+	40, // 56: taximeter.v1.ReportMeasures.adjustment_cost:type_name -> taximeter.v1.Money
+	40, // 57: taximeter.v1.ReportMeasures.list_cost:type_name -> taximeter.v1.Money
+	22, // 58: taximeter.v1.ExportReportRequest.query:type_name -> taximeter.v1.ReportQuery
+	6,  // 59: taximeter.v1.ExportReportRequest.format:type_name -> taximeter.v1.ExportFormat
+	47, // 60: taximeter.v1.EstimateRequest.usage:type_name -> taximeter.v1.Usage
+	45, // 61: taximeter.v1.EstimateRequest.occur_time:type_name -> google.protobuf.Timestamp
+	47, // 62: taximeter.v1.EstimateRequest.high_usage:type_name -> taximeter.v1.Usage
+	35, // 63: taximeter.v1.EstimateRequest.sample:type_name -> taximeter.v1.EstimateSample
+	40, // 64: taximeter.v1.EstimateResponse.cost_per_call:type_name -> taximeter.v1.Money
+	40, // 65: taximeter.v1.EstimateResponse.cost:type_name -> taximeter.v1.Money
+	41, // 66: taximeter.v1.EstimateResponse.lines:type_name -> taximeter.v1.CostLine
+	42, // 67: taximeter.v1.EstimateResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	40, // 68: taximeter.v1.EstimateResponse.low_cost:type_name -> taximeter.v1.Money
+	40, // 69: taximeter.v1.EstimateResponse.high_cost:type_name -> taximeter.v1.Money
+	36, // 70: taximeter.v1.EstimateResponse.limits:type_name -> taximeter.v1.EstimateLimit
+	40, // 71: taximeter.v1.EstimateResponse.list_cost:type_name -> taximeter.v1.Money
+	22, // 72: taximeter.v1.EstimateSample.query:type_name -> taximeter.v1.ReportQuery
+	43, // 73: taximeter.v1.EstimateLimit.status:type_name -> taximeter.v1.LimitStatus
+	45, // 74: taximeter.v1.EstimateLimit.stop_time:type_name -> google.protobuf.Timestamp
+	7,  // 75: taximeter.v1.MeteringService.Record:input_type -> taximeter.v1.RecordRequest
+	11, // 76: taximeter.v1.MeteringService.RecordBatch:input_type -> taximeter.v1.RecordBatchRequest
+	16, // 77: taximeter.v1.MeteringService.CheckQuota:input_type -> taximeter.v1.CheckQuotaRequest
+	18, // 78: taximeter.v1.MeteringService.ExtendHold:input_type -> taximeter.v1.ExtendHoldRequest
+	20, // 79: taximeter.v1.MeteringService.ReleaseHold:input_type -> taximeter.v1.ReleaseHoldRequest
+	14, // 80: taximeter.v1.MeteringService.RecordLevel:input_type -> taximeter.v1.RecordLevelRequest
+	26, // 81: taximeter.v1.MeteringService.Report:input_type -> taximeter.v1.ReportRequest
+	31, // 82: taximeter.v1.MeteringService.ExportReport:input_type -> taximeter.v1.ExportReportRequest
+	33, // 83: taximeter.v1.MeteringService.Estimate:input_type -> taximeter.v1.EstimateRequest
+	8,  // 84: taximeter.v1.MeteringService.Record:output_type -> taximeter.v1.RecordResponse
+	12, // 85: taximeter.v1.MeteringService.RecordBatch:output_type -> taximeter.v1.RecordBatchResponse
+	17, // 86: taximeter.v1.MeteringService.CheckQuota:output_type -> taximeter.v1.CheckQuotaResponse
+	19, // 87: taximeter.v1.MeteringService.ExtendHold:output_type -> taximeter.v1.ExtendHoldResponse
+	21, // 88: taximeter.v1.MeteringService.ReleaseHold:output_type -> taximeter.v1.ReleaseHoldResponse
+	15, // 89: taximeter.v1.MeteringService.RecordLevel:output_type -> taximeter.v1.RecordLevelResponse
+	27, // 90: taximeter.v1.MeteringService.Report:output_type -> taximeter.v1.ReportResponse
+	32, // 91: taximeter.v1.MeteringService.ExportReport:output_type -> taximeter.v1.ExportReportResponse
+	34, // 92: taximeter.v1.MeteringService.Estimate:output_type -> taximeter.v1.EstimateResponse
+	84, // [84:93] is the sub-list for method output_type
+	75, // [75:84] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_metering_service_proto_init() }
@@ -3290,19 +3416,19 @@ func file_taximeter_v1_metering_service_proto_init() {
 	file_taximeter_v1_money_proto_init()
 	file_taximeter_v1_quota_proto_init()
 	file_taximeter_v1_usage_proto_init()
-	file_taximeter_v1_metering_service_proto_msgTypes[5].OneofWrappers = []any{
+	file_taximeter_v1_metering_service_proto_msgTypes[6].OneofWrappers = []any{
 		(*RecordResult_Response)(nil),
 		(*RecordResult_Error)(nil),
 	}
-	file_taximeter_v1_metering_service_proto_msgTypes[6].OneofWrappers = []any{}
-	file_taximeter_v1_metering_service_proto_msgTypes[21].OneofWrappers = []any{}
+	file_taximeter_v1_metering_service_proto_msgTypes[7].OneofWrappers = []any{}
+	file_taximeter_v1_metering_service_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_metering_service_proto_rawDesc), len(file_taximeter_v1_metering_service_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   31,
+			NumEnums:      7,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
