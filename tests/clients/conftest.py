@@ -28,11 +28,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def runner_of() -> Iterator[RunnerOf]:
     """The runner program of a language, built and started when it is first asked for."""
     running: dict[str, Runner] = {}
+    tried: set[str] = set()
 
     def find(language: Language) -> Runner:
         if language.missing_tool:
             pytest.skip(f"{language.name}: {language.missing_tool}")
         if language.name not in running:
+            # What does not build is tried once, and fails every test of its language.
+            assert language.name not in tried, "its programs do not build"
+            tried.add(language.name)
             language.build_all()
             running[language.name] = Runner(language)
         return running[language.name]

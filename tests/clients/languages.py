@@ -4,15 +4,22 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
 from _pytest.mark import ParameterSet
 
+from harness.server_process import clean_environment, scripts_directory
 from harness.tidy_rules import ROOT
 
 BUILD_TIMEOUT_S = 900
+
+
+def tool_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment in which the tools of .venv are found, such as buf."""
+    made = clean_environment(environment)
+    return made | {"PATH": f"{scripts_directory()}:{made['PATH']}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ class Language:
             done = subprocess.run(
                 command,
                 cwd=ROOT / self.folder,
+                env=tool_environment(),
                 capture_output=True,
                 text=True,
                 check=False,
@@ -72,6 +80,16 @@ LANGUAGES = (
         quickstart=("build/quickstart",),
         quickstart_source="clients/go/examples/quickstart/main.go",
         own_tests=("go", "test", "-count=1", "./..."),
+    ),
+    Language(
+        "node",
+        "npm",
+        "clients/node",
+        build=(("npm", "ci", "--ignore-scripts", "--prefer-offline"), ("npm", "run", "build")),
+        runner=("node", "test/contract.mjs"),
+        quickstart=("node", "examples/quickstart.mjs"),
+        quickstart_source="clients/node/examples/quickstart.mjs",
+        own_tests=("npm", "test"),
     ),
 )
 

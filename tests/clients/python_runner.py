@@ -37,7 +37,7 @@ def arguments(fields: Mapping[str, Any]) -> Json:
     made = dict(fields)
     for name in ("usage", "estimate"):
         if name in made:
-            made[name] = Usage(**made[name])
+            made[name] = Usage(**{kind: int(count) for kind, count in made[name].items()})
     if "hold_ttl" in made:
         made["hold_ttl"] = duration(made["hold_ttl"])
     return made
