@@ -181,10 +181,7 @@ pub(crate) fn authenticate(
     headers: &HeaderMap,
     now_ms: i64,
 ) -> Result<Principal, Failure> {
-    let refused = || {
-        let message = "credentials required";
-        Failure::new(Code::Unauthenticated, ErrorReason::CredentialsRequired, message)
-    };
+    let refused = credentials_required;
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(refused());
@@ -213,6 +210,15 @@ pub(crate) fn authenticate(
         role: key.role,
         tenants: key.tenants.as_slice().into(),
     })
+}
+
+/// Nobody whom the server knows calls. One text, whatever the reason.
+pub(crate) fn credentials_required() -> Failure {
+    Failure::new(
+        Code::Unauthenticated,
+        ErrorReason::CredentialsRequired,
+        "credentials required",
+    )
 }
 
 /// Fails unless the role may call the method.

@@ -1,32 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The public port: who calls, may they, and where does the call go.
+//! One call: who calls, may they, and where does the call go.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http2::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use prost::Message;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use rustls::ServerConfig;
 
 use crate::access::{self, METHODS, Principal, Rule};
 use crate::clock;
+use crate::connection::Peer;
 use crate::engine::Engine;
 use crate::envoy;
 use crate::error::{Code, Failure, deadline_exceeded, internal, invalid_field};
 use crate::forward::Forwarder;
 use crate::grpc::{self, AnswerBody};
+use crate::identity::Identities;
 use crate::proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use crate::proto::taximeter::v1::record_result::Outcome;
 use crate::proto::taximeter::v1::{
@@ -34,13 +30,6 @@ use crate::proto::taximeter::v1::{
     RecordRequest, RecordResult, ReleaseHoldRequest,
 };
 
-const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
-/// More is refused by HTTP, with a status that gRPC clients cannot tell from a defect of the server.
-const HEADER_LIST_SIZE_MAX: u32 = 32 << 10;
-const STREAM_WINDOW_SIZE: u32 = 1 << 20;
-const CONNECTION_WINDOW_SIZE: u32 = 4 << 20;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A call served here ends within this, whatever its caller's deadline.
 const BUDGET_MAX: Duration = Duration::from_secs(2);
 const BATCH_COUNT_MAX: usize = 500;
@@ -49,124 +38,51 @@ const SERVICES_HERE: [&str; 2] = [
     "/taximeter.v1.MeteringService/",
     "/envoy.service.ratelimit.v3.RateLimitService/",
 ];
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// A bound port that serves until drained.
-pub(crate) struct Front {
-    address: SocketAddr,
-    runtime: Handle,
-    stop: watch::Sender<bool>,
-    drained: std::sync::Mutex<Option<oneshot::Receiver<()>>>,
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) tls: ArcSwapOption<ServerConfig>,
+    pub(crate) identities: ArcSwap<Identities>,
 }
 
-struct Shared {
-    engine: Arc<Engine>,
-    forwarder: Forwarder,
-}
-
-impl Front {
-    /// Serves the listener on the runtime.
-    pub(crate) fn start(
-        runtime: &Handle,
-        engine: Arc<Engine>,
-        listener: StdListener,
-        forward_socket: PathBuf,
-    ) -> std::io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let _entered = runtime.enter();
-        let listener = TcpListener::from_std(listener)?;
-        let (stop, stopped) = watch::channel(false);
-        let (done, drained) = oneshot::channel();
-        let shared = Arc::new(Shared {
-            engine,
-            forwarder: Forwarder::new(forward_socket),
-        });
-        runtime.spawn(accept(listener, shared, stopped, done));
-        Ok(Self {
-            address,
-            runtime: runtime.clone(),
-            stop,
-            drained: std::sync::Mutex::new(Some(drained)),
-        })
-    }
-
-    /// Address as bound.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops accepting and lets calls in flight finish. False when the limit cut some off.
-    pub(crate) fn drain(&self, limit: Duration) -> bool {
-        // Without a receiver the front has stopped already.
-        let _ = self.stop.send(true);
-        let Some(drained) = crate::engine::lock(&self.drained).take() else {
-            return true;
-        };
-        self.runtime
-            .block_on(async { tokio::time::timeout(limit, drained).await.is_ok() })
-    }
-}
-
-async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stopped: watch::Receiver<bool>,
-    done: oneshot::Sender<()>,
-) {
-    let graceful = GracefulShutdown::new();
-    loop {
-        tokio::select! {
-            connection = listener.accept() => match connection {
-                Ok((stream, _)) => hand_over(stream, &shared, graceful.watcher()),
-                // Out of descriptors, for one: the next moment may be better.
-                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
-            },
-            _ = stopped.changed() => break,
+impl Shared {
+    /// Finds out who calls: what the call itself carries goes before the connection's certificate.
+    fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Principal, Failure> {
+        if let Some(uri) = &peer.certificate_uri
+            && !headers.contains_key(AUTHORIZATION)
+        {
+            let principal = self.identities.load().of_certificate(uri);
+            return principal.ok_or_else(access::credentials_required);
         }
+        access::authenticate(&self.engine.catalogue(), headers, clock::now_ms())
     }
-    drop(listener);
-    graceful.shutdown().await;
-    // A drain that gave up no longer listens.
-    let _ = done.send(());
-}
 
-/// Gives a connection to a worker, where it stays.
-fn hand_over(stream: TcpStream, shared: &Arc<Shared>, watcher: Watcher) {
-    let (Ok(stream), Some(worker)) = (stream.into_std(), shared.engine.workers.next()) else {
-        return;
-    };
-    let shared = Arc::clone(shared);
-    worker.spawn(async move {
-        if let Ok(stream) = TcpStream::from_std(stream) {
-            serve(stream, shared, watcher).await;
+    /// Who calls, where the method is not open to everyone. Fails unless the caller may.
+    fn let_in(
+        &self,
+        rule: Rule,
+        method: &'static str,
+        peer: &Peer,
+        headers: &HeaderMap,
+    ) -> Result<Option<Principal>, Failure> {
+        if rule == Rule::Open {
+            return Ok(None);
         }
-    });
+        let principal = self.authenticate(peer, headers)?;
+        if let Err(failure) = access::authorize(rule, principal.role, method) {
+            if rule.is_admin() {
+                self.engine.denials.note(&principal.key_id, method, peer.address);
+            }
+            return Err(failure);
+        }
+        Ok(Some(principal))
+    }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, watcher: Watcher) {
-    // Answers are single small frames; waiting to fill a packet would only delay them.
-    let _ = stream.set_nodelay(true);
-    // Who has gone already asks nothing more.
-    let Ok(peer) = stream.peer_addr() else { return };
-    let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, std::convert::Infallible>(answer(&shared, request, peer).await) }
-    });
-    let connection = Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .max_header_list_size(HEADER_LIST_SIZE_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_SIZE)
-        .initial_connection_window_size(CONNECTION_WINDOW_SIZE)
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    // A broken connection is its client's business.
-    let _ = watcher.watch(connection).await;
-}
-
-async fn answer(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
+/// Answers one call of a connection.
+pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
     if !grpc::is_grpc(request.headers()) {
         return grpc::unsupported_media_type();
     }
@@ -174,7 +90,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -
         return grpc::failed(&failure);
     }
     // A panic in one call must not take its connection down, nor show what it said.
-    match AssertUnwindSafe(dispatch(shared, request, peer))
+    match AssertUnwindSafe(dispatch(shared, peer, request))
         .catch_unwind()
         .await
     {
@@ -186,8 +102,8 @@ async fn answer(shared: &Shared, request: Request<Incoming>, peer: SocketAddr) -
 
 async fn dispatch(
     shared: &Shared,
+    peer: &Peer,
     request: Request<Incoming>,
-    peer: SocketAddr,
 ) -> Result<Response<AnswerBody>, Failure> {
     let started = Instant::now();
     let path = request.uri().path();
@@ -198,25 +114,17 @@ async fn dispatch(
             "no such method",
         ));
     };
-    let principal = match rule {
-        Rule::Open => None,
-        rule => {
-            let catalogue = shared.engine.catalogue();
-            let principal = access::authenticate(&catalogue, request.headers(), clock::now_ms())?;
-            if let Err(failure) = access::authorize(*rule, principal.role, method) {
-                if rule.is_admin() {
-                    shared.engine.denials.note(&principal.key_id, method, peer);
-                }
-                return Err(failure);
-            }
-            Some(principal)
-        }
-    };
+    let principal = shared.let_in(*rule, method, peer, request.headers())?;
     let name = SERVICES_HERE
         .iter()
         .find_map(|service| method.strip_prefix(service));
     let (Some(name), Some(principal)) = (name, &principal) else {
-        return Box::pin(shared.forwarder.forward(request, principal.as_ref(), peer)).await;
+        return Box::pin(
+            shared
+                .forwarder
+                .forward(request, principal.as_ref(), peer.address),
+        )
+        .await;
     };
     let budget = grpc::budget(request.headers())
         .unwrap_or(BUDGET_MAX)
@@ -245,7 +153,7 @@ async fn dispatch(
                 .await
         }
         "ShouldRateLimit" => deadline.keep(limit(shared, request, principal, &deadline)).await,
-        _ => Box::pin(shared.forwarder.forward(request, Some(principal), peer)).await,
+        _ => Box::pin(shared.forwarder.forward(request, Some(principal), peer.address)).await,
     }
 }
 

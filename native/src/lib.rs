@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The hot path of Taximeter as a Python extension module.
 //!
-//! Follow a call: `front` (port, credentials, dispatch; on one of the `workers`) to `engine` (Record), `check`
+//! Follow a call: `listener` (port), `connection` (on one of the `workers`; `tls`), `front` (credentials of `access` or
+//! `identity`, dispatch) to `engine` (Record), `check`
 //! (`CheckQuota`) or `hold`, to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged. `callers` is what is remembered of who called. `python` is the border.
@@ -14,6 +15,7 @@ mod callers;
 mod catalogue;
 mod check;
 mod clock;
+mod connection;
 mod cost;
 mod engine;
 mod envoy;
@@ -26,16 +28,19 @@ mod front;
 mod grpc;
 mod hold;
 mod hold_id;
+mod identity;
 mod journal;
 mod journal_format;
 mod keeper;
 mod keys;
 mod ledger_columns;
+mod listener;
 mod lost;
 mod pending;
 mod proto;
 mod python;
 mod python_error;
+mod python_front;
 mod quota;
 mod rate_card;
 mod record;
@@ -49,6 +54,7 @@ mod secret_text;
 mod store;
 mod store_connection;
 mod store_id;
+mod tls;
 mod validate;
 mod workers;
 
@@ -72,11 +78,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     module.add("JournalError", py.get_type::<python_error::JournalError>())?;
     module.add("RpcError", py.get_type::<python_error::RpcError>())?;
+    module.add("TlsError", py.get_type::<python_front::TlsError>())?;
     module.add("CardError", py.get_type::<rate_card::CardError>())?;
     module.add_class::<rate_card::RateCard>()?;
     module.add_class::<rate_card::TenantPrices>()?;
     module.add_class::<python::PyEngine>()?;
-    module.add_class::<python::PyFront>()?;
+    module.add_class::<python_front::PyFront>()?;
+    module.add_class::<python_front::PyIdentities>()?;
+    module.add_class::<python_front::PyTls>()?;
     module.add_function(wrap_pyfunction!(access::method_roles, module)?)?;
     module.add_function(wrap_pyfunction!(callers::key_uses, module)?)?;
     module.add_function(wrap_pyfunction!(callers::take_denials, module)?)?;

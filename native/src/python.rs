@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The border to Python. The contract is `server/taximeter_server/_native.pyi`.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use crate::catalogue::CatalogueError;
 use crate::check::Maxima;
 use crate::engine::{Engine, lock};
 use crate::error::{Failure, malformed};
-use crate::front::{Front, serve_record};
+use crate::front::serve_record;
 use crate::journal::Journal;
 use crate::keys;
 use crate::ledger_columns;
@@ -44,7 +43,7 @@ fn parse_stream_id(text: &str) -> PyResult<StreamId> {
 #[pyclass(name = "Engine", module = "taximeter_server._native", frozen)]
 pub(crate) struct PyEngine {
     pub(crate) engine: Arc<Engine>,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
 }
 
 #[pymethods]
@@ -343,33 +342,5 @@ fn reply(py: Python<'_>, answer: Result<impl Message, Failure>) -> PyResult<Boun
     match answer {
         Ok(message) => Ok(PyBytes::new(py, &message.encode_to_vec())),
         Err(failure) => Err(rpc_error(&failure)),
-    }
-}
-
-/// The public port.
-#[pyclass(name = "Front", module = "taximeter_server._native", frozen)]
-pub(crate) struct PyFront {
-    front: Front,
-}
-
-#[pymethods]
-impl PyFront {
-    #[new]
-    #[pyo3(signature = (engine, *, listen, forward_socket))]
-    fn new(engine: &PyEngine, listen: &str, forward_socket: PathBuf) -> PyResult<Self> {
-        let listener = TcpListener::bind(listen)?;
-        let handle = engine.runtime.handle().clone();
-        let front = Front::start(&handle, Arc::clone(&engine.engine), listener, forward_socket)?;
-        Ok(Self { front })
-    }
-
-    #[getter]
-    fn address(&self) -> String {
-        self.front.address().to_string()
-    }
-
-    #[pyo3(signature = (*, timeout_ms))]
-    fn drain(&self, py: Python<'_>, timeout_ms: u64) -> bool {
-        py.detach(|| self.front.drain(Duration::from_millis(timeout_ms)))
     }
 }

@@ -246,16 +246,57 @@ class Engine:
 class RpcError(Exception):
     """A call failed; args are (grpc code as int, message, serialized google.rpc.Status)."""
 
+class TlsError(Exception):
+    """A file of TLS cannot be used; args are (setting, problem)."""
+
+@final
+class Identities:
+    """Callers that need no key of the server's own. Source of the canonical form: taximeter_server.identities."""
+
+    def __new__(cls, identities_json: bytes) -> Self:
+        """Read. Raises ValueError."""
+
+@final
+class Tls:
+    """What new connections are accepted with: TLS 1.2 or 1.3, and HTTP/2 by ALPN."""
+
+    def __new__(
+        cls,
+        *,
+        certificate_pem: bytes,
+        key_pem: bytes,
+        client_ca_pem: bytes | None,
+        client_optional: bool,
+        identities: Identities,
+    ) -> Self:
+        """Check that certificate and key fit. Raises TlsError.
+
+        client_ca_pem: clients must show a certificate that one of these issued; with client_optional they may. Where
+        identities name certificates at all, others than those are refused in the handshake.
+        """
+
 @final
 class Front:
     """The public port: records, quota checks and holds are served here, everything else is forwarded."""
 
-    def __new__(cls, engine: Engine, *, listen: str, forward_socket: str) -> Self:
+    def __new__(
+        cls,
+        engine: Engine,
+        *,
+        listen: str,
+        forward_socket: str,
+        tls: Tls | None = None,
+        identities: Identities | None = None,
+    ) -> Self:
         """Bind listen ("host:port", port 0 picks one) and serve from own threads. Raises OSError, ValueError.
 
         Forwarded calls reach forward_socket with metadata x-taximeter-key-id, x-taximeter-role and
         x-taximeter-tenants (comma-separated, may be empty); the same names coming in from outside are dropped.
+        The key id of a caller known by its certificate is the certificate's URI. tls None: plaintext.
         """
+
+    def set_access(self, tls: Tls | None, identities: Identities) -> None:
+        """Accept new connections with these. A caller that is no longer known is refused at once."""
 
     @property
     def address(self) -> str:

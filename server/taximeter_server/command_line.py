@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_options(serve_parser)
+    _add_access_options(serve_parser)
     return parser
 
 
@@ -117,12 +118,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="serve on a store whose settings can lose what it acknowledged; answers then say VOLATILE",
     )
     parser.add_argument(
-        "--allow-plaintext",
-        action="store_const",
-        const="true",
-        help="listen beyond this machine although keys then travel unencrypted",
-    )
-    parser.add_argument(
         "--attribute-sets",
         metavar="COUNT",
         help="most distinct sets of attributes per tenant and UTC day; more count under __other__ (default:"
@@ -134,3 +129,30 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(LOG_FORMATS)}; auto is console on a terminal (default: auto)",
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file with any of these settings")
+
+
+def _add_access_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tls-cert", metavar="FILE", help="PEM file with the server's certificate and its chain"
+    )
+    parser.add_argument("--tls-key", metavar="FILE", help="PEM file with the key of --tls-cert")
+    parser.add_argument(
+        "--tls-client-ca",
+        metavar="FILE",
+        help="PEM file; clients must show a certificate that one of these issued",
+    )
+    parser.add_argument(
+        "--tls-client-optional",
+        action="store_const",
+        const="true",
+        help="a client may do without a certificate and come with a key",
+    )
+    parser.add_argument(
+        "--identities", metavar="FILE", help="TOML file that gives client certificates roles and tenants"
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_const",
+        const="true",
+        help="listen beyond this machine without TLS although keys then travel unencrypted",
+    )

@@ -106,8 +106,13 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "store_binary": _parse_path,
     "ledger": _parse_path,
     "allow_volatile": _parse_bool,
-    "allow_plaintext": _parse_bool,
     "attribute_sets": _parse_attribute_sets,
+    "tls_cert": _parse_path,
+    "tls_key": _parse_path,
+    "tls_client_ca": _parse_path,
+    "tls_client_optional": _parse_bool,
+    "identities": _parse_path,
+    "insecure": _parse_bool,
     "log_format": _parse_log_format,
 }
 SETTINGS = tuple(_PARSERS)
@@ -128,8 +133,13 @@ class Config:
     store_binary: Path | None = None
     ledger: Path | None = None
     allow_volatile: bool = False
-    allow_plaintext: bool = False
     attribute_sets: int = ATTRIBUTE_SETS_DEFAULT
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    tls_client_optional: bool = False
+    identities: Path | None = None
+    insecure: bool = False
     log_format: str = "auto"
     runtime_parent: Path = Path(tempfile.gettempdir())
 
@@ -221,10 +231,21 @@ def _runtime_parent(environment: Mapping[str, str]) -> Path:
 def _check_together(config: Config) -> None:
     if config.store is not None and config.store_binary is not None:
         raise ConfigError("store_binary", "with store", "is for the embedded store; leave it or store out")
-    if not is_loopback(config.listen) and not config.allow_plaintext:
+    if (config.tls_cert is None) != (config.tls_key is None):
+        missing, given = ("tls_key", "tls_cert") if config.tls_key is None else ("tls_cert", "tls_key")
+        raise ConfigError(missing, f"with {given}", "certificate and key go together")
+    if config.tls_client_ca is not None and config.tls_cert is None:
+        raise ConfigError(
+            "tls_client_ca", "without tls_cert", "clients show certificates to a server with TLS"
+        )
+    if config.tls_client_optional and config.tls_client_ca is None:
+        raise ConfigError(
+            "tls_client_optional", "without tls_client_ca", "clients are not asked for certificates"
+        )
+    if not is_loopback(config.listen) and config.tls_cert is None and not config.insecure:
         raise ConfigError(
             "listen",
             config.listen,
-            "reaches beyond this machine, and keys would travel unencrypted; put a TLS proxy in front and listen on"
-            " loopback, or accept it with --allow-plaintext",
+            "reaches beyond this machine, and keys would travel unencrypted; give --tls-cert and --tls-key, or put a"
+            " TLS proxy in front and listen on loopback, or accept it with --insecure",
         )

@@ -19,13 +19,14 @@ import structlog
 from taximeter_server.config import Config
 from taximeter_server.data_directory import DataDirectory, write_private_file
 from taximeter_server.embedded_store import EmbeddedStore
-from taximeter_server.errors import ListenError, StartError, StoreRefusedError, StoreUnavailableError
+from taximeter_server.errors import StartError, StoreRefusedError, StoreUnavailableError
 from taximeter_server.store import DocumentStore
 
 if TYPE_CHECKING:
     from taximeter_server import _native
     from taximeter_server.catalogue import CatalogueFollower
     from taximeter_server.ledger_directory import LedgerDirectory
+    from taximeter_server.public_port import PublicPort
     from taximeter_server.rate_card_timeline import RateCardTimeline
     from taximeter_server.rpc.rate_card_tools import LedgerTools
     from taximeter_server.rpc.server import RpcServer, Service
@@ -88,8 +89,9 @@ async def serve(
         rpc_server = await _start_services(parts, stack)
         if stop.is_set():
             return
-        address = await _start_front(parts, rpc_server, stack)
-        write_private_file(directory.address_file, f"{address}\n".encode())
+        port = await _open_port(parts, rpc_server, stack)
+        address = port.address
+        write_private_file(directory.address_file, f"{port.local_address}\n".encode())
         stack.callback(directory.address_file.unlink, missing_ok=True)
         _log.info(f"serving on {address}", data=str(directory.path), store=store_version)
         on_serving(address)
@@ -343,30 +345,23 @@ def _start_thread(
     thread.start()
 
 
-async def _start_front(parts: Parts, rpc_server: "RpcServer", stack: contextlib.AsyncExitStack) -> str:
-    """Open the public port. Returns "HOST:PORT"."""
-    from taximeter_server import _native  # noqa: PLC0415 (see above)
+async def _open_port(parts: Parts, rpc_server: "RpcServer", stack: contextlib.AsyncExitStack) -> "PublicPort":
+    """Open the public port."""
+    from taximeter_server.public_port import PublicPort  # noqa: PLC0415 (see above)
 
-    listen = parts.config.listen
-    socket_path = parts.directory.socket_path("rpc.sock")
+    def open_port() -> PublicPort:
+        return PublicPort(parts.engine, parts.config, forward_socket=parts.directory.socket_path("rpc.sock"))
 
-    def bind() -> _native.Front:
-        return _native.Front(parts.engine, listen=listen, forward_socket=str(socket_path))
-
-    try:
-        front = await asyncio.to_thread(bind)
-    except OSError as error:
-        raise ListenError(listen, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise ListenError(listen, str(error)) from error
+    port = await asyncio.to_thread(open_port)
 
     async def drain() -> None:
         await rpc_server.set_not_serving()
-        if not await asyncio.to_thread(front.drain, timeout_ms=DRAIN_TIMEOUT_MS):
+        if not await asyncio.to_thread(port.drain, timeout_ms=DRAIN_TIMEOUT_MS):
             _log.warning("calls were cut off", after_ms=DRAIN_TIMEOUT_MS)
 
     stack.push_async_callback(drain)
-    return front.address
+    _start_thread("public port", port.run, stack)
+    return port
 
 
 async def _watch_health(rpc_server: "RpcServer", engine: "_native.Engine", stop: asyncio.Event) -> None:

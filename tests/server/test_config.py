@@ -37,7 +37,7 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> No
     assert config.log_format == "console"
     assert config.allow_volatile is True
     assert config.attribute_sets == 7
-    assert config.allow_plaintext is False
+    assert config.insecure is False
 
 
 def test_file_can_be_named_in_the_environment(tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("listen", ["0.0.0.0:7460", "[::]:7460", "10.1.2.3:7460", "example.com:7460"])
 def test_plaintext_beyond_the_machine_needs_consent(listen: str) -> None:
     """Keys never travel unencrypted over a network by default."""
-    with pytest.raises(ConfigError, match="--allow-plaintext"):
+    with pytest.raises(ConfigError, match="--insecure"):
         load({"listen": listen})
 
-    assert load({"listen": listen, "allow_plaintext": "true"}).listen == listen
+    assert load({"listen": listen, "insecure": "true"}).listen == listen
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:7460", "[::1]:7460", "127.8.8.8:1"])

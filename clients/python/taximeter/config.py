@@ -5,13 +5,15 @@ The first place that names a value wins: arguments, environment, profile, the da
 
 The environment is read here and nowhere else:
 
-    TAXIMETER_URL       address of the server
-    TAXIMETER_KEY       API key, "tx_..."
-    TAXIMETER_CA_FILE   certificates to trust, PEM
-    TAXIMETER_PROFILE   name of the profile, "default" if not set
-    TAXIMETER_DATA      data directory of a server on this machine, where it leaves its address and admin key;
-                        ~/.local/share/taximeter if not set
-    XDG_CONFIG_HOME     parent of taximeter/profiles.toml, ~/.config if not set
+    TAXIMETER_URL               address of the server
+    TAXIMETER_KEY               API key, "tx_..."
+    TAXIMETER_CA_FILE           certificates to trust instead of the built-in ones, PEM
+    TAXIMETER_CLIENT_CERT_FILE  certificate to show to the server, PEM
+    TAXIMETER_CLIENT_KEY_FILE   private key of that certificate, PEM
+    TAXIMETER_PROFILE           name of the profile, "default" if not set
+    TAXIMETER_DATA              data directory of a server on this machine, where it leaves its address and admin key;
+                                ~/.local/share/taximeter if not set
+    XDG_CONFIG_HOME             parent of taximeter/profiles.toml, ~/.config if not set
 
 A profile is a table of `~/.config/taximeter/profiles.toml`:
 
@@ -31,7 +33,7 @@ from taximeter._address import Address, parse_address
 from taximeter.errors import ConfigurationError
 
 DEFAULT_URL = "http://127.0.0.1:7460"
-_PROFILE_FIELDS = frozenset({"url", "key", "ca_file", "cert_file", "key_file"})
+_PROFILE_FIELDS = frozenset({"url", "key", "ca_file", "client_cert_file", "client_key_file"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,15 @@ def resolve_connection(
     found_key = key or environment.get("TAXIMETER_KEY") or settings.get("key")
     if not found_key and address.is_loopback:
         found_key = _read_text(data_dir / "admin.key")
-    ca_file = environment.get("TAXIMETER_CA_FILE") or settings.get("ca_file")
-    return Connection(
-        address,
-        (found_key or "").strip(),
-        _read_pem(ca_file),
-        _read_pem(settings.get("cert_file")),
-        _read_pem(settings.get("key_file")),
-    )
+
+    def file(name: str) -> bytes | None:
+        return _read_pem(environment.get(f"TAXIMETER_{name.upper()}") or settings.get(name))
+
+    certificate_pem, private_key_pem = file("client_cert_file"), file("client_key_file")
+    if (certificate_pem is None) != (private_key_pem is None):
+        message = "client_cert_file and client_key_file go together: a certificate needs its private key"
+        raise ConfigurationError(message)
+    return Connection(address, (found_key or "").strip(), file("ca_file"), certificate_pem, private_key_pem)
 
 
 def _data_dir(environment: Mapping[str, str]) -> Path:
@@ -96,9 +99,11 @@ def _local_url(data_dir: Path) -> str | None:
     """Returns the address that a running server has left in its data directory."""
     address = (_read_text(data_dir / "address") or "").strip()
     # A server that listens everywhere is reached from this machine by loopback.
+    scheme = "https://" if address.startswith("https://") else ""
+    host_port = address.removeprefix(scheme)
     for everywhere, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if address.startswith(everywhere):
-            return loopback + address.removeprefix(everywhere)
+        if host_port.startswith(everywhere):
+            return scheme + loopback + host_port.removeprefix(everywhere)
     return address or None
 
 

@@ -24,11 +24,13 @@ from taximeter.cli.usage import usage
 
 _EPILOG = """\b
 Environment:
-  TAXIMETER_URL      address of the server
-  TAXIMETER_KEY      API key
-  TAXIMETER_PROFILE  profile of ~/.config/taximeter/profiles.toml
-  TAXIMETER_DATA     data directory of the server on this machine: its address and admin key
-  TAXIMETER_CA_FILE  certificates to trust
+  TAXIMETER_URL               address of the server
+  TAXIMETER_KEY               API key
+  TAXIMETER_PROFILE           profile of ~/.config/taximeter/profiles.toml
+  TAXIMETER_DATA              data directory of the server on this machine: its address and admin key
+  TAXIMETER_CA_FILE           certificates to trust
+  TAXIMETER_CLIENT_CERT_FILE  certificate to show to the server
+  TAXIMETER_CLIENT_KEY_FILE   private key of that certificate
 
 Completion: eval "$(taximeter completion bash)"
 """
