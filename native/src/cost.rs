@@ -41,6 +41,7 @@ pub(crate) fn response(
             .then(|| money(i128::from(entry.list_cost_picos), currency(card))),
         tenant_prices_version: entry.tenant_prices_version,
         warnings: warnings(entry),
+        usage_flags: entry.usage_flags.clone(),
     }
 }
 

@@ -35,20 +35,29 @@ pub(crate) fn fingerprint(
             .iter()
             .flat_map(|attribute| [attribute.key.as_str(), attribute.value.as_str()]),
     );
-    let mut sorted = classes.to_vec();
-    sorted.sort_unstable();
-    let mut usage = entry.calls.to_string();
-    for (class, count) in sorted {
-        // Names of classes hold no spaces.
-        let _infallible = write!(usage, " {class} {count}");
+    if entry.usage_json.is_empty() {
+        said.part([usage_text(entry.calls, classes).as_str()]);
+    } else {
+        // As it was sent: how it is read may improve between two attempts.
+        said.part([&entry.usage_provider, &entry.usage_api, &entry.usage_json].map(String::as_str));
     }
-    said.part([usage.as_str()]);
     said.part([entry.quality.to_string().as_str()]);
     said.part([occur_time_nanos
         .map_or_else(String::new, |nanos| nanos.to_string())
         .as_str()]);
     said.part([entry.hold_id.as_str()]);
     said.finish()
+}
+
+fn usage_text(calls: i64, classes: &[(&str, i64)]) -> String {
+    let mut sorted = classes.to_vec();
+    sorted.sort_unstable();
+    let mut usage = calls.to_string();
+    for (class, count) in sorted {
+        // Names of classes hold no spaces.
+        let _infallible = write!(usage, " {class} {count}");
+    }
+    usage
 }
 
 /// Names of the parts in which two fingerprints differ, with commas. One difference in 256 goes unnamed.

@@ -78,6 +78,10 @@ struct LedgerColumns {
     adjusted_quantity: Int64Builder,
     previous_cost_picos: Int64Builder,
     prices_unpriced: BooleanBuilder,
+    usage_provider: StringBuilder,
+    usage_api: StringBuilder,
+    usage_json: StringBuilder,
+    usage_flags: StringBuilder,
 }
 
 impl Default for LedgerColumns {
@@ -130,6 +134,10 @@ impl Default for LedgerColumns {
             adjusted_quantity: Int64Builder::new(),
             previous_cost_picos: Int64Builder::new(),
             prices_unpriced: BooleanBuilder::new(),
+            usage_provider: StringBuilder::new(),
+            usage_api: StringBuilder::new(),
+            usage_json: StringBuilder::new(),
+            usage_flags: StringBuilder::new(),
         }
     }
 }
@@ -144,11 +152,12 @@ impl LedgerColumns {
         let rate_card_id = hex(&entry.rate_card_id);
         let tenant_prices_id = hex(&entry.tenant_prices_id);
         let list_is_charged = entry.tenant_prices_version == 0;
-        let mut push_row = |calls: i64, line: Option<&LedgerLine>| {
+        let mut push_row = |is_first: bool, line: Option<&LedgerLine>| {
             self.stream_ms.append_value(stream_id.0);
             self.stream_seq.append_value(stream_id.1);
             self.partition.append_value(partition);
-            self.calls.append_value(calls);
+            self.calls.append_value(if is_first { entry.calls } else { 0 });
+            self.push_reported(is_first, entry);
             self.push_line_values(line);
             self.push_list_values(line, list_is_charged);
             self.tenant_prices_version
@@ -157,10 +166,19 @@ impl LedgerColumns {
             self.push_entry_values(entry, &rate_card_id)
         };
         let Some((first, rest)) = entry.lines.split_first() else {
-            return push_row(entry.calls, None);
+            return push_row(true, None);
         };
-        push_row(entry.calls, Some(first))?;
-        rest.iter().try_for_each(|line| push_row(0, Some(line)))
+        push_row(true, Some(first))?;
+        rest.iter().try_for_each(|line| push_row(false, Some(line)))
+    }
+
+    /// What the provider reported stands on the first row only: it is long, and nothing sums it.
+    fn push_reported(&mut self, is_first: bool, entry: &LedgerEntry) {
+        let said = |value: &str| (is_first && !value.is_empty()).then(|| value.to_owned());
+        self.usage_provider.append_option(said(&entry.usage_provider));
+        self.usage_api.append_option(said(&entry.usage_api));
+        self.usage_json.append_option(said(&entry.usage_json));
+        self.usage_flags.append_option(said(&entry.usage_flags.join(",")));
     }
 
     fn push_entry_values(&mut self, entry: &LedgerEntry, rate_card_id: &str) -> Result<(), ArrowError> {
@@ -240,7 +258,7 @@ impl LedgerColumns {
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let columns: [(&str, ArrayRef, bool); 41] = [
+        let columns: [(&str, ArrayRef, bool); 45] = [
             ("stream_ms", array(&mut self.stream_ms), false),
             ("stream_seq", array(&mut self.stream_seq), false),
             ("partition", array(&mut self.partition), false),
@@ -290,6 +308,10 @@ impl LedgerColumns {
             ("adjusted_quantity", array(&mut self.adjusted_quantity), false),
             ("previous_cost_picos", array(&mut self.previous_cost_picos), false),
             ("prices_unpriced", array(&mut self.prices_unpriced), false),
+            ("usage_provider", array(&mut self.usage_provider), true),
+            ("usage_api", array(&mut self.usage_api), true),
+            ("usage_json", array(&mut self.usage_json), true),
+            ("usage_flags", array(&mut self.usage_flags), true),
         ];
         RecordBatch::try_from_iter_with_nullable(columns)
     }

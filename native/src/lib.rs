@@ -38,6 +38,7 @@ mod listener;
 mod lost;
 mod pending;
 mod proto;
+mod provider_usage;
 mod python;
 mod python_error;
 mod python_front;
@@ -55,6 +56,7 @@ mod store;
 mod store_connection;
 mod store_id;
 mod tls;
+mod used;
 mod validate;
 mod workers;
 
@@ -90,5 +92,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(callers::key_uses, module)?)?;
     module.add_function(wrap_pyfunction!(callers::take_denials, module)?)?;
     module.add_function(wrap_pyfunction!(rate_card::rounded_prices, module)?)?;
+    module.add("UsageError", py.get_type::<provider_usage::UsageError>())?;
+    module.add_function(wrap_pyfunction!(provider_usage::normalise_usage, module)?)?;
     Ok(())
 }

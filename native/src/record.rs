@@ -12,9 +12,9 @@ use crate::fingerprint::fingerprint;
 use crate::hold_id::HoldId;
 use crate::keys;
 use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry, LedgerLine};
-use crate::proto::taximeter::v1::usage_record::Payload;
-use crate::proto::taximeter::v1::{ErrorReason, UsageRecord};
+use crate::proto::taximeter::v1::{ErrorReason, UsageQuality, UsageRecord};
 use crate::script_arguments::FirstTime;
+use crate::used::Used;
 use crate::validate;
 
 /// Bytes of the hashes that name payloads and records.
@@ -34,7 +34,7 @@ pub(crate) fn price_record(
     now_ms: i64,
     now_nanos: i64,
 ) -> Result<Priced, Failure> {
-    let classes = validate::record(record, path, now_ms)?;
+    let used = validate::record(record, path, now_ms)?;
     let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
     let occur_time_nanos = sent_nanos
         .and_then(|nanos| i64::try_from(nanos).ok())
@@ -50,21 +50,16 @@ pub(crate) fn price_record(
             .own_prices_at(&record.tenant, price_time_ms)
             .map(AsRef::as_ref),
     };
-    let mut entry = unpriced_entry(record, &classes, occur_time_nanos, now_ms);
+    let mut entry = unpriced_entry(record, &used, occur_time_nanos, now_ms);
     entry.occur_time_assigned = sent_nanos.is_none();
-    price_entry(&mut entry, prices, &classes, path)?;
+    price_entry(&mut entry, prices, &used.classes, path)?;
     Ok(Priced {
         partition: keys::partition_of(&entry.tenant),
         entry,
     })
 }
 
-fn unpriced_entry(
-    record: &UsageRecord,
-    classes: &[(&str, i64)],
-    occur_time_nanos: i64,
-    now_ms: i64,
-) -> LedgerEntry {
+fn unpriced_entry(record: &UsageRecord, used: &Used<'_>, occur_time_nanos: i64, now_ms: i64) -> LedgerEntry {
     let mut attributes: Vec<Attribute> = record
         .attributes
         .iter()
@@ -74,10 +69,6 @@ fn unpriced_entry(
         })
         .collect();
     attributes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    let calls = match &record.payload {
-        Some(Payload::Usage(usage)) => usage.calls.max(1),
-        _ => 1,
-    };
     let mut entry = LedgerEntry {
         tenant: record.tenant.clone(),
         record_id: record.record_id.clone(),
@@ -90,13 +81,44 @@ fn unpriced_entry(
         speed: record.speed.clone(),
         attributes,
         quality: record.quality,
-        calls,
+        calls: used.calls,
         hold_id: record.hold_id.clone(),
         ..Default::default()
     };
     let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
-    entry.fingerprint = fingerprint(&entry, classes, sent_nanos).to_vec();
+    if let Some((reported, _)) = &used.reported {
+        entry.usage_provider.clone_from(&reported.provider);
+        entry.usage_api.clone_from(&reported.api);
+        entry.usage_json.clone_from(&reported.usage_json);
+    }
+    entry.fingerprint = fingerprint(&entry, &used.classes, sent_nanos).to_vec();
+    // What the caller said ends here; what its provider's answer adds follows from it.
+    add_served(&mut entry, used);
     entry
+}
+
+/// The answer decides what was served, not the request.
+fn add_served(entry: &mut LedgerEntry, used: &Used<'_>) {
+    let Some((reported, normalised)) = &used.reported else {
+        return;
+    };
+    if entry.provider.is_empty() {
+        entry.provider.clone_from(&reported.provider);
+    }
+    for (field, served) in [
+        (&mut entry.tier, &normalised.tier),
+        (&mut entry.region, &normalised.region),
+        (&mut entry.speed, &normalised.speed),
+    ] {
+        if !served.is_empty() {
+            field.clone_from(served);
+        }
+    }
+    entry.usage_flags = normalised.flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let is_reported = entry.quality != i32::from(UsageQuality::Estimated);
+    if normalised.is_inferred() && is_reported {
+        entry.quality = UsageQuality::Inferred.into();
+    }
 }
 
 /// The fingerprint of an entry that no caller sent, from its bytes.

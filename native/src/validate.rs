@@ -5,13 +5,15 @@
 use std::borrow::Cow;
 
 use prost_types::Timestamp;
+use taximeter_pricing::QUANTITY_MAX;
 
 use crate::clock::{MS_PER_DAY, NANOS_PER_DAY, NANOS_PER_MS};
-use crate::error::{Code, Failure, Violation, not_served};
+use crate::error::{Code, Failure, Violation};
 use crate::hold_id::HoldId;
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{ErrorReason, Usage, UsageQuality, UsageRecord};
 use crate::secret_text::holds_secret;
+use crate::used::Used;
 
 const RECORD_ID_SIZE_MIN: usize = 16;
 const RECORD_ID_SIZE_MAX: usize = 64;
@@ -23,7 +25,6 @@ const ATTRIBUTE_COUNT_MAX: usize = 16;
 const ATTRIBUTE_KEY_SIZE_MAX: usize = 64;
 const ATTRIBUTE_VALUE_LENGTH_MAX: usize = 256;
 const OTHER_COUNT_MAX: usize = 32;
-const QUANTITY_MAX: i64 = 10_000_000_000;
 const CALLS_MAX: i64 = 1_000_000_000;
 const TIMESTAMP_SECONDS_MIN: i64 = -62_135_596_800;
 const TIMESTAMP_SECONDS_MAX: i64 = 253_402_300_799;
@@ -71,6 +72,11 @@ impl Problems {
         self.add(field, ErrorReason::FieldInvalid, description);
     }
 
+    /// Notes a field that holds what looks like a credential.
+    pub(crate) fn secret(&mut self, field: String, description: &'static str) {
+        self.add(field, ErrorReason::SecretInField, description);
+    }
+
     /// Adds a field that is missing.
     pub(crate) fn required(&mut self, field: String) {
         self.add(field, ErrorReason::FieldRequired, "required");
@@ -85,12 +91,8 @@ impl Problems {
     }
 }
 
-/// Checks a record. `path` is its place in the request, such as "record". Returns its usage by class, without zeros.
-pub(crate) fn record<'a>(
-    record: &'a UsageRecord,
-    path: &str,
-    now_ms: i64,
-) -> Result<Vec<(&'a str, i64)>, Failure> {
+/// Checks a record. `path` is its place in the request, such as "record". Returns what it used.
+pub(crate) fn record<'a>(record: &'a UsageRecord, path: &str, now_ms: i64) -> Result<Used<'a>, Failure> {
     let mut problems = Problems::default();
     let field = |name: &str| format!("{path}.{name}");
     record_id(&record.record_id, field("record_id"), &mut problems);
@@ -114,15 +116,17 @@ pub(crate) fn record<'a>(
     {
         problems.invalid(field("occur_time"), "not a valid timestamp");
     }
-    let classes = match &record.payload {
-        Some(Payload::Usage(usage)) => usage_classes(usage, &field("usage"), &mut problems),
-        Some(Payload::ProviderUsage(_)) => return Err(not_served("record.provider_usage")),
+    let used = match &record.payload {
+        Some(Payload::Usage(usage)) => Used::of_classes(usage, &field("usage"), &mut problems),
+        Some(Payload::ProviderUsage(usage)) => {
+            Used::of_reported(usage, &field("provider_usage"), &mut problems)
+        }
         None => {
             problems.required(field("usage"));
-            Vec::new()
+            Used::default()
         }
     };
-    if record.model.is_empty() && (classes.is_empty() || has_tokens(&classes)) {
+    if record.model.is_empty() && (used.classes.is_empty() || has_tokens(&used.classes)) {
         problems.required(field("model"));
     }
     if !record.hold_id.is_empty() && HoldId::parse(&record.hold_id, &record.tenant).is_none() {
@@ -130,7 +134,7 @@ pub(crate) fn record<'a>(
     }
     problems.into_result()?;
     times(record, path, now_ms)?;
-    Ok(classes)
+    Ok(used)
 }
 
 /// Checks what says which call it is: model, provider, tier, region, speed.
@@ -292,8 +296,7 @@ fn attributes(record: &UsageRecord, field: &str, problems: &mut Problems) {
                 "values: at most 256 characters without control characters",
             );
         } else if holds_secret(value) {
-            let description = "values: no credential belongs here";
-            problems.add(field.to_owned(), ErrorReason::SecretInField, description);
+            problems.secret(field.to_owned(), "values: no credential belongs here");
         }
     }
 }

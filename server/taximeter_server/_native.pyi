@@ -30,6 +30,19 @@ def rounded_prices(canonical_json: bytes) -> list[tuple[str, str, list[int]]]:
     One for each row and class. Raises CardError.
     """
 
+class UsageError(ValueError):
+    """Usage of a provider that contradicts itself or cannot be read; args are (field, description).
+
+    field: "provider", "api", or a path such as "usage_json.prompt_tokens_details.cached_tokens".
+    """
+
+def normalise_usage(*, provider: str, api: str, usage_json: str) -> dict[str, object]:
+    """Turn the usage object of a provider's API into disjoint classes.
+
+    Returns {"classes": {class: quantity above 0}, "calls": int, "tier": str, "region": str, "speed": str,
+    "flags": [str]}; tier, region and speed are those that the usage states, else "". Raises UsageError.
+    """
+
 class StoreUnavailableError(Exception):
     """The store did not answer in time, or answered that it cannot serve. Transient: try again."""
 

@@ -68,6 +68,11 @@ SCHEMA = pa.schema(
         pa.field("adjusted_quantity", pa.int64(), nullable=False),
         pa.field("previous_cost_picos", pa.int64(), nullable=False),
         pa.field("prices_unpriced", pa.bool_(), nullable=False),
+        # What the provider reported, on the entry's first row; null where the caller sent classes. Flags with commas.
+        pa.field("usage_provider", pa.string()),
+        pa.field("usage_api", pa.string()),
+        pa.field("usage_json", pa.string()),
+        pa.field("usage_flags", pa.string()),
     ]
 )
 

@@ -31,6 +31,7 @@ SUM_COLUMNS = (
 _LOST_COLUMNS = frozenset(
     {"stream_ms", "stream_seq", "record_id", "occur_time_us", "receive_time_ms", "attributes"}
     | {"adjusted_record_id", "note", "author", "previous_cost_picos"}
+    | {"usage_provider", "usage_api", "usage_json", "usage_flags"}
 )
 KEPT_COLUMNS = tuple(name for name in SCHEMA.names if name not in {*_LOST_COLUMNS, *SUM_COLUMNS})
 """Columns of a ledger row that the rows of GRAIN_HOUR have, too."""

@@ -68,6 +68,9 @@ class RecordExplanation:
     is_reproduced: bool
     adjustments: tuple[tuple[Row, ...], ...]
 
+    reported: Row | None = None
+    """The row with what the provider reported, where the record was sent so."""
+
     @property
     def cost_picos(self) -> int:
         """What was charged when the usage was recorded."""
@@ -157,9 +160,10 @@ class RecordExplainer:
     def _explain(self, rows: Sequence[Row], adjustments: tuple[tuple[Row, ...], ...]) -> RecordExplanation:
         record = rows[0]
         used = [row for row in rows if row["usage_class"] is not None]
+        reported = next((row for row in rows if row["usage_json"] is not None), None)
         if record["rate_card_id"] is None:
             lines = tuple(ExplainedLine(row, (row["usage_class"],), None) for row in used)
-            return RecordExplanation(record, None, 0, (), lines, True, adjustments)  # noqa: FBT003 (a fact)
+            return RecordExplanation(record, None, 0, (), lines, True, adjustments, reported)  # noqa: FBT003 (a fact)
         text = self._canonical_json(record["rate_card_id"])
         card, document = _native.RateCard(text.encode()), json.loads(text)
         own = record["tenant_prices_id"]
@@ -186,6 +190,7 @@ class RecordExplainer:
             lines=tuple(_explained(row, document) for row in used),
             is_reproduced=_is_same(used, priced["lines"]),
             adjustments=adjustments,
+            reported=reported,
         )
 
 

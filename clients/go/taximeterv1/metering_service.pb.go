@@ -520,7 +520,10 @@ type RecordResponse struct {
 	TenantPricesVersion int64 `protobuf:"varint,21,opt,name=tenant_prices_version,json=tenantPricesVersion,proto3" json:"tenant_prices_version,omitempty"`
 	// What the caller should know although the record was recorded and charged in full. Empty when all is well. Those of
 	// the first time when duplicate.
-	Warnings      []*RecordWarning `protobuf:"bytes,50,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []*RecordWarning `protobuf:"bytes,50,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What is remarkable about the record's provider_usage, such as "reasoning_inferred_from_total" or "total_mismatch".
+	// The names are stable; more may come.
+	UsageFlags    []string `protobuf:"bytes,85,rep,name=usage_flags,json=usageFlags,proto3" json:"usage_flags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -635,6 +638,13 @@ func (x *RecordResponse) GetTenantPricesVersion() int64 {
 func (x *RecordResponse) GetWarnings() []*RecordWarning {
 	if x != nil {
 		return x.Warnings
+	}
+	return nil
+}
+
+func (x *RecordResponse) GetUsageFlags() []string {
+	if x != nil {
+		return x.UsageFlags
 	}
 	return nil
 }
@@ -2964,7 +2974,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\n" +
 	"#taximeter/v1/metering_service.proto\x12\ftaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x18taximeter/v1/money.proto\x1a\x18taximeter/v1/quota.proto\x1a\x18taximeter/v1/usage.proto\"B\n" +
 	"\rRecordRequest\x121\n" +
-	"\x06record\x18\x01 \x01(\v2\x19.taximeter.v1.UsageRecordR\x06record\"\xca\x04\n" +
+	"\x06record\x18\x01 \x01(\v2\x19.taximeter.v1.UsageRecordR\x06record\"\xeb\x04\n" +
 	"\x0eRecordResponse\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12'\n" +
 	"\x04cost\x18\x02 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x12,\n" +
@@ -2981,7 +2991,9 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	" \x01(\v2\x1c.taximeter.v1.HoldSettlementR\x04hold\x120\n" +
 	"\tlist_cost\x18\x14 \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x122\n" +
 	"\x15tenant_prices_version\x18\x15 \x01(\x03R\x13tenantPricesVersion\x127\n" +
-	"\bwarnings\x182 \x03(\v2\x1b.taximeter.v1.RecordWarningR\bwarnings\"^\n" +
+	"\bwarnings\x182 \x03(\v2\x1b.taximeter.v1.RecordWarningR\bwarnings\x12\x1f\n" +
+	"\vusage_flags\x18U \x03(\tR\n" +
+	"usageFlags\"^\n" +
 	"\rRecordWarning\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.taximeter.v1.RecordWarningKindR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x88\x01\n" +

@@ -2899,7 +2899,11 @@ type RecordExplanation struct {
 	// Version of the timeline that put the tenant's own prices in force, by which it was charged. 0 when by the card's.
 	TenantPricesVersion int64 `protobuf:"varint,23,opt,name=tenant_prices_version,json=tenantPricesVersion,proto3" json:"tenant_prices_version,omitempty"`
 	// What the card alone would have charged when the usage was recorded.
-	ListCost      *Money `protobuf:"bytes,24,opt,name=list_cost,json=listCost,proto3" json:"list_cost,omitempty"`
+	ListCost *Money `protobuf:"bytes,24,opt,name=list_cost,json=listCost,proto3" json:"list_cost,omitempty"`
+	// Usage as the provider reported it, where the record was sent so.
+	ProviderUsage *ProviderUsage `protobuf:"bytes,85,opt,name=provider_usage,json=providerUsage,proto3" json:"provider_usage,omitempty"`
+	// What is remarkable about provider_usage, as RecordResponse.usage_flags.
+	UsageFlags    []string `protobuf:"bytes,86,rep,name=usage_flags,json=usageFlags,proto3" json:"usage_flags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3098,6 +3102,20 @@ func (x *RecordExplanation) GetTenantPricesVersion() int64 {
 func (x *RecordExplanation) GetListCost() *Money {
 	if x != nil {
 		return x.ListCost
+	}
+	return nil
+}
+
+func (x *RecordExplanation) GetProviderUsage() *ProviderUsage {
+	if x != nil {
+		return x.ProviderUsage
+	}
+	return nil
+}
+
+func (x *RecordExplanation) GetUsageFlags() []string {
+	if x != nil {
+		return x.UsageFlags
 	}
 	return nil
 }
@@ -3662,7 +3680,7 @@ const file_taximeter_v1_rate_card_service_proto_rawDesc = "" +
 	"\trecord_id\x18\x01 \x01(\tR\brecordId\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"R\n" +
 	"\x15ExplainRecordResponse\x129\n" +
-	"\arecords\x18\x01 \x03(\v2\x1f.taximeter.v1.RecordExplanationR\arecords\"\xd9\b\n" +
+	"\arecords\x18\x01 \x03(\v2\x1f.taximeter.v1.RecordExplanationR\arecords\"\xbe\t\n" +
 	"\x11RecordExplanation\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1b\n" +
 	"\trecord_id\x18\x02 \x01(\tR\brecordId\x129\n" +
@@ -3695,7 +3713,10 @@ const file_taximeter_v1_rate_card_service_proto_rawDesc = "" +
 	"\vadjustments\x18\x15 \x03(\v2\x1e.taximeter.v1.RecordAdjustmentR\vadjustments\x128\n" +
 	"\radjusted_cost\x18\x16 \x01(\v2\x13.taximeter.v1.MoneyR\fadjustedCost\x122\n" +
 	"\x15tenant_prices_version\x18\x17 \x01(\x03R\x13tenantPricesVersion\x120\n" +
-	"\tlist_cost\x18\x18 \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x1a=\n" +
+	"\tlist_cost\x18\x18 \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x12B\n" +
+	"\x0eprovider_usage\x18U \x01(\v2\x1b.taximeter.v1.ProviderUsageR\rproviderUsage\x12\x1f\n" +
+	"\vusage_flags\x18V \x03(\tR\n" +
+	"usageFlags\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
@@ -3834,7 +3855,8 @@ var file_taximeter_v1_rate_card_service_proto_goTypes = []any{
 	nil,                                // 44: taximeter.v1.RecordExplanation.AttributesEntry
 	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
 	(*Money)(nil),                      // 46: taximeter.v1.Money
-	(*CostLine)(nil),                   // 47: taximeter.v1.CostLine
+	(*ProviderUsage)(nil),              // 47: taximeter.v1.ProviderUsage
+	(*CostLine)(nil),                   // 48: taximeter.v1.CostLine
 }
 var file_taximeter_v1_rate_card_service_proto_depIdxs = []int32{
 	45, // 0: taximeter.v1.RateCardEntry.effective_time:type_name -> google.protobuf.Timestamp
@@ -3898,43 +3920,44 @@ var file_taximeter_v1_rate_card_service_proto_depIdxs = []int32{
 	42, // 58: taximeter.v1.RecordExplanation.adjustments:type_name -> taximeter.v1.RecordAdjustment
 	46, // 59: taximeter.v1.RecordExplanation.adjusted_cost:type_name -> taximeter.v1.Money
 	46, // 60: taximeter.v1.RecordExplanation.list_cost:type_name -> taximeter.v1.Money
-	47, // 61: taximeter.v1.ExplainedLine.line:type_name -> taximeter.v1.CostLine
-	45, // 62: taximeter.v1.RecordAdjustment.post_time:type_name -> google.protobuf.Timestamp
-	43, // 63: taximeter.v1.RecordAdjustment.lines:type_name -> taximeter.v1.AdjustedLine
-	46, // 64: taximeter.v1.RecordAdjustment.cost:type_name -> taximeter.v1.Money
-	4,  // 65: taximeter.v1.RateCardService.PublishRateCard:input_type -> taximeter.v1.PublishRateCardRequest
-	6,  // 66: taximeter.v1.RateCardService.ValidateRateCard:input_type -> taximeter.v1.ValidateRateCardRequest
-	9,  // 67: taximeter.v1.RateCardService.GetRateCard:input_type -> taximeter.v1.GetRateCardRequest
-	11, // 68: taximeter.v1.RateCardService.ListRateCards:input_type -> taximeter.v1.ListRateCardsRequest
-	13, // 69: taximeter.v1.RateCardService.WithdrawRateCard:input_type -> taximeter.v1.WithdrawRateCardRequest
-	15, // 70: taximeter.v1.RateCardService.VerifyRateCards:input_type -> taximeter.v1.VerifyRateCardsRequest
-	18, // 71: taximeter.v1.RateCardService.PutTenantPrices:input_type -> taximeter.v1.PutTenantPricesRequest
-	20, // 72: taximeter.v1.RateCardService.RemoveTenantPrices:input_type -> taximeter.v1.RemoveTenantPricesRequest
-	22, // 73: taximeter.v1.RateCardService.GetTenantPrices:input_type -> taximeter.v1.GetTenantPricesRequest
-	24, // 74: taximeter.v1.RateCardService.ListTenantPrices:input_type -> taximeter.v1.ListTenantPricesRequest
-	28, // 75: taximeter.v1.RateCardService.DiffRateCards:input_type -> taximeter.v1.DiffRateCardsRequest
-	32, // 76: taximeter.v1.RateCardService.CompareRateCards:input_type -> taximeter.v1.CompareRateCardsRequest
-	35, // 77: taximeter.v1.RateCardService.PostAdjustments:input_type -> taximeter.v1.PostAdjustmentsRequest
-	37, // 78: taximeter.v1.RateCardService.ExplainRecord:input_type -> taximeter.v1.ExplainRecordRequest
-	5,  // 79: taximeter.v1.RateCardService.PublishRateCard:output_type -> taximeter.v1.PublishRateCardResponse
-	7,  // 80: taximeter.v1.RateCardService.ValidateRateCard:output_type -> taximeter.v1.ValidateRateCardResponse
-	10, // 81: taximeter.v1.RateCardService.GetRateCard:output_type -> taximeter.v1.GetRateCardResponse
-	12, // 82: taximeter.v1.RateCardService.ListRateCards:output_type -> taximeter.v1.ListRateCardsResponse
-	14, // 83: taximeter.v1.RateCardService.WithdrawRateCard:output_type -> taximeter.v1.WithdrawRateCardResponse
-	16, // 84: taximeter.v1.RateCardService.VerifyRateCards:output_type -> taximeter.v1.VerifyRateCardsResponse
-	19, // 85: taximeter.v1.RateCardService.PutTenantPrices:output_type -> taximeter.v1.PutTenantPricesResponse
-	21, // 86: taximeter.v1.RateCardService.RemoveTenantPrices:output_type -> taximeter.v1.RemoveTenantPricesResponse
-	23, // 87: taximeter.v1.RateCardService.GetTenantPrices:output_type -> taximeter.v1.GetTenantPricesResponse
-	25, // 88: taximeter.v1.RateCardService.ListTenantPrices:output_type -> taximeter.v1.ListTenantPricesResponse
-	29, // 89: taximeter.v1.RateCardService.DiffRateCards:output_type -> taximeter.v1.DiffRateCardsResponse
-	33, // 90: taximeter.v1.RateCardService.CompareRateCards:output_type -> taximeter.v1.CompareRateCardsResponse
-	36, // 91: taximeter.v1.RateCardService.PostAdjustments:output_type -> taximeter.v1.PostAdjustmentsResponse
-	38, // 92: taximeter.v1.RateCardService.ExplainRecord:output_type -> taximeter.v1.ExplainRecordResponse
-	79, // [79:93] is the sub-list for method output_type
-	65, // [65:79] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	47, // 61: taximeter.v1.RecordExplanation.provider_usage:type_name -> taximeter.v1.ProviderUsage
+	48, // 62: taximeter.v1.ExplainedLine.line:type_name -> taximeter.v1.CostLine
+	45, // 63: taximeter.v1.RecordAdjustment.post_time:type_name -> google.protobuf.Timestamp
+	43, // 64: taximeter.v1.RecordAdjustment.lines:type_name -> taximeter.v1.AdjustedLine
+	46, // 65: taximeter.v1.RecordAdjustment.cost:type_name -> taximeter.v1.Money
+	4,  // 66: taximeter.v1.RateCardService.PublishRateCard:input_type -> taximeter.v1.PublishRateCardRequest
+	6,  // 67: taximeter.v1.RateCardService.ValidateRateCard:input_type -> taximeter.v1.ValidateRateCardRequest
+	9,  // 68: taximeter.v1.RateCardService.GetRateCard:input_type -> taximeter.v1.GetRateCardRequest
+	11, // 69: taximeter.v1.RateCardService.ListRateCards:input_type -> taximeter.v1.ListRateCardsRequest
+	13, // 70: taximeter.v1.RateCardService.WithdrawRateCard:input_type -> taximeter.v1.WithdrawRateCardRequest
+	15, // 71: taximeter.v1.RateCardService.VerifyRateCards:input_type -> taximeter.v1.VerifyRateCardsRequest
+	18, // 72: taximeter.v1.RateCardService.PutTenantPrices:input_type -> taximeter.v1.PutTenantPricesRequest
+	20, // 73: taximeter.v1.RateCardService.RemoveTenantPrices:input_type -> taximeter.v1.RemoveTenantPricesRequest
+	22, // 74: taximeter.v1.RateCardService.GetTenantPrices:input_type -> taximeter.v1.GetTenantPricesRequest
+	24, // 75: taximeter.v1.RateCardService.ListTenantPrices:input_type -> taximeter.v1.ListTenantPricesRequest
+	28, // 76: taximeter.v1.RateCardService.DiffRateCards:input_type -> taximeter.v1.DiffRateCardsRequest
+	32, // 77: taximeter.v1.RateCardService.CompareRateCards:input_type -> taximeter.v1.CompareRateCardsRequest
+	35, // 78: taximeter.v1.RateCardService.PostAdjustments:input_type -> taximeter.v1.PostAdjustmentsRequest
+	37, // 79: taximeter.v1.RateCardService.ExplainRecord:input_type -> taximeter.v1.ExplainRecordRequest
+	5,  // 80: taximeter.v1.RateCardService.PublishRateCard:output_type -> taximeter.v1.PublishRateCardResponse
+	7,  // 81: taximeter.v1.RateCardService.ValidateRateCard:output_type -> taximeter.v1.ValidateRateCardResponse
+	10, // 82: taximeter.v1.RateCardService.GetRateCard:output_type -> taximeter.v1.GetRateCardResponse
+	12, // 83: taximeter.v1.RateCardService.ListRateCards:output_type -> taximeter.v1.ListRateCardsResponse
+	14, // 84: taximeter.v1.RateCardService.WithdrawRateCard:output_type -> taximeter.v1.WithdrawRateCardResponse
+	16, // 85: taximeter.v1.RateCardService.VerifyRateCards:output_type -> taximeter.v1.VerifyRateCardsResponse
+	19, // 86: taximeter.v1.RateCardService.PutTenantPrices:output_type -> taximeter.v1.PutTenantPricesResponse
+	21, // 87: taximeter.v1.RateCardService.RemoveTenantPrices:output_type -> taximeter.v1.RemoveTenantPricesResponse
+	23, // 88: taximeter.v1.RateCardService.GetTenantPrices:output_type -> taximeter.v1.GetTenantPricesResponse
+	25, // 89: taximeter.v1.RateCardService.ListTenantPrices:output_type -> taximeter.v1.ListTenantPricesResponse
+	29, // 90: taximeter.v1.RateCardService.DiffRateCards:output_type -> taximeter.v1.DiffRateCardsResponse
+	33, // 91: taximeter.v1.RateCardService.CompareRateCards:output_type -> taximeter.v1.CompareRateCardsResponse
+	36, // 92: taximeter.v1.RateCardService.PostAdjustments:output_type -> taximeter.v1.PostAdjustmentsResponse
+	38, // 93: taximeter.v1.RateCardService.ExplainRecord:output_type -> taximeter.v1.ExplainRecordResponse
+	80, // [80:94] is the sub-list for method output_type
+	66, // [66:80] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_rate_card_service_proto_init() }

@@ -325,7 +325,7 @@ type UsageRecord_Usage struct {
 }
 
 type UsageRecord_ProviderUsage struct {
-	// Usage as the provider reported it. Not yet served: answered with UNIMPLEMENTED.
+	// Usage as the provider reported it, which the server turns into disjoint classes.
 	ProviderUsage *ProviderUsage `protobuf:"bytes,6,opt,name=provider_usage,json=providerUsage,proto3,oneof"`
 }
 
@@ -472,14 +472,19 @@ func (x *Usage) GetCalls() int64 {
 	return 0
 }
 
-// ProviderUsage is the usage object exactly as a provider's API returned it.
+// ProviderUsage is the usage object exactly as a provider's API returned it. It is kept beside the record as it was
+// sent. Numbers that contradict each other are INVALID_ARGUMENT, and the violation names their path within the JSON,
+// such as "record.provider_usage.usage_json.prompt_tokens_details.cached_tokens". A total that does not fit is only
+// flagged.
 type ProviderUsage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. Provider name, such as "openai".
+	// Required. Provider name, such as "openai" or "aws.bedrock". It stands for UsageRecord.provider where that is empty.
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
-	// Required. API whose answer this is, such as "chat.completions" or "messages".
+	// Required. API whose answer this is, such as "chat.completions" or "messages": it decides how the numbers are meant.
 	Api string `protobuf:"bytes,2,opt,name=api,proto3" json:"api,omitempty"`
-	// Required. The usage object as JSON text.
+	// Required. The usage object as JSON text of at most 16,384 bytes, or the answer that holds it. For Anthropic's
+	// messages also the list of a stream's events. Service tier, speed and region that it states are those that were
+	// served, and replace the record's.
 	UsageJson     string `protobuf:"bytes,3,opt,name=usage_json,json=usageJson,proto3" json:"usage_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

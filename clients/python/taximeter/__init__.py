@@ -33,6 +33,7 @@ from taximeter.errors import (
     UnavailableError,
 )
 from taximeter.money import Money, decimal_string, parse_picos, picos_of
+from taximeter.provider_usage import ProviderUsage
 from taximeter.rate_cards import (
     CURRENT_CARD,
     AdjustedLine,
@@ -153,6 +154,7 @@ __all__ = [
     "PostedAdjustments",
     "PreconditionError",
     "PricingState",
+    "ProviderUsage",
     "PublishedRateCard",
     "QuotaDecision",
     "RateCard",

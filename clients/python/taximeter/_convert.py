@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from taximeter._status import error_of_status
 from taximeter.money import PICOS_PER_UNIT, Money
+from taximeter.provider_usage import ProviderUsage
 from taximeter.results import (
     BatchItem,
     CostLine,
@@ -85,15 +86,22 @@ def usage_message(usage: Usage) -> usage_pb2.Usage:
     )
 
 
+def provider_usage_message(usage: ProviderUsage) -> usage_pb2.ProviderUsage:
+    """Converts what a provider reported."""
+    return usage_pb2.ProviderUsage(provider=usage.provider, api=usage.api, usage_json=usage.usage_json)
+
+
 def record_message(record: UsageRecord) -> usage_pb2.UsageRecord:
     """Converts a record."""
     quality = "UNSPECIFIED" if record.quality is None else record.quality.value
+    reported = record.usage if isinstance(record.usage, ProviderUsage) else None
     return usage_pb2.UsageRecord(
         record_id=record.record_id,
         tenant=record.tenant,
         model=record.model,
         provider=record.provider,
-        usage=usage_message(record.usage),
+        usage=None if isinstance(record.usage, ProviderUsage) else usage_message(record.usage),
+        provider_usage=None if reported is None else provider_usage_message(reported),
         occur_time=timestamp(record.occur_time),
         tier=record.tier,
         region=record.region,
@@ -194,6 +202,7 @@ def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Re
         ),
         list_cost=money(message.list_cost) if message.HasField("list_cost") else None,
         tenant_prices_version=message.tenant_prices_version,
+        usage_flags=tuple(message.usage_flags),
         hold=hold_settlement(message.hold) if message.HasField("hold") else None,
         warnings=tuple(record_warning(warning) for warning in message.warnings),
     )

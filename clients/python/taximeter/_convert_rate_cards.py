@@ -2,6 +2,7 @@
 """Between the values of this package and the messages of taximeter.v1, for what there is to know about rate cards."""
 
 from taximeter import _convert, _convert_settings
+from taximeter.provider_usage import ProviderUsage
 from taximeter.rate_cards import (
     AdjustedLine,
     AppliedOverlay,
@@ -17,7 +18,7 @@ from taximeter.rate_cards import (
     RecordAdjustment,
     RecordExplanation,
 )
-from taximeter.v1 import rate_card_service_pb2
+from taximeter.v1 import rate_card_service_pb2, usage_pb2
 
 
 def reference_message(reference: CardReference) -> rate_card_service_pb2.RateCardReference:
@@ -116,7 +117,15 @@ def explanation(message: rate_card_service_pb2.RecordExplanation) -> RecordExpla
         adjusted_cost=_convert.money(message.adjusted_cost),
         tenant_prices_version=message.tenant_prices_version,
         list_cost=_convert.money(message.list_cost),
+        provider_usage=_provider_usage(message.provider_usage)
+        if message.HasField("provider_usage")
+        else None,
+        usage_flags=tuple(message.usage_flags),
     )
+
+
+def _provider_usage(message: usage_pb2.ProviderUsage) -> ProviderUsage:
+    return ProviderUsage(provider=message.provider, api=message.api, usage_json=message.usage_json)
 
 
 def _resolution(number: int) -> ModelResolution:

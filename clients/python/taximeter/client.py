@@ -15,9 +15,10 @@ from taximeter._retry import RETRYABLE, OutcomeUnknownError, Timing, call_until_
 from taximeter._session import Session
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import InternalError
+from taximeter.provider_usage import ProviderUsage, ReportedUsage
 from taximeter.record_id import RecordIds
 from taximeter.results import BatchItem, LevelRecorded, Recorded
-from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord
+from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord, usage_given
 from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
 
 RECORD_TIMEOUT_S = 10.0
@@ -66,8 +67,10 @@ class Meter(Checking, Reporting, Administration):
     def record(  # noqa: PLR0913 - by name, one per field of the request
         self,
         tenant: str,
-        usage: Usage,
+        usage: Usage | ProviderUsage | None = None,
         *,
+        provider_usage: ReportedUsage | None = None,
+        api: str = "",
         model: str = "",
         record_id: str | None = None,
         provider: str = "",
@@ -85,11 +88,15 @@ class Meter(Checking, Reporting, Administration):
         The id is made before the first attempt and sent again with every retry, so that a record counts once
         whatever happens on the way. Where the error's `not_recorded` is false the outcome is unknown: record
         again with the same `record_id`, which is why a caller that wants to do so makes it itself.
+
+        What was used is `usage`, or `provider_usage`: the usage object of a provider's answer, such as
+        `response.usage`, with the names of `provider` and `api`, which decide how its numbers are meant. Raises
+        ValueError for both or neither.
         """
         record = UsageRecord(
             record_id=record_id or self._record_ids.new(),
             tenant=tenant,
-            usage=usage,
+            usage=usage_given(usage, provider_usage, provider=provider, api=api),
             model=model,
             provider=provider,
             occur_time=occur_time,

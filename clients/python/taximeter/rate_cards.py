@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from taximeter.money import Money
+from taximeter.provider_usage import ProviderUsage
 from taximeter.results import CostLine
 from taximeter.settings import RateCardEntry
 
@@ -318,3 +319,7 @@ class RecordExplanation:
     """Version of the tenant's own prices that were charged. 0 when the card's were."""
     list_cost: Money
     """What the card alone would have charged."""
+    provider_usage: ProviderUsage | None = None
+    """Usage as the provider reported it. None where the record was sent in classes."""
+    usage_flags: tuple[str, ...] = ()
+    """What is remarkable about provider_usage, as in `Recorded`."""

@@ -197,6 +197,8 @@ class Recorded:
     """Timeline version of the tenant's own prices. 0 when the card's prices were charged."""
     warnings: tuple[RecordWarning, ...] = ()
     """What to know although it was recorded and charged in full. Empty when all is well."""
+    usage_flags: tuple[str, ...] = ()
+    """What is remarkable about its provider's usage, such as "reasoning_inferred_from_total"."""
 
 
 @dataclass(frozen=True, slots=True)

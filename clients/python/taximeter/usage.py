@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
+from taximeter.provider_usage import ProviderUsage, ReportedUsage
+
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -57,8 +59,8 @@ class UsageRecord:
     """Identity within the tenant, made before the first attempt; see `taximeter.new_record_id`."""
     tenant: str
     """Path of one to four segments, such as "acme/research/alice"."""
-    usage: Usage
-    """What was used."""
+    usage: Usage | ProviderUsage
+    """What was used, in classes or as the provider reported it."""
     model: str = ""
     """Model as served. Empty only where nothing in usage is a token."""
     provider: str = ""
@@ -77,3 +79,19 @@ class UsageRecord:
     """How the numbers were obtained. None means reported."""
     hold_id: str = ""
     """Hold of the tenant that the record settles."""
+
+
+def usage_given(
+    usage: Usage | ProviderUsage | None,
+    reported: ReportedUsage | None,
+    *,
+    provider: str,
+    api: str,
+) -> Usage | ProviderUsage:
+    """Returns usage, or what a provider reported. Raises ValueError for both or neither."""
+    if usage is not None and reported is None:
+        return usage
+    if usage is None and reported is not None:
+        return ProviderUsage.of(reported, provider=provider, api=api)
+    message = "give either usage or provider_usage"
+    raise ValueError(message)

@@ -1,16 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo bench --package taximeter-pricing`: what pricing one event and compiling one card cost.
+//! `cargo bench --package taximeter-pricing`: what pricing and normalising one event and compiling one card cost.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::Write as _;
 
-use taximeter_pricing::{Call, RateCard, TenantPrices};
+use taximeter_pricing::{Call, RateCard, TenantPrices, normalise};
 
 const ROUNDS: usize = 7;
 const EVENTS: u64 = 200_000;
 const CARDS: u64 = 5;
 const ROWS: usize = 3_000;
+
+/// What providers report of one call: name, provider, API, JSON.
+const REPORTED: [(&str, &str, &str, &str); 3] = [
+    (
+        "normalise OpenAI's usage with all details",
+        "openai",
+        "chat.completions",
+        r#"{"prompt_tokens":1486,"completion_tokens":651,"total_tokens":2137,
+        "prompt_tokens_details":{"cached_tokens":1408,"audio_tokens":0},
+        "completion_tokens_details":{"reasoning_tokens":512,"audio_tokens":0,
+        "accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#,
+    ),
+    (
+        "normalise Anthropic's usage with all details",
+        "anthropic",
+        "messages",
+        r#"{"input_tokens":3,"cache_creation_input_tokens":12304,"cache_read_input_tokens":500,"output_tokens":550,
+        "cache_creation":{"ephemeral_5m_input_tokens":12304,"ephemeral_1h_input_tokens":0},"service_tier":"standard"}"#,
+    ),
+    (
+        "normalise Gemini's usage with modalities",
+        "gcp.gemini",
+        "generateContent",
+        r#"{"promptTokenCount":5000,"cachedContentTokenCount":3000,"candidatesTokenCount":400,"thoughtsTokenCount":900,
+        "totalTokenCount":6300,"promptTokensDetails":[{"modality":"TEXT","tokenCount":5000}],"cacheTokensDetails":
+        [{"modality":"TEXT","tokenCount":3000}],"candidatesTokensDetails":[{"modality":"TEXT","tokenCount":400}]}"#,
+    ),
+];
 
 /// A card of many rows, one in ten with overlays, as price lists of resellers have them.
 fn card() -> String {
@@ -90,6 +118,12 @@ fn main() -> std::io::Result<()> {
         black_box(compiled.charge(black_box(&call), Some(&own))).ok();
     });
     show("the same with a tenant's markup", charged)?;
+    for (name, provider, api, json) in REPORTED {
+        let nanos = best_nanos(EVENTS, || {
+            black_box(normalise(provider, api, black_box(json))).ok();
+        });
+        show(name, nanos)?;
+    }
     let loaded = best_nanos(CARDS, || {
         black_box(RateCard::compile(black_box(&json))).ok();
     });

@@ -13,6 +13,7 @@
 //! - `model_lookup`, `model_name`: from a model's name to a row
 //! - `call`, `pricing`: pricing a call
 //! - `tenant_prices`: what a tenant is charged instead
+//! - `provider_usage`: what providers report, as disjoint classes
 
 mod axes;
 mod calendar;
@@ -25,6 +26,7 @@ mod money;
 mod overlay;
 mod price;
 mod pricing;
+mod provider_usage;
 mod rounded;
 mod tenant_prices;
 mod usage_class;
@@ -35,5 +37,6 @@ pub use card::{CompileError, RateCard};
 pub use model_lookup::{Resolution, ResolvedBy};
 pub use money::{decimal_string, line_cost_picos};
 pub use pricing::{is_token_class, quota_tokens, unpriced_lines};
+pub use provider_usage::{NormalisedUsage, QUANTITY_MAX, USAGE_JSON_SIZE_MAX, UsageError, flag, normalise};
 pub use rounded::{RoundedPrice, rounded_prices};
 pub use tenant_prices::TenantPrices;

@@ -49,7 +49,19 @@ def to_explanation(
         adjusted_cost=to_money(found.adjusted_cost_picos, currency_code),
         tenant_prices_version=record["tenant_prices_version"],
         list_cost=to_money(sum(line.row["list_cost_picos"] for line in found.lines), currency_code),
+        provider_usage=None if found.reported is None else _to_provider_usage(found.reported),
+        usage_flags=_flags(found.reported),
     )
+
+
+def _to_provider_usage(row: Row) -> usage_pb2.ProviderUsage:
+    return usage_pb2.ProviderUsage(
+        provider=row["usage_provider"], api=row["usage_api"], usage_json=row["usage_json"]
+    )
+
+
+def _flags(row: Row | None) -> list[str]:
+    return row["usage_flags"].split(",") if row and row["usage_flags"] else []
 
 
 def _timestamp_of_us(time_us: int) -> Timestamp:

@@ -10,6 +10,7 @@ from taximeter.cli.app import App, pass_app
 from taximeter.cli.card_reference import SHORT_ID
 from taximeter.cli.output import JSON, cell_text, output_option, time_text, write_json
 from taximeter.money import decimal_string
+from taximeter.provider_usage import ProviderUsage
 from taximeter.rate_cards import (
     AdjustedLine,
     ExplainedLine,
@@ -57,6 +58,8 @@ def _text(record: RecordExplanation) -> Iterator[str]:
     facts = {name: getattr(record, name) for name in ("model", "provider", "tier", "region", "speed")}
     told = ", ".join(f"{name} {cell_text(value)}" for name, value in facts.items() if value)
     yield f"  call       {told or 'no model'}" + (f", {record.calls:,} calls" if record.calls != 1 else "")
+    if record.provider_usage is not None:
+        yield from _reported_text(record.provider_usage, record.usage_flags)
     if record.rate_card is None:
         yield "  card       none was in force"
     else:
@@ -84,6 +87,12 @@ def _text(record: RecordExplanation) -> Iterator[str]:
     if record.adjustments:
         yield ""
         yield f"  charged now {decimal_string(record.adjusted_cost.picos, 2)} {currency}"
+
+
+def _reported_text(usage: ProviderUsage, flags: tuple[str, ...]) -> Iterator[str]:
+    yield f"  reported   by {cell_text(usage.provider)}, {cell_text(usage.api)}: {cell_text(usage.usage_json)}"
+    if flags:
+        yield f"  remarks    {', '.join(cell_text(flag) for flag in flags)}"
 
 
 def _row_text(record: RecordExplanation) -> str:
@@ -172,6 +181,14 @@ def _document(record: RecordExplanation) -> dict[str, Any]:
         "adjusted_cost": decimal_string(record.adjusted_cost.picos, 2),
         "tenant_prices_version": record.tenant_prices_version or None,
         "list_cost": decimal_string(record.list_cost.picos, 2),
+        "provider_usage": None
+        if record.provider_usage is None
+        else {
+            "provider": record.provider_usage.provider,
+            "api": record.provider_usage.api,
+            "usage_json": record.provider_usage.usage_json,
+            "flags": list(record.usage_flags),
+        },
     }
 
 

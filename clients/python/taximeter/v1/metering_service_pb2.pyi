@@ -296,6 +296,7 @@ class RecordResponse(_message.Message):
     LIST_COST_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    USAGE_FLAGS_FIELD_NUMBER: _builtins.int
     duplicate: _builtins.bool
     """True when the same record had been applied before: cost, lines, card and state are those of the first time."""
     rate_card_id: _builtins.str
@@ -338,6 +339,12 @@ class RecordResponse(_message.Message):
         the first time when duplicate.
         """
 
+    @_builtins.property
+    def usage_flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is remarkable about the record's provider_usage, such as "reasoning_inferred_from_total" or "total_mismatch".
+        The names are stable; more may come.
+        """
+
     def __init__(
         self,
         *,
@@ -353,10 +360,11 @@ class RecordResponse(_message.Message):
         list_cost: _money_pb2.Money | None = ...,
         tenant_prices_version: _builtins.int = ...,
         warnings: _abc.Iterable[Global___RecordWarning] | None = ...,
+        usage_flags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "hold", b"hold", "list_cost", b"list_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "hold", b"hold", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "hold", b"hold", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version", "usage_flags", b"usage_flags", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

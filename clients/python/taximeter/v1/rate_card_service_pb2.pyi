@@ -1510,6 +1510,8 @@ class RecordExplanation(_message.Message):
     ADJUSTED_COST_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     LIST_COST_FIELD_NUMBER: _builtins.int
+    PROVIDER_USAGE_FIELD_NUMBER: _builtins.int
+    USAGE_FLAGS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Tenant."""
     record_id: _builtins.str
@@ -1578,6 +1580,14 @@ class RecordExplanation(_message.Message):
     def list_cost(self) -> _money_pb2.Money:
         """What the card alone would have charged when the usage was recorded."""
 
+    @_builtins.property
+    def provider_usage(self) -> _usage_pb2.ProviderUsage:
+        """Usage as the provider reported it, where the record was sent so."""
+
+    @_builtins.property
+    def usage_flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is remarkable about provider_usage, as RecordResponse.usage_flags."""
+
     def __init__(
         self,
         *,
@@ -1605,10 +1615,12 @@ class RecordExplanation(_message.Message):
         adjusted_cost: _money_pb2.Money | None = ...,
         tenant_prices_version: _builtins.int = ...,
         list_cost: _money_pb2.Money | None = ...,
+        provider_usage: _usage_pb2.ProviderUsage | None = ...,
+        usage_flags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adjusted_cost", b"adjusted_cost", "cost", b"cost", "list_cost", b"list_cost", "occur_time", b"occur_time", "rate_card", b"rate_card", "receive_time", b"receive_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjusted_cost", b"adjusted_cost", "cost", b"cost", "list_cost", b"list_cost", "occur_time", b"occur_time", "provider_usage", b"provider_usage", "rate_card", b"rate_card", "receive_time", b"receive_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_cost", b"adjusted_cost", "adjustments", b"adjustments", "attributes", b"attributes", "calls", b"calls", "cost", b"cost", "lines", b"lines", "list_cost", b"list_cost", "matched_name", b"matched_name", "model", b"model", "occur_time", b"occur_time", "overlays", b"overlays", "prompt_tokens", b"prompt_tokens", "provider", b"provider", "rate_card", b"rate_card", "rate_card_row", b"rate_card_row", "receive_time", b"receive_time", "record_id", b"record_id", "region", b"region", "reproduced", b"reproduced", "resolution", b"resolution", "speed", b"speed", "tenant", b"tenant", "tenant_prices_version", b"tenant_prices_version", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_cost", b"adjusted_cost", "adjustments", b"adjustments", "attributes", b"attributes", "calls", b"calls", "cost", b"cost", "lines", b"lines", "list_cost", b"list_cost", "matched_name", b"matched_name", "model", b"model", "occur_time", b"occur_time", "overlays", b"overlays", "prompt_tokens", b"prompt_tokens", "provider", b"provider", "provider_usage", b"provider_usage", "rate_card", b"rate_card", "rate_card_row", b"rate_card_row", "receive_time", b"receive_time", "record_id", b"record_id", "region", b"region", "reproduced", b"reproduced", "resolution", b"resolution", "speed", b"speed", "tenant", b"tenant", "tenant_prices_version", b"tenant_prices_version", "tier", b"tier", "usage_flags", b"usage_flags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

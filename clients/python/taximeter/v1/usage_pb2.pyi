@@ -148,7 +148,7 @@ class UsageRecord(_message.Message):
 
     @_builtins.property
     def provider_usage(self) -> Global___ProviderUsage:
-        """Usage as the provider reported it. Not yet served: answered with UNIMPLEMENTED."""
+        """Usage as the provider reported it, which the server turns into disjoint classes."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
@@ -283,7 +283,11 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class ProviderUsage(_message.Message):
-    """ProviderUsage is the usage object exactly as a provider's API returned it."""
+    """ProviderUsage is the usage object exactly as a provider's API returned it. It is kept beside the record as it was
+    sent. Numbers that contradict each other are INVALID_ARGUMENT, and the violation names their path within the JSON,
+    such as "record.provider_usage.usage_json.prompt_tokens_details.cached_tokens". A total that does not fit is only
+    flagged.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -291,11 +295,14 @@ class ProviderUsage(_message.Message):
     API_FIELD_NUMBER: _builtins.int
     USAGE_JSON_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """Required. Provider name, such as "openai"."""
+    """Required. Provider name, such as "openai" or "aws.bedrock". It stands for UsageRecord.provider where that is empty."""
     api: _builtins.str
-    """Required. API whose answer this is, such as "chat.completions" or "messages"."""
+    """Required. API whose answer this is, such as "chat.completions" or "messages": it decides how the numbers are meant."""
     usage_json: _builtins.str
-    """Required. The usage object as JSON text."""
+    """Required. The usage object as JSON text of at most 16,384 bytes, or the answer that holds it. For Anthropic's
+    messages also the list of a stream's events. Service tier, speed and region that it states are those that were
+    served, and replace the record's.
+    """
     def __init__(
         self,
         *,

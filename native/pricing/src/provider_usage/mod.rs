@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A provider's usage object as disjoint classes: every token in exactly one, none guessed.
+//!
+//! [`normalise`] chooses the shape by (provider, api), reads the JSON with its digits as they are, and subtracts parts
+//! from wholes. A part that is larger than its whole is an error that names the field; a total that does not fit is
+//! only a flag, because real answers break it.
+//!
+//! - `json`, `decimal`, `fields`: reading
+//! - `api`: which shape
+//! - `openai` with `openai_prompt`, `anthropic`, `gemini`, `bedrock`, `other_shapes`: the shapes
+//! - `classes`: what comes out
+
+mod anthropic;
+mod api;
+mod bedrock;
+mod classes;
+mod decimal;
+mod fields;
+mod gemini;
+mod json;
+mod openai;
+mod openai_prompt;
+mod other_shapes;
+
+pub use classes::{NormalisedUsage, flag};
+pub use fields::{QUANTITY_MAX, UsageError};
+
+use api::{Api, Unknown};
+use fields::{Fields, Read, refused};
+use json::Value;
+
+/// Largest JSON text that is read, in bytes.
+pub const USAGE_JSON_SIZE_MAX: usize = 16 * 1024;
+
+/// Objects that hold a usage object, where the whole answer was sent.
+const HOLDERS: [&str; 4] = ["usage", "usageMetadata", "usage_metadata", "meta"];
+
+/// Turns the usage object of a provider's API into disjoint classes.
+///
+/// # Errors
+///
+/// The field that is wrong: `provider`, `api`, or a path within `usage_json`.
+pub fn normalise(provider: &str, api: &str, usage_json: &str) -> Read<NormalisedUsage> {
+    let api = api::find(provider, api).map_err(|unknown| {
+        let (field, description) = match unknown {
+            Unknown::Provider => ("provider", "not a provider whose usage is known"),
+            Unknown::Api => ("api", "not an API of this provider whose usage is known"),
+        };
+        UsageError {
+            field: field.to_owned(),
+            description,
+        }
+    })?;
+    if usage_json.len() > USAGE_JSON_SIZE_MAX {
+        return Err(refused("", "at most 16,384 bytes"));
+    }
+    let root = json::parse(usage_json).map_err(|error| {
+        let path: String = error
+            .place
+            .iter()
+            .map(|step| {
+                if step.starts_with('[') {
+                    step.clone()
+                } else {
+                    format!(".{step}")
+                }
+            })
+            .collect();
+        refused(&path, error.description)
+    })?;
+    if let (Api::Messages, Value::List(events)) = (api, &root) {
+        return anthropic::read_events(events)?.checked();
+    }
+    let mut answer = Fields::of(&root, String::new())?;
+    // The last event of a stream holds the answer, which holds the usage.
+    if let Some(response) = answer.object("response")? {
+        answer = response;
+    }
+    let usage = answer.object_of(&HOLDERS)?.unwrap_or_else(|| answer.clone());
+    let mut normalised = read(api, usage, &answer)?.checked()?;
+    if normalised.tier.is_empty() {
+        // Most say beside the usage which tier they served.
+        answer
+            .text("service_tier")?
+            .unwrap_or_default()
+            .clone_into(&mut normalised.tier);
+    }
+    Ok(normalised)
+}
+
+fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>) -> Read<NormalisedUsage> {
+    match api {
+        Api::OpenAi(shape) => openai::read(&usage, shape),
+        Api::Responses(shape) => {
+            let mut normalised = openai::read(&usage, shape)?;
+            openai::add_tools_of_output(answer, &mut normalised)?;
+            Ok(normalised)
+        }
+        Api::Batch(shape) => {
+            let mut normalised = openai::read(&usage, shape)?;
+            "batch".clone_into(&mut normalised.tier);
+            if let Some(requests) = answer.object("request_counts")? {
+                normalised.calls = requests.count_or_zero("completed")?.max(1);
+            }
+            Ok(normalised)
+        }
+        Api::Transcription(shape) => other_shapes::read_transcription(&usage, shape),
+        Api::OpenAiReport => other_shapes::read_openai_report(&usage),
+        Api::Messages => anthropic::read(usage),
+        Api::GenerateContent => gemini::read(&usage, &gemini::GENERATE_CONTENT),
+        Api::Interactions => gemini::read(&usage, &gemini::INTERACTIONS),
+        Api::Converse => bedrock::read_converse(&usage),
+        Api::Invoke(shape) => bedrock::read_invoked(usage, shape),
+        Api::Cohere => other_shapes::read_cohere(&usage),
+        Api::Ollama => other_shapes::read_ollama(&usage),
+        Api::Xai => other_shapes::read_xai_sampling(&usage),
+        Api::Otel => other_shapes::read_otel(&usage),
+    }
+}

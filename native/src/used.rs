@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a call used, in classes, whichever way the caller said it.
+
+use taximeter_pricing::{NormalisedUsage, normalise};
+
+use crate::proto::taximeter::v1::{ProviderUsage, Usage};
+use crate::secret_text::holds_secret;
+use crate::validate::{Classes, Problems, usage_classes};
+
+/// What a call used.
+#[derive(Default)]
+pub(crate) struct Used<'a> {
+    /// Without zeros.
+    pub(crate) classes: Classes<'a>,
+    /// Calls summed up, at least 1.
+    pub(crate) calls: i64,
+    /// What its provider reported, where it was sent so; the classes are those of it.
+    pub(crate) reported: Option<(&'a ProviderUsage, NormalisedUsage)>,
+}
+
+impl<'a> Used<'a> {
+    /// Usage that was sent in classes. `path` is its place in the request.
+    pub(crate) fn of_classes(usage: &'a Usage, path: &str, problems: &mut Problems) -> Self {
+        Self {
+            classes: usage_classes(usage, path, problems),
+            calls: usage.calls.max(1),
+            reported: None,
+        }
+    }
+
+    /// Usage that was sent as a provider reported it. `path` is its place in the request.
+    pub(crate) fn of_reported(usage: &'a ProviderUsage, path: &str, problems: &mut Problems) -> Self {
+        let fields = [
+            ("provider", &usage.provider),
+            ("api", &usage.api),
+            ("usage_json", &usage.usage_json),
+        ];
+        let missing: Vec<_> = fields.iter().filter(|(_, text)| text.is_empty()).collect();
+        for (name, _) in &missing {
+            problems.required(format!("{path}.{name}"));
+        }
+        if !missing.is_empty() {
+            return Self::default();
+        }
+        if holds_secret(&usage.usage_json) {
+            problems.secret(format!("{path}.usage_json"), "no credential belongs here");
+        }
+        match normalise(&usage.provider, &usage.api, &usage.usage_json) {
+            Ok(normalised) => Self {
+                classes: normalised.classes.clone(),
+                calls: normalised.calls,
+                reported: Some((usage, normalised)),
+            },
+            Err(error) => {
+                problems.invalid(format!("{path}.{}", error.field), error.description);
+                Self::default()
+            }
+        }
+    }
+}
