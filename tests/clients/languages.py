@@ -14,6 +14,7 @@ from harness.server_process import clean_environment, scripts_directory
 from harness.tidy_rules import ROOT
 
 BUILD_TIMEOUT_S = 900
+JAVA = "exec java -cp target/classes:target/test-classes:$(cat target/classpath.txt)"
 
 
 def tool_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -90,6 +91,22 @@ LANGUAGES = (
         quickstart=("node", "examples/quickstart.mjs"),
         quickstart_source="clients/node/examples/quickstart.mjs",
         own_tests=("npm", "test"),
+    ),
+    Language(
+        "java",
+        "mvn",
+        "clients/java",
+        build=(
+            (
+                *("mvn", "--batch-mode", "--quiet", "test-compile", "dependency:build-classpath"),
+                *("-Dmdep.outputFile=target/classpath.txt", "-Dmdep.includeScope=test"),
+            ),
+        ),
+        runner=("sh", "-c", f"{JAVA} com.taximeter.client.Contract"),
+        quickstart=("sh", "-c", f"{JAVA} examples.Quickstart"),
+        quickstart_source="clients/java/src/test/java/examples/Quickstart.java",
+        own_tests=("mvn", "--batch-mode", "--quiet", "surefire:test"),
+        is_wide=True,
     ),
 )
 

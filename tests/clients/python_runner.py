@@ -37,7 +37,8 @@ def arguments(fields: Mapping[str, Any]) -> Json:
     made = dict(fields)
     for name in ("usage", "estimate"):
         if name in made:
-            made[name] = Usage(**{kind: int(count) for kind, count in made[name].items()})
+            counts: dict[str, Any] = {kind: int(count) for kind, count in made[name].items()}
+            made[name] = Usage(**counts)
     if "hold_ttl" in made:
         made["hold_ttl"] = duration(made["hold_ttl"])
     return made
