@@ -46,10 +46,12 @@ gen: $(VENV)/.tools ## Generate the committed stubs from the protos
 	@$(BIN)/python scripts/generate.py
 
 .PHONY: format
-format: $(VENV)/.tools ## Format Python, Rust and protos
+format: $(VENV)/.tools ## Format Python, Rust, Go and protos
 	@$(BIN)/ruff check --select I --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 	@cargo fmt --all
+	@cargo fmt --manifest-path clients/rust/Cargo.toml
+	@if command -v gofmt >/dev/null; then gofmt -w clients/go; fi
 	@$(BIN)/buf format --write
 
 .PHONY: lint

@@ -11,7 +11,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from harness.server_process import ServerProcess  # noqa: E402 - the harness is found by the line above
 
-PROGRAMS = {"clients/go": ["go", "run", "./internal/overhead"]}
+PROGRAMS = {
+    "clients/go": ["go", "run", "./internal/overhead"],
+    "clients/rust": ["cargo", "run", "--locked", "--release", "--quiet", "--example", "overhead"],
+}
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ check "stubtest" env MYPYPATH=server "$BIN/stubtest" --mypy-config-file pyprojec
 check "import-linter" "$BIN/lint-imports" --no-logo
 check "cargo fmt" cargo fmt --all --check
 check "clippy" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+check "cargo fmt, rust client" cargo fmt --manifest-path clients/rust/Cargo.toml --check
 check "buf lint" "$BIN/buf" lint
 check "buf format" "$BIN/buf" format -d --exit-code
 check "buf breaking" buf_breaking

@@ -108,6 +108,20 @@ LANGUAGES = (
         own_tests=("mvn", "--batch-mode", "--quiet", "surefire:test"),
         is_wide=True,
     ),
+    Language(
+        "rust",
+        "cargo",
+        "clients/rust",
+        build=(("cargo", "build", "--locked", "--quiet", "--examples"),),
+        runner=("target/debug/examples/contract",),
+        quickstart=("target/debug/examples/quickstart",),
+        quickstart_source="clients/rust/examples/quickstart.rs",
+        own_tests=(
+            *("sh", "-ec"),
+            "cargo test --locked --quiet; cargo clippy --locked --quiet --all-targets -- --deny warnings",
+        ),
+        is_wide=True,
+    ),
 )
 
 
