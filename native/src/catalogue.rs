@@ -69,6 +69,8 @@ pub(crate) struct Catalogue {
     own_prices: HashMap<i64, Arc<OwnPrices>>,
     own_documents: HashMap<String, Arc<OwnPricesDocument>>,
     keys: HashMap<String, Key>,
+    /// Requests that an instance may let pass while the store cannot decide, by level.
+    leases: HashMap<String, i64>,
 }
 
 /// Why a catalogue was refused; nothing changed.
@@ -90,6 +92,8 @@ struct Document<'a> {
     #[serde(borrow, default)]
     tenant_price_documents: HashMap<String, &'a RawValue>,
     keys: Vec<KeyDocument>,
+    #[serde(default)]
+    leases: HashMap<String, i64>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +166,7 @@ impl Catalogue {
             own_prices,
             own_documents,
             keys,
+            leases: document.leases,
         })
     }
 
@@ -205,6 +210,11 @@ impl Catalogue {
     /// A card by its id.
     pub(crate) fn card(&self, id: &str) -> Option<&Arc<Card>> {
         self.cards.get(id)
+    }
+
+    /// Requests that an instance may let pass at a level while the store cannot decide.
+    pub(crate) fn lease_of(&self, level: &str) -> Option<i64> {
+        self.leases.get(level).copied()
     }
 
     /// A key by its id.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `CheckQuota`, `GetQuotaStatus` and setting limits.
+//! `CheckQuota` and `GetQuotaStatus`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::proto::taximeter::v1::{
     CheckQuotaRequest, CheckQuotaResponse, Decision, ErrorReason, GetQuotaStatusResponse, LimitStatus,
     PricingState,
 };
-use crate::quota::{self, DecisionHead, Reader, money, money_pair, read_decision, read_statuses};
+use crate::quota::{DecisionHead, Reader, money, money_pair, read_decision, read_statuses};
 use crate::store::{Store, StoreError, bytes};
 use crate::validate::{self, Classes, Problems};
 
@@ -28,14 +28,6 @@ pub(crate) const CHECK_LIMIT: Duration = Duration::from_millis(150);
 const ADMIN_LIMIT: Duration = Duration::from_secs(2);
 /// Requests that one check may count.
 pub(crate) const REQUESTS_MAX: i64 = 1_000_000;
-
-/// The maxima of one level; None is no limit.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Maxima {
-    pub(crate) requests_per_minute: Option<i64>,
-    pub(crate) tokens_per_day: Option<i64>,
-    pub(crate) cost_per_day_picos: Option<i64>,
-}
 
 /// What an estimate costs.
 #[derive(Default)]
@@ -62,11 +54,26 @@ impl Engine {
         &self,
         request: &CheckQuotaRequest,
     ) -> Result<CheckQuotaResponse, Failure> {
+        let valid = validated(request)?;
+        let requests = valid.requests;
+        match self.check_with_store(request, valid).await {
+            Err(failure) if failure.is_undecided() && !request.dry_run => {
+                self.check_on_lease(request, requests).ok_or(failure)
+            }
+            decided => decided,
+        }
+    }
+
+    async fn check_with_store(
+        &self,
+        request: &CheckQuotaRequest,
+        valid: Validated<'_>,
+    ) -> Result<CheckQuotaResponse, Failure> {
         let Validated {
             requests,
             classes,
             ttl,
-        } = validated(request)?;
+        } = valid;
         if !request.dry_run && (ttl.is_some() || !request.request_id.is_empty()) {
             return Box::pin(self.reserve(request, requests, &classes, ttl)).await;
         }
@@ -152,40 +159,7 @@ impl Engine {
         Ok(GetQuotaStatusResponse { limits })
     }
 
-    /// Sets the maxima of one level; in force with the next call on any instance.
-    pub(crate) async fn put_limits(&self, tenant: &str, maxima: Maxima) -> Result<(), StoreError> {
-        let partition = keys::partition_of(tenant);
-        let mut flags = 0_u8;
-        for (flag, maximum) in [
-            (quota::HAS_REQUESTS, maxima.requests_per_minute),
-            (quota::HAS_TOKENS, maxima.tokens_per_day),
-            (quota::HAS_COST, maxima.cost_per_day_picos),
-        ] {
-            if maximum.is_some() {
-                flags |= flag;
-            }
-        }
-        let (hi, lo) = money_pair(maxima.cost_per_day_picos.unwrap_or_default());
-        let mut packed = vec![flags];
-        for number in [
-            unsigned(maxima.requests_per_minute.unwrap_or_default()),
-            unsigned(maxima.tokens_per_day.unwrap_or_default()),
-            hi,
-            lo,
-        ] {
-            packed.extend_from_slice(&number.to_le_bytes());
-        }
-        let mut command = redis::cmd("FCALL");
-        command
-            .arg(&self.functions.put_limits)
-            .arg(1)
-            .arg(format!("{{tx:{partition}}}:t:{tenant}"));
-        command.arg(partition).arg(packed);
-        let store = self.open_store()?;
-        self.quota_call(&store, &command, ADMIN_LIMIT).await.map(drop)
-    }
-
-    fn level_command(function: &str, partition: u16, tenant: &str) -> Cmd {
+    pub(crate) fn level_command(function: &str, partition: u16, tenant: &str) -> Cmd {
         let mut command = redis::cmd("FCALL");
         command.arg(function).arg(keys::level_names(tenant).count());
         for key in keys::levels(partition, tenant) {
@@ -241,6 +215,7 @@ impl DecisionHead {
         };
         CheckQuotaResponse {
             decision: decision.into(),
+            would_deny: limits.iter().any(|limit| limit.would_deny),
             limits,
             retry_after: self.retry_after(),
             rate_card_id: card.map(|card| card.id.clone()).unwrap_or_default(),

@@ -22,6 +22,7 @@ use crate::cost::{StoreSays, response};
 use crate::error::{Code, Failure};
 use crate::journal::Journal;
 use crate::keys::PARTITION_COUNT;
+use crate::lease::Leases;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse, UsageRecord};
 use crate::record::{Priced, price_record};
@@ -64,6 +65,8 @@ pub(crate) struct Engine {
     pub(crate) volatile_store: bool,
     /// Refused calls of admin methods, until Python takes them.
     pub(crate) denials: Denials,
+    /// What was spent of leases.
+    pub(crate) leases: Leases,
 }
 
 /// A lock that a panic elsewhere does not poison: every critical section leaves its value whole.
@@ -101,6 +104,7 @@ impl Engine {
             exclusive_store,
             volatile_store,
             denials: Denials::default(),
+            leases: Leases::default(),
         }
     }
 

@@ -88,7 +88,7 @@ fn status(tenant: &str, decision: &CheckQuotaResponse, now_ms: i64) -> Descripto
         let limits = decision
             .limits
             .iter()
-            .filter(|limit| is_within(tenant, &limit.tenant));
+            .filter(|limit| !limit.shadow && is_within(tenant, &limit.tenant));
         limits.filter_map(|limit| Some((limit, measure(limit.kind())?)))
     };
     let denied = |(limit, _): &(&LimitStatus, Measure)| !allows(decision) && limit.exceeded;
@@ -141,7 +141,9 @@ fn until_ms(limit: &LimitStatus, now_ms: i64) -> Option<i64> {
 
 fn headers(decisions: &[CheckQuotaResponse], now_ms: i64) -> Vec<HeaderValue> {
     let (mut policies, mut states) = (String::new(), String::new());
-    for limit in decisions.iter().flat_map(|decision| &decision.limits) {
+    let limits = decisions.iter().flat_map(|decision| &decision.limits);
+    // One that is only watched is nothing for callers to keep to.
+    for limit in limits.filter(|limit| !limit.shadow) {
         if let Some(measure) = measure(limit.kind()) {
             write_limit(&mut policies, &mut states, limit, &measure, now_ms);
         }

@@ -118,6 +118,14 @@ impl Failure {
         }
     }
 
+    /// Whether nobody could say yes or no: neither did anything.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(
+            self.reason,
+            ErrorReason::QuotaUndecided | ErrorReason::CatalogueStale
+        )
+    }
+
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

@@ -222,6 +222,7 @@ impl Engine {
             retry_after: decided.retry_after,
             estimated_cost: decided.estimated_cost,
             pricing_state: decided.pricing_state,
+            would_deny: decided.would_deny,
         })
     }
 

@@ -32,6 +32,11 @@ impl Engine {
                 // Errors repeat until the store is back; callers are told on every call.
                 None => drop(self.open().await),
                 Some(_) if self.pending_count() > 0 => self.drain_pending().await,
+                Some(store) if self.owes_requests() => {
+                    if self.pay_leases(&store).await.is_err() {
+                        self.store_lost(&store);
+                    }
+                }
                 Some(store) if probed.is_none_or(|at| at.elapsed() >= PROBE_INTERVAL) => {
                     if store.call(&redis::cmd("PING"), CALL_LIMIT).await.is_err() {
                         self.store_lost(&store);

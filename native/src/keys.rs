@@ -46,9 +46,20 @@ pub(crate) fn attribute_sets(partition: u16, day: i64, tenant: &str) -> [String;
     ["attributes", "attribute_keys"].map(|name| format!("{{tx:{partition}}}:{name}:{day}:{tenant}"))
 }
 
+/// The limits of a plan, in the partitions of all its tenants: scripts find it by the names of levels, see
+/// `scripts/limits.lua`.
+pub(crate) fn plan(partition: u16, name: &str) -> String {
+    format!("{{tx:{partition}}}:plan:{name}")
+}
+
+/// Key of one level.
+pub(crate) fn level(partition: u16, name: &str) -> String {
+    format!("{{tx:{partition}}}:t:{name}")
+}
+
 /// Keys of all levels of a tenant's path, root first.
 pub(crate) fn levels(partition: u16, tenant: &str) -> impl Iterator<Item = String> + '_ {
-    level_names(tenant).map(move |level| format!("{{tx:{partition}}}:t:{level}"))
+    level_names(tenant).map(move |name| level(partition, name))
 }
 
 /// Paths of all levels of a tenant's path, root first: `a/b` gives `a`, `a/b`.

@@ -16,13 +16,13 @@ use tokio::runtime::Runtime;
 use crate::adjust::{self, Posted};
 use crate::attribute_cap::AttributeSets;
 use crate::catalogue::CatalogueError;
-use crate::check::Maxima;
 use crate::engine::{Engine, lock};
 use crate::error::{Failure, malformed};
 use crate::front::serve_record;
 use crate::journal::Journal;
 use crate::keys;
 use crate::ledger_columns;
+use crate::limits::{LevelSettings, Limits};
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::python_error::{JournalError, archive_error, rpc_error, store_error};
 use crate::rate_card::{CardError, RateCard};
@@ -222,21 +222,15 @@ impl PyEngine {
         }
     }
 
-    #[pyo3(signature = (tenant, *, requests_per_minute, tokens_per_day, cost_per_day_picos))]
-    fn put_limits(
-        &self,
-        py: Python<'_>,
-        tenant: &str,
-        requests_per_minute: Option<i64>,
-        tokens_per_day: Option<i64>,
-        cost_per_day_picos: Option<i64>,
-    ) -> PyResult<()> {
-        let maxima = Maxima {
-            requests_per_minute,
-            tokens_per_day,
-            cost_per_day_picos,
-        };
-        py.detach(|| self.runtime.block_on(self.engine.put_limits(tenant, maxima)))
+    #[expect(clippy::needless_pass_by_value, reason = "Python hands the list over")]
+    fn put_limits(&self, py: Python<'_>, levels: Vec<LevelSettings>) -> PyResult<()> {
+        py.detach(|| self.runtime.block_on(self.engine.put_limits(&levels)))
+            .map_err(store_error)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "Python hands the limits over")]
+    fn put_plan(&self, py: Python<'_>, name: &str, limits: Option<Limits>) -> PyResult<()> {
+        py.detach(|| self.runtime.block_on(self.engine.put_plan(name, limits.as_ref())))
             .map_err(store_error)
     }
 

@@ -13,9 +13,12 @@ use crate::store::StoreError;
 pub(crate) const HAS_REQUESTS: u8 = 1;
 pub(crate) const HAS_TOKENS: u8 = 2;
 pub(crate) const HAS_COST: u8 = 4;
-/// Flags of a status: what is held follows; when the day's limits are free follows.
-const SHOWS_HELD: u8 = 128;
-const SHOWS_FREE: u8 = 64;
+/// A limit that is only watched has this many times its flag, too.
+pub(crate) const SHADOW: u8 = 16;
+/// What follows in a status: what is held; when the day's limits are free; which limits are temporary.
+const SHOWS_HELD: u8 = 1;
+const SHOWS_FREE: u8 = 2;
+const SHOWS_TEMPORARY: u8 = 4;
 /// Second that stands for "no wait can help".
 const NEVER: i64 = 1;
 
@@ -152,10 +155,13 @@ struct Limit {
     used: i64,
     held: i64,
     free: Free,
+    is_watched: bool,
+    /// When it ends, for a temporary one.
+    until: Option<Timestamp>,
 }
 
-/// Reads one status per level of the tenant. `exceeded` means that the limit denied the call when `deciding`, else
-/// that nothing is left.
+/// Reads one status per level of the tenant. `exceeded` and `would_deny` mean that the limit had no room for the call
+/// when `deciding`, else that nothing is left.
 pub(crate) fn read_statuses(
     reader: &mut Reader<'_>,
     tenant: &str,
@@ -168,10 +174,10 @@ pub(crate) fn read_statuses(
         if flags == 0 {
             continue;
         }
-        let failed = reader.byte()?;
+        let full = reader.byte()?;
         for limit in read_level(reader, flags, now_ms)? {
             if flags & limit.flag != 0 {
-                statuses.push(limit.status(level, now_ms, failed & limit.flag != 0, deciding));
+                statuses.push(limit.status(level, now_ms, full & limit.flag != 0, deciding));
             }
         }
     }
@@ -180,17 +186,29 @@ pub(crate) fn read_statuses(
 
 /// Reads the limits of one level; those that are not set are in no flag.
 fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit; 3], StoreError> {
+    let shows = reader.byte()?;
     let (requests_max, requests_used, requests_free) = (reader.count()?, reader.count()?, reader.count()?);
     let (tokens_max, tokens_used) = (reader.count()?, reader.count()?);
     let (cost_max, cost_used) = (reader.money()?, reader.money()?);
     let (mut tokens_held, mut cost_held) = (0, 0);
-    if flags & SHOWS_HELD != 0 {
+    if shows & SHOWS_HELD != 0 {
         (tokens_held, cost_held) = (reader.count()?, reader.money()?);
     }
     let (mut tokens_free, mut cost_free) = (0, 0);
-    if flags & SHOWS_FREE != 0 {
+    if shows & SHOWS_FREE != 0 {
         (tokens_free, cost_free) = (reader.count()?, reader.count()?);
     }
+    let (mut temporary, mut until) = (0, 0);
+    if shows & SHOWS_TEMPORARY != 0 {
+        (temporary, until) = (reader.byte()?, reader.count()?);
+    }
+    let is_watched = |flag: u8| flags & flag.saturating_mul(SHADOW) != 0;
+    let until_of = |flag: u8| {
+        (temporary & flag != 0).then_some(Timestamp {
+            seconds: until,
+            nanos: 0,
+        })
+    };
     let midnight_ms = next_midnight_ms(now_ms);
     // A limit of 0 has no room at midnight either.
     let day_free = |seconds: i64, maximum: i64| match (seconds, maximum) {
@@ -206,6 +224,8 @@ fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit;
             used: requests_used,
             held: 0,
             free: Free::of(requests_free, now_ms),
+            is_watched: is_watched(HAS_REQUESTS),
+            until: until_of(HAS_REQUESTS),
         },
         Limit {
             flag: HAS_TOKENS,
@@ -214,6 +234,8 @@ fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit;
             used: tokens_used,
             held: tokens_held,
             free: day_free(tokens_free, tokens_max),
+            is_watched: is_watched(HAS_TOKENS),
+            until: until_of(HAS_TOKENS),
         },
         Limit {
             flag: HAS_COST,
@@ -222,15 +244,22 @@ fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit;
             used: cost_used,
             held: cost_held,
             free: day_free(cost_free, cost_max),
+            is_watched: is_watched(HAS_COST),
+            until: until_of(HAS_COST),
         },
     ])
 }
 
 impl Limit {
-    fn status(&self, level: &str, now_ms: i64, denied: bool, deciding: bool) -> LimitStatus {
+    fn status(&self, level: &str, now_ms: i64, is_full: bool, deciding: bool) -> LimitStatus {
         let reset_time = match self.free {
             Free::At(time_ms) => Some(timestamp_of_ms(time_ms)),
             Free::Never => None,
+        };
+        let has_no_room = if deciding {
+            is_full
+        } else {
+            self.used >= self.maximum
         };
         let left = self.maximum.saturating_sub(self.used).saturating_sub(self.held);
         LimitStatus {
@@ -241,16 +270,15 @@ impl Limit {
             held: self.held,
             remaining: left.max(0),
             reset_time,
-            retry_after: if denied {
+            retry_after: if is_full {
                 self.free.wait(now_ms)
             } else {
                 Some(duration_of_ms(0))
             },
-            exceeded: if deciding {
-                denied
-            } else {
-                self.used >= self.maximum
-            },
+            exceeded: has_no_room && !self.is_watched,
+            would_deny: has_no_room && self.is_watched,
+            shadow: self.is_watched,
+            temporary_until_time: self.until,
         }
     }
 }

@@ -7,6 +7,9 @@ Every blocking function releases the GIL. Times are milliseconds since 1970 UTC 
 from collections.abc import Mapping, Sequence
 from typing import Self, final
 
+from taximeter_server.limits import Limits
+from taximeter_server.tenants import Tenant
+
 __version__: str
 PARTITION_COUNT: int
 """Number of partitions of the ledger, 64. A tenant's partition follows from its first segment."""
@@ -205,15 +208,17 @@ class Engine:
         another one). Raises RpcError, after which any of them may have been posted: post them again.
         """
 
-    def put_limits(
-        self,
-        tenant: str,
-        *,
-        requests_per_minute: int | None,
-        tokens_per_day: int | None,
-        cost_per_day_picos: int | None,
-    ) -> None:
-        """Set the limits of one level; None is no limit. In force at once. Raises StoreUnavailableError."""
+    def put_limits(self, levels: Sequence[Tenant]) -> None:
+        """Set the limits of levels, in force at once. Those of levels before one that fails are set.
+
+        Raises StoreUnavailableError.
+        """
+
+    def put_plan(self, name: str, limits: Limits | None) -> None:
+        """Set the limits of a plan, in force at once for all its tenants; None removes it.
+
+        Raises StoreUnavailableError.
+        """
 
     def quota_status(self, tenant: str) -> bytes:
         """taximeter.v1.GetQuotaStatusResponse of the tenant and its parents. Raises StoreUnavailableError."""

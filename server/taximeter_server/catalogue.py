@@ -48,10 +48,12 @@ def build_catalogue(
     timeline: Sequence[TimelineEntry],
     cards: Mapping[str, str],
     keys: Sequence[Key],
+    leases: Mapping[str, int],
 ) -> bytes:
     """Return the catalogue as set_catalogue() takes it.
 
-    cards: canonical JSON of cards and tenants' own prices, by id. Revoked keys are left out.
+    cards: canonical JSON of cards and tenants' own prices, by id. Revoked keys are left out. leases: requests that an
+    instance may let pass while the store cannot decide, by tenant.
     """
     card_ids = {entry.rate_card_id for entry in timeline}
     head = {
@@ -68,6 +70,7 @@ def build_catalogue(
             for key in keys
             if key.revoke_time_ms is None
         ],
+        "leases": dict(leases),
     }
     # Cards are put in as they are, byte for byte: their hash is their name.
     texts = _joined({name: text for name, text in cards.items() if name in card_ids})
@@ -143,8 +146,11 @@ class CatalogueFollower:
             timeline = parse_timeline(snapshot.timeline)
             cards = self._load_cards({entry.document_id for entry in timeline if entry.document_id})
             keys = [Key.from_json(document) for document in snapshot.keys.values()]
+            leases = {tenant: int(requests) for tenant, requests in snapshot.leases.items()}
             self._reader.set_catalogue(
-                build_catalogue(revision=snapshot.revision, timeline=timeline, cards=cards, keys=keys)
+                build_catalogue(
+                    revision=snapshot.revision, timeline=timeline, cards=cards, keys=keys, leases=leases
+                )
             )
             self._cards = cards
             self._revision = snapshot.revision

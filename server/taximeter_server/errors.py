@@ -20,6 +20,8 @@
         ├── RoleMissingError
         ├── TenantForbiddenError
         ├── TenantUnknownError
+        ├── PlanUnknownError
+        ├── PlanInUseError
         ├── KeyUnknownError
         ├── RateCardUnknownError
         ├── RateCardVersionConflictError
@@ -212,6 +214,24 @@ class TenantUnknownError(RequestError):
 
     def __init__(self, tenant: str) -> None:
         super().__init__("the tenant has no settings", {"tenant": tenant})
+
+
+class PlanUnknownError(RequestError):
+    """No plan has this name."""
+
+    reason = "PLAN_UNKNOWN"
+
+    def __init__(self, plan: str) -> None:
+        super().__init__("plan: there is none of this name", {"plan": plan})
+
+
+class PlanInUseError(RequestError):
+    """A tenant has the plan."""
+
+    reason = "PLAN_IN_USE"
+
+    def __init__(self, plan: str) -> None:
+        super().__init__("plan: a tenant has it", {"plan": plan})
 
 
 class KeyUnknownError(RequestError):

@@ -23,15 +23,18 @@ from taximeter_server.errors import StartError, StoreRefusedError, StoreUnavaila
 from taximeter_server.store import DocumentStore
 
 if TYPE_CHECKING:
+    import duckdb
+
     from taximeter_server import _native
     from taximeter_server.catalogue import CatalogueFollower
     from taximeter_server.ledger_directory import LedgerDirectory
+    from taximeter_server.pages import PageTokens
     from taximeter_server.public_port import PublicPort
+    from taximeter_server.quota_simulation import QuotaSimulator
     from taximeter_server.rate_card_timeline import RateCardTimeline
     from taximeter_server.rpc.rate_card_tools import LedgerTools
     from taximeter_server.rpc.server import RpcServer, Service
     from taximeter_server.server_status import ServerStatus
-    from taximeter_server.tenants import Tenants
 
 OPEN_TIMEOUT_MS = 30_000
 DRAIN_TIMEOUT_MS = 10_000
@@ -41,7 +44,7 @@ THREAD_TIMEOUT_SECONDS = 1.5
 STORE_STOP_TIMEOUT_MS = 2_500
 HEALTH_INTERVAL_SECONDS = 1.0
 COMPARE_MEMORY_BYTES_MAX = 256 << 20
-"""Of all comparisons of cards together; what does not fit is computed on disk."""
+"""Of all comparisons of cards and simulations of limits together; what does not fit is computed on disk."""
 
 _log = structlog.get_logger(__name__)
 
@@ -194,25 +197,24 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     from taximeter_server.conflicts import RecordConflicts  # noqa: PLC0415 (see above)
     from taximeter_server.keys import Keys  # noqa: PLC0415
     from taximeter_server.pages import PageTokens  # noqa: PLC0415
+    from taximeter_server.quota_simulation import QuotaSimulator  # noqa: PLC0415
     from taximeter_server.rate_card_snapshots import RateCardSnapshots  # noqa: PLC0415
     from taximeter_server.rate_card_timeline import RateCardTimeline  # noqa: PLC0415
     from taximeter_server.rate_card_verification import RateCardVerifier  # noqa: PLC0415
     from taximeter_server.report import Reporter  # noqa: PLC0415
+    from taximeter_server.report_database import open_report_database  # noqa: PLC0415
     from taximeter_server.rpc.access import AccessService  # noqa: PLC0415
     from taximeter_server.rpc.estimates import Estimates  # noqa: PLC0415
     from taximeter_server.rpc.levels import LevelReadings  # noqa: PLC0415
     from taximeter_server.rpc.metering import MeteringService  # noqa: PLC0415
     from taximeter_server.rpc.operations import OperationsService  # noqa: PLC0415
     from taximeter_server.rpc.rate_cards import RateCardService  # noqa: PLC0415
-    from taximeter_server.rpc.tenants import TenantService  # noqa: PLC0415
-    from taximeter_server.tenants import Tenants  # noqa: PLC0415
 
     documents, engine, directory = parts.documents, parts.engine, parts.directory
     keys = Keys(documents, parts.clock)
-    tenants = Tenants(documents, engine, parts.clock)
     snapshots = RateCardSnapshots(directory.ledger / "rate-cards")
     timeline = RateCardTimeline(documents, snapshots)
-    _make_first_documents(parts, keys.ensure_admin_key, timeline.ensure_first, tenants)
+    _make_first_documents(parts, keys.ensure_admin_key, timeline.ensure_first)
     follower.refresh()
     token_key = documents.page_token_key()
     page_tokens = PageTokens(token_key)
@@ -227,17 +229,21 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     readings = LevelReadings(
         documents, record=engine.record, currency_code=lambda: follower.currency_code, clock=parts.clock
     )
+    # Not that of the reports, whose memory a comparison must not take, nor their folder, where files are named alike.
+    database = open_report_database(
+        directory.overflow / "comparisons", memory_limit_bytes=COMPARE_MEMORY_BYTES_MAX
+    )
     return [
         MeteringService(reporter, estimates, readings, currency_code=lambda: follower.currency_code),
         RateCardService(
             timeline,
             verifier=RateCardVerifier(documents, snapshots),
-            ledger=_make_ledger_tools(parts, follower, ledger, timeline),
+            ledger=_make_ledger_tools(parts, follower, ledger, timeline, database),
             apply=follower.refresh,
             page_tokens=page_tokens,
             clock=parts.clock,
         ),
-        TenantService(tenants, quota_status=engine.quota_status, page_tokens=page_tokens),
+        *_make_limits(parts, QuotaSimulator(engine, ledger, database=database), page_tokens),
         AccessService(keys, apply=follower.refresh, page_tokens=page_tokens),
         OperationsService(
             status=lambda: _take_status(parts, follower),
@@ -247,19 +253,37 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     ]
 
 
+def _make_limits(parts: Parts, simulator: "QuotaSimulator", page_tokens: "PageTokens") -> "list[Service]":
+    from taximeter_server.plans import Plans  # noqa: PLC0415 (see above)
+    from taximeter_server.rpc.plans import PlanService  # noqa: PLC0415
+    from taximeter_server.rpc.simulations import Simulations  # noqa: PLC0415
+    from taximeter_server.rpc.tenants import TenantService  # noqa: PLC0415
+    from taximeter_server.tenants import Tenants  # noqa: PLC0415
+
+    plans = Plans(parts.documents, parts.engine, parts.clock)
+    tenants = Tenants(parts.documents, parts.engine, parts.clock)
+    if parts.config.store is None:
+        plans.enforce_all()
+        tenants.enforce_all()
+    simulations, quota_status = Simulations(simulator), parts.engine.quota_status
+    return [
+        PlanService(plans, page_tokens=page_tokens),
+        TenantService(tenants, simulations, quota_status=quota_status, page_tokens=page_tokens),
+    ]
+
+
 def _make_ledger_tools(
-    parts: Parts, follower: "CatalogueFollower", ledger: "LedgerDirectory", timeline: "RateCardTimeline"
+    parts: Parts,
+    follower: "CatalogueFollower",
+    ledger: "LedgerDirectory",
+    timeline: "RateCardTimeline",
+    database: "duckdb.DuckDBPyConnection",
 ) -> "LedgerTools":
     from taximeter_server.adjustments import AdjustmentPoster  # noqa: PLC0415 (see above)
     from taximeter_server.card_comparison import CardComparer  # noqa: PLC0415
     from taximeter_server.record_explanation import RecordExplainer  # noqa: PLC0415
-    from taximeter_server.report_database import open_report_database  # noqa: PLC0415
     from taximeter_server.rpc.rate_card_tools import LedgerTools  # noqa: PLC0415
 
-    # Not that of the reports, whose memory a comparison must not take, nor their folder, where files are named alike.
-    database = open_report_database(
-        parts.directory.overflow / "comparisons", memory_limit_bytes=COMPARE_MEMORY_BYTES_MAX
-    )
     return LedgerTools(
         comparer=CardComparer(parts.engine, ledger, price_rows=parts.engine.price_rows, database=database),
         poster=AdjustmentPoster(parts.engine.post_adjustments),
@@ -277,13 +301,10 @@ def _make_first_documents(
     parts: Parts,
     ensure_admin_key: Callable[[Path], None],
     ensure_first_card: Callable[[str], None],
-    tenants: "Tenants",
 ) -> None:
     card = importlib.resources.files("taximeter_server") / "default_rate_card.yaml"
     ensure_first_card(card.read_text(encoding="utf-8"))
     ensure_admin_key(parts.directory.admin_key_file)
-    if parts.config.store is None:
-        tenants.enforce_all()
 
 
 def _take_status(parts: Parts, follower: "CatalogueFollower") -> "ServerStatus":

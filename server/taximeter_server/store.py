@@ -7,7 +7,7 @@ Documents are JSON; what they mean is the business of keys, tenants and rate_car
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ META = "{tx:cfg}:meta"
 REVISION = "{tx:cfg}:revision"
 KEYS = "{tx:cfg}:keys"
 TENANTS = "{tx:cfg}:tenants"
+PLANS = "{tx:cfg}:plans"
+LEASES = "{tx:cfg}:leases"
 RATE_CARDS = "{tx:cfg}:rate_cards"
 TIMELINE = "{tx:cfg}:timeline"
 CONFLICTS = "{tx:cfg}:conflicts"
@@ -51,6 +53,26 @@ redis.call('INCR', KEYS[3])
 return 1
 """
 
+# KEYS: tenants, plans, leases, revision. ARGV: name, document, plan or '', lease of each tenant. Returns the positions,
+# from 0, of those whose plan does not exist: in one step, so that nobody removes it meanwhile.
+_PUT_TENANTS = """
+local refused = {}
+for i = 1, #ARGV, 4 do
+  if ARGV[i + 2] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[i + 2]) == 0 then
+    refused[#refused + 1] = (i - 1) / 4
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    if ARGV[i + 3] == '0' then
+      redis.call('HDEL', KEYS[3], ARGV[i])
+    else
+      redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 3])
+    end
+  end
+end
+redis.call('INCR', KEYS[4])
+return refused
+"""
+
 FORMAT = "1"
 REDIS_VERSION_MIN = (7, 0)
 VALKEY_VERSION_MIN = (8, 0)
@@ -69,11 +91,12 @@ class StoreProbe:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Documents as of one revision: JSON by key id, and the timeline's entries, oldest first."""
+    """Documents as of one revision: JSON by key id, the timeline's entries, oldest first, and leases by tenant."""
 
     revision: int
     keys: dict[str, str]
     timeline: tuple[str, ...]
+    leases: dict[str, str]
 
 
 class DocumentStore:
@@ -172,11 +195,11 @@ class DocumentStore:
             return int(self._client.get(REVISION) or 0)
 
     def snapshot(self) -> Snapshot:
-        """Read keys and timeline as of one revision."""
+        """Read keys, timeline and leases as of one revision."""
         with _translated(), self._client.pipeline(transaction=True) as transaction:
-            transaction.get(REVISION).hgetall(KEYS).lrange(TIMELINE, 0, -1)
-            revision, keys, timeline = transaction.execute()
-            return Snapshot(int(revision or 0), keys, tuple(timeline))
+            transaction.get(REVISION).hgetall(KEYS).lrange(TIMELINE, 0, -1).hgetall(LEASES)
+            revision, keys, timeline, leases = transaction.execute()
+            return Snapshot(int(revision or 0), keys, tuple(timeline), leases)
 
     def keys(self) -> list[str]:
         """Return all key documents, in no order."""
@@ -202,9 +225,49 @@ class DocumentStore:
         with _translated():
             return _text(self._client.hget(TENANTS, name))
 
-    def put_tenant(self, name: str, document: str) -> None:
-        """Create or replace a tenant document."""
-        self._put(TENANTS, name, document)
+    def put_tenants(self, tenants: Sequence[tuple[str, str, str, int]]) -> list[int]:
+        """Create or replace tenant documents, (name, document, plan or "", lease) each, where their plan exists.
+
+        Returns the positions of those that were not put, because it does not.
+        """
+        keys = (TENANTS, PLANS, LEASES, REVISION)
+        arguments = [text for tenant in tenants for text in tenant]
+        with _translated():
+            refused = [int(at) for at in self._client.eval(_PUT_TENANTS, len(keys), *keys, *arguments)]
+            self._fsync.wait()
+            return refused
+
+    def plans(self) -> list[str]:
+        """Return all plan documents, in no order."""
+        with _translated():
+            return list(self._client.hvals(PLANS))
+
+    def plan(self, name: str) -> str | None:
+        """Return one plan document."""
+        with _translated():
+            return _text(self._client.hget(PLANS, name))
+
+    def put_plan(self, name: str, document: str) -> None:
+        """Create or replace a plan document."""
+        self._put(PLANS, name, document)
+
+    def remove_plan(self, name: str, require_unused: Callable[[Sequence[str]], None]) -> bool:
+        """Remove a plan document, unless require_unused raises for the tenants' documents as they then are.
+
+        Says whether there was one.
+        """
+        with _translated(), self._client.pipeline(transaction=True) as transaction:
+            while True:
+                transaction.watch(TENANTS)
+                require_unused(transaction.hvals(TENANTS))
+                transaction.multi()
+                transaction.hdel(PLANS, name).incr(REVISION)
+                with contextlib.suppress(redis.WatchError):
+                    was_there, _ = transaction.execute()
+                    break
+        with _translated():
+            self._fsync.wait()
+        return bool(was_there)
 
     def _put(self, hash_name: str, field: str, document: str) -> None:
         with _translated():

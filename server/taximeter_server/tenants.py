@@ -3,63 +3,52 @@
 
 import json
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol, Self
 
-from taximeter_server.errors import InvalidFieldsError, StoreCorruptError, TenantUnknownError
+from taximeter_server.errors import (
+    InvalidFieldsError,
+    PlanUnknownError,
+    RequestError,
+    StoreCorruptError,
+    TenantUnknownError,
+)
+from taximeter_server.limits import Limits, TemporaryLimits
 from taximeter_server.store import DocumentStore
 from taximeter_server.tenant_path import check_tenant
 
 DISPLAY_NAME_LENGTH_MAX = 200
-REQUESTS_PER_MINUTE_MAX = 1_000_000_000
-TOKENS_PER_DAY_MAX = 1_000_000_000_000_000
-COST_PER_DAY_PICOS_MAX = 2**63 - 1
-
-
-class LimitSetter(Protocol):
-    """Puts limits in force; the engine does."""
-
-    def put_limits(
-        self,
-        tenant: str,
-        *,
-        requests_per_minute: int | None,
-        tokens_per_day: int | None,
-        cost_per_day_picos: int | None,
-    ) -> None:
-        """Set the limits of one level; None is no limit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Maxima at one level; None is no limit, 0 lets nothing pass."""
-
-    requests_per_minute: int | None = None
-    tokens_per_day: int | None = None
-    cost_per_day_picos: int | None = None
-
-    def check(self, field: str) -> None:
-        """Raise InvalidFieldsError for a maximum out of range."""
-        maxima = {
-            "requests_per_minute": REQUESTS_PER_MINUTE_MAX,
-            "tokens_per_day": TOKENS_PER_DAY_MAX,
-            "cost_per_day_picos": COST_PER_DAY_PICOS_MAX,
-        }
-        for name, maximum in maxima.items():
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= maximum:
-                raise InvalidFieldsError.of(f"{field}.{name}", f"0 to {maximum}")
+FAIL_OPEN_REQUESTS_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """The settings of one level. update_time_ms is milliseconds since 1970 UTC."""
+    """The settings of one level. update_time_ms is milliseconds since 1970 UTC. plan: its name, empty for none.
+
+    fail_open_requests: what each instance may let pass while the store cannot decide.
+    """
 
     name: str
-    display_name: str
+    display_name: str = ""
     limits: Limits
-    update_time_ms: int
+    plan: str = ""
+    temporary_limits: TemporaryLimits | None = None
+    fail_open_requests: int = 0
+    update_time_ms: int = 0
+
+    def check(self) -> None:
+        """Raise InvalidFieldsError."""
+        check_tenant(self.name, "tenant.name")
+        if len(self.display_name) > DISPLAY_NAME_LENGTH_MAX:
+            raise InvalidFieldsError.of(
+                "tenant.display_name", f"at most {DISPLAY_NAME_LENGTH_MAX} characters"
+            )
+        self.limits.check("tenant.limits")
+        if self.temporary_limits is not None:
+            self.temporary_limits.check("tenant.temporary_limits")
+        if not 0 <= self.fail_open_requests <= FAIL_OPEN_REQUESTS_MAX:
+            raise InvalidFieldsError.of("tenant.fail_open_requests", f"0 to {FAIL_OPEN_REQUESTS_MAX}")
 
     def to_json(self) -> str:
         """Return the tenant's document."""
@@ -70,9 +59,23 @@ class Tenant:
         """Read a tenant's document. Raises StoreCorruptError."""
         try:
             values = json.loads(document)
-            return cls(**{**values, "limits": Limits(**values["limits"])})
-        except (ValueError, TypeError, KeyError) as error:
+            temporary = values.get("temporary_limits")
+            return cls(
+                **{
+                    **values,
+                    "limits": Limits.of_document(values["limits"]),
+                    "temporary_limits": temporary and TemporaryLimits.of_document(temporary),
+                }
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreCorruptError(f"tenant document: {error}") from error
+
+
+class LimitSetter(Protocol):
+    """Puts limits in force; the engine does."""
+
+    def put_limits(self, levels: Sequence[Tenant]) -> None:
+        """Set the limits of levels."""
 
 
 class Tenants:
@@ -85,20 +88,47 @@ class Tenants:
         # Document and limits are two writes; two changes of one tenant must not mix them.
         self._lock = threading.Lock()
 
-    def put(self, *, name: str, display_name: str, limits: Limits) -> Tenant:
-        """Create or replace the settings of one level. In force at once. Raises InvalidFieldsError."""
-        check_tenant(name, "tenant.name")
-        if len(display_name) > DISPLAY_NAME_LENGTH_MAX:
-            raise InvalidFieldsError.of(
-                "tenant.display_name", f"at most {DISPLAY_NAME_LENGTH_MAX} characters"
-            )
-        limits.check("tenant.limits")
+    def put(self, settings: Tenant) -> Tenant:
+        """Create or replace the settings of one level. In force at once.
+
+        Raises InvalidFieldsError, PlanUnknownError.
+        """
+        (outcome,) = self.put_all([settings])
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return outcome
+
+    def put_all(self, many: Sequence[Tenant]) -> "list[Tenant | RequestError]":
+        """Create or replace settings, each as put() would, alone. Returns the settings or what put() would raise.
+
+        Where one tenant comes twice, the later settings stay.
+        """
+        outcomes: list[Tenant | RequestError] = []
         with self._lock:
-            tenant = Tenant(name=name, display_name=display_name, limits=limits, update_time_ms=self._clock())
-            # The document first: enforce_all() repairs limits from documents, never the other way round.
-            self._store.put_tenant(name, tenant.to_json())
-            self._enforce(tenant)
-        return tenant
+            now_ms = self._clock()
+            for settings in many:
+                try:
+                    settings.check()
+                    outcomes.append(replace(settings, update_time_ms=now_ms))
+                except RequestError as error:
+                    outcomes.append(error)
+            accepted = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, Tenant)]
+            tenants = [outcome for outcome in outcomes if isinstance(outcome, Tenant)]
+            for position in self._put(tenants):
+                outcomes[accepted[position]] = PlanUnknownError(tenants[position].plan)
+        return outcomes
+
+    def _put(self, tenants: Sequence[Tenant]) -> frozenset[int]:
+        """Put settings and enforce them. Returns the positions of those whose plan does not exist."""
+        if not tenants:
+            return frozenset()
+        # The document first: enforce_all() repairs limits from documents, never the other way round.
+        documents = [
+            (tenant.name, tenant.to_json(), tenant.plan, tenant.fail_open_requests) for tenant in tenants
+        ]
+        refused = frozenset(self._store.put_tenants(documents))
+        self._limit_setter.put_limits([tenant for at, tenant in enumerate(tenants) if at not in refused])
+        return refused
 
     def get(self, name: str) -> Tenant:
         """Return the settings of a tenant. Raises TenantUnknownError."""
@@ -119,8 +149,4 @@ class Tenants:
         Only for a store without other instances, whose change in progress this could undo.
         """
         with self._lock:
-            for tenant in self.list():
-                self._enforce(tenant)
-
-    def _enforce(self, tenant: Tenant) -> None:
-        self._limit_setter.put_limits(tenant.name, **asdict(tenant.limits))
+            self._limit_setter.put_limits(self.list())

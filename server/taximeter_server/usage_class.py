@@ -20,6 +20,18 @@ class UsageClass:
     parent: str | None = None
 
 
+QUOTA_TOKEN_CLASSES = (
+    "input",
+    "input_audio",
+    "input_image",
+    "input_video",
+    "output",
+    "output_audio",
+    "output_image",
+    "reasoning",
+)
+"""Classes whose quantities are what tokens per day limits: no cache traffic."""
+
 BUILT_IN_CLASSES: dict[str, UsageClass] = {
     "input": UsageClass(PER_MILLION),
     "cache_read": UsageClass(PER_MILLION, "input"),

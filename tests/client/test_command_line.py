@@ -240,6 +240,28 @@ def test_tenant_limits_are_read_exactly(taximeter: CommandLine, tenant: str) -> 
     assert (found["cost_per_day"], found["requests_per_minute"], found["tokens_per_day"]) == (None, None, 0)
 
 
+def test_override_stands_in_and_is_shown_with_its_end(taximeter: CommandLine, tenant: str) -> None:
+    """Temporary and watched limits are set, shown with their end in the quota's status, and ended by hand."""
+    taximeter(
+        "tenant", "put", tenant, "--tokens-per-day", "10", "--requests-per-minute", "5", "--shadow", "all"
+    )
+    taximeter("tenant", "override", tenant, "--for", "2h", "--tokens-per-day", "1000")
+    limits = {limit["limit"]: limit for limit in taximeter.json("quota", "status", tenant)["limits"]}
+
+    assert {name: (limit["maximum"], limit["mode"]) for name, limit in limits.items()} == {
+        "requests_per_minute": (5, "shadow"),
+        "tokens_per_day": (1000, "shadow"),
+    }
+    assert limits["requests_per_minute"]["temporary_until_time"] is None
+    found = taximeter.json("tenant", "get", tenant)
+    assert (
+        found["temporary_limits"]["until_time"][:17] == limits["tokens_per_day"]["temporary_until_time"][:17]
+    )
+    taximeter("tenant", "override", tenant, "--end")
+    assert taximeter.json("quota", "status", tenant)["limits"][1]["maximum"] == 10
+    assert "--for" in taximeter("tenant", "override", tenant, status=2).stderr
+
+
 def test_quota_status_shows_what_is_used(taximeter: CommandLine, meter: Meter, tenant: str) -> None:
     """Each limit of the tenant is there with what is left, amounts as decimals."""
     meter.put_tenant(tenant, Limits(tokens_per_day=1_000, cost_per_day_picos=25 * 10**12))

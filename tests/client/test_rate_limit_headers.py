@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The header fields that gateways pass on."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -51,6 +52,13 @@ def test_where_no_wait_helps_none_is_named() -> None:
         "RateLimit-Policy": '"tokens_per_day;acme";q=0;qu="tokens";w=86400',
         "RateLimit": '"tokens_per_day;acme";r=0',
     }
+
+
+def test_watched_limits_are_not_announced() -> None:
+    """A limit that denies nothing is nothing for callers to keep to."""
+    watched = replace(limit(LimitKind.TOKENS_PER_DAY, 5, 0, None), shadow=True, would_deny=True)
+
+    assert rate_limit_headers(decision(watched), NOW) == {}
 
 
 def test_integers_stay_within_what_structured_fields_allow() -> None:

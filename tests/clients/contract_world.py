@@ -86,7 +86,7 @@ class World:
         if "attempts" in step and (made := self._link.call_count - calls_before) != step["attempts"]:
             yield f"wanted {step['attempts']} attempts, the link saw {made}"
 
-    def _put_limits(self, limits: Mapping[str, Mapping[str, int]]) -> None:
+    def _put_limits(self, limits: Mapping[str, Mapping[str, Any]]) -> None:
         for tenant, maxima in limits.items():
             self._admin.put_tenant(tenant, Limits(**maxima))
 

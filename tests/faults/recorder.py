@@ -17,8 +17,10 @@ from taximeter_server.archiver import Archiver
 from taximeter_server.ledger import PARTITION_COUNT, partition_of
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_merge import FileMerger
+from taximeter_server.limits import Limits
 from taximeter_server.report import Reporter
 from taximeter_server.report_query import ReportQuery
+from taximeter_server.tenants import Tenant
 
 TENANT = "acme/research"
 OPEN_TIMEOUT_MS = 10_000
@@ -83,9 +85,7 @@ class Recorder:
 
     def limit(self, tenant: str = TENANT) -> None:
         """Set a limit that nothing reaches, so that used_tokens() has something to show."""
-        self.engine.put_limits(
-            tenant, requests_per_minute=None, tokens_per_day=10**12, cost_per_day_picos=None
-        )
+        self.engine.put_limits([Tenant(name=tenant, limits=Limits(tokens_per_day=10**12))])
 
     def used_tokens(self, tenant: str = TENANT) -> int:
         """Return what the quota of today says was used, one per record."""

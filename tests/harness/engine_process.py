@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from taximeter_server import _native
+from taximeter_server.limits import Limits
+from taximeter_server.tenants import Tenant
 
 OPEN_TIMEOUT_MS = 10_000
 
@@ -64,9 +67,13 @@ class EngineProcess:
         """Return GetQuotaStatusResponse. Raises EngineError."""
         return self._call("quota_status", tenant.encode())
 
-    def put_limits(self, tenant: str, **maxima: int | None) -> None:
-        """Set the limits of one level."""
-        self._call("put_limits", json.dumps({"tenant": tenant, **maxima}).encode())
+    def put_limits(self, levels: Sequence[Tenant]) -> None:
+        """Set the limits of levels."""
+        self._call("put_limits", json.dumps([level.to_json() for level in levels]).encode())
+
+    def put_plan(self, name: str, limits: Limits | None) -> None:
+        """Set the limits of a plan, or remove it."""
+        self._call("put_plan", json.dumps([name, limits and asdict(limits)]).encode())
 
     def store_time_ms(self) -> int:
         """Return the store's clock."""
@@ -106,8 +113,11 @@ class EngineProcess:
 
 def _methods(engine: _native.Engine) -> Mapping[str, Callable[[bytes], bytes | None]]:
     def put_limits(argument: bytes) -> None:
-        values: dict[str, Any] = json.loads(argument)
-        engine.put_limits(values.pop("tenant"), **values)
+        engine.put_limits([Tenant.from_json(document) for document in json.loads(argument)])
+
+    def put_plan(argument: bytes) -> None:
+        name, limits = json.loads(argument)
+        engine.put_plan(name, limits and Limits.of_document(limits))
 
     return {
         "open": lambda _: engine.open(
@@ -120,6 +130,7 @@ def _methods(engine: _native.Engine) -> Mapping[str, Callable[[bytes], bytes | N
         "release_hold": engine.release_hold,
         "quota_status": lambda tenant: engine.quota_status(tenant.decode()),
         "put_limits": put_limits,
+        "put_plan": put_plan,
         "store_time_ms": lambda _: str(engine.store_time_ms()).encode(),
     }
 

@@ -16,6 +16,8 @@ from quota.engine_calls import catalogue
 from harness.store_process import StoreProcess
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server import _native
+from taximeter_server.limits import Limits
+from taximeter_server.tenants import Tenant
 
 PASSWORD = "of wire tests"  # noqa: S105 (of a store that lives as long as a test)
 DATABASE = 3
@@ -146,7 +148,7 @@ def ledger_ids(engine: _native.Engine) -> list[str]:
 def test_replies_in_pieces(wire: Wire, engine: _native.Engine) -> None:
     """Replies that come byte by byte, long arrays included, read as if they came at once."""
     wire.forward = crumbs
-    engine.put_limits(TENANT, requests_per_minute=1_000, tokens_per_day=None, cost_per_day_picos=None)
+    engine.put_limits([Tenant(name=TENANT, limits=Limits(requests_per_minute=1_000))])
     ids = [new_id() for _ in range(RECORD_COUNT)]
     for record_id in ids:
         answer = record(engine, record_id)

@@ -3,7 +3,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,7 +12,9 @@ from quota.model_level import COST, REQUESTS, TOKENS, Answer, Status
 
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter.v1 import quota_pb2, tenant_service_pb2
+from taximeter_server.limits import Limits
 from taximeter_server.rate_card import parse_rate_card
+from taximeter_server.tenants import Tenant
 
 INPUT_PICOS, OUTPUT_PICOS = 3_700_000, 11_100_000
 """Prices of a token by the card below, whole pico-units: no line is ever rounded."""
@@ -23,6 +25,9 @@ billing:
       input: 3.7
       output: 11.1
 """
+
+
+SHADOW_NAMES = {REQUESTS: "requests_per_minute", TOKENS: "tokens_per_day", COST: "cost_per_day"}
 
 
 class Engine(Protocol):
@@ -46,23 +51,25 @@ class Engine(Protocol):
     def quota_status(self, tenant: str) -> bytes:
         """Return GetQuotaStatusResponse."""
 
-    def put_limits(
-        self,
-        tenant: str,
-        *,
-        requests_per_minute: int | None,
-        tokens_per_day: int | None,
-        cost_per_day_picos: int | None,
-    ) -> None:
-        """Set limits."""
+    def put_limits(self, levels: Sequence[Tenant]) -> None:
+        """Set the limits of levels."""
+
+    def put_plan(self, name: str, limits: Limits | None) -> None:
+        """Set the limits of a plan, or remove it."""
 
 
-def catalogue(card: str = CARD, keys: Sequence[Mapping[str, Any]] = ()) -> bytes:
+def catalogue(
+    card: str = CARD, keys: Sequence[Mapping[str, Any]] = (), leases: Mapping[str, int] | None = None
+) -> bytes:
     """Return a catalogue with one card, in force for all times."""
-    return catalogue_of([(0, card)], keys)
+    return catalogue_of([(0, card)], keys, leases)
 
 
-def catalogue_of(cards: Sequence[tuple[int, str | None]], keys: Sequence[Mapping[str, Any]] = ()) -> bytes:
+def catalogue_of(
+    cards: Sequence[tuple[int, str | None]],
+    keys: Sequence[Mapping[str, Any]] = (),
+    leases: Mapping[str, int] | None = None,
+) -> bytes:
     """Return a catalogue of cards, each in force from a time in milliseconds; None is the card above."""
     documents = [(time_ms, parse_rate_card(card or CARD)) for time_ms, card in cards]
     found = {
@@ -75,17 +82,23 @@ def catalogue_of(cards: Sequence[tuple[int, str | None]], keys: Sequence[Mapping
             document.rate_card_id: json.loads(document.canonical_json) for _, document in documents
         },
         "keys": list(keys),
+        "leases": dict(leases or {}),
     }
     return json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
 
 
-def put_limits(engine: Engine, tenant: str, maxima: Mapping[int, int]) -> None:
-    """Set the maxima of one level, by kind."""
-    engine.put_limits(
-        tenant,
+def put_limits(engine: Engine, tenant: str, maxima: Mapping[int, int], **settings: Any) -> None:
+    """Set the maxima of one level, by kind. settings: further fields of Tenant."""
+    engine.put_limits([Tenant(name=tenant, limits=limits_of(maxima), **settings)])
+
+
+def limits_of(maxima: Mapping[int, int], shadow: Iterable[int] = ()) -> Limits:
+    """Return maxima by kind, and kinds that are only watched, as the engine takes them."""
+    return Limits(
         requests_per_minute=maxima.get(REQUESTS),
         tokens_per_day=maxima.get(TOKENS),
         cost_per_day_picos=maxima.get(COST),
+        shadow=tuple(SHADOW_NAMES[kind] for kind in sorted(shadow)),
     )
 
 
@@ -175,6 +188,9 @@ def to_status(limit: quota_pb2.LimitStatus) -> Status:
         time_ms(limit.reset_time) if limit.HasField("reset_time") else None,
         _duration_ms(limit.retry_after) if limit.HasField("retry_after") else None,
         limit.exceeded,
+        limit.shadow,
+        limit.would_deny,
+        time_ms(limit.temporary_until_time) if limit.HasField("temporary_until_time") else None,
     )
 
 

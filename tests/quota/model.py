@@ -5,6 +5,7 @@ What one level counts and holds is in model_level.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from quota.model_level import (
     COST,
@@ -21,10 +22,15 @@ from quota.model_level import (
     Answer,
     Hold,
     Level,
+    Maxima,
+    Settings,
     Status,
     expiry_of,
     path_of,
 )
+
+DEFAULT_PLANS = ("default", "default-2", "default-3", "default-4")
+"""Plans of levels that nothing was set for, by depth."""
 
 
 class Model:
@@ -32,12 +38,20 @@ class Model:
 
     def __init__(self) -> None:
         self._levels: dict[str, Level] = {}
+        self._plans: dict[str, Maxima] = {}
 
-    def put_limits(self, tenant: str, maxima: Mapping[int, int], now_ms: int) -> None:
-        """Set the maxima of one level."""
+    def put_limits(self, tenant: str, settings: Settings, now_ms: int) -> None:
+        """Set the limits of one level."""
         level = self._at(tenant, now_ms)
-        level.maxima = dict(maxima)
+        level.settings = settings
         self._levels[tenant] = level
+
+    def put_plan(self, name: str, maxima: Maxima | None) -> None:
+        """Set the limits of a plan, or remove it."""
+        if maxima is None:
+            self._plans.pop(name, None)
+        else:
+            self._plans[name] = maxima
 
     def check(self, tenant: str, needs: Mapping[int, int], now_ms: int, *, dry_run: bool = False) -> Answer:
         """Decide. needs: requests, tokens and cost by kind; a call needs room for at least one of each."""
@@ -50,12 +64,17 @@ class Model:
         return self._decide(tenant, needs, now_ms, consume=True, ttl_s=ttl_s)
 
     def repeat(self, tenant: str, needs: Mapping[int, int], first: Answer, now_ms: int) -> Answer:
-        """Return what a check that was decided before is answered: the decision of then, the limits of now."""
+        """Return what a check that was decided before is answered: the decision of then, the limits of now.
+
+        What would have denied an allowed call is not said again.
+        """
         levels = self._path(tenant, now_ms)
         failed = {
             (limit.tenant, limit.kind)
             for limit in first.limits
-            if limit.exceeded and limit.kind in levels[limit.tenant].maxima
+            if not first.allowed
+            and (limit.exceeded or limit.would_deny)
+            and limit.kind in levels[limit.tenant].maxima
         }
         needed = {kind: max(needs.get(kind, 0), 1) for kind in (REQUESTS, TOKENS, COST)}
         return self._answer(levels, failed, needed, now_ms, allowed=first.allowed)
@@ -79,15 +98,16 @@ class Model:
             for kind in level.maxima
             if more[kind] > 0 and hold.day == now_ms // MS // DAY_S and level.is_full(kind, name, more[kind])
         }
-        if not failed:
+        allowed = not denying(levels, failed)
+        if allowed:
             self._take(hold, levels)
             hold.tokens += more[TOKENS]
             hold.cost += more[COST]
             for name, level in levels.items():
                 hold.expiry[name] = max(hold.expiry[name], expiry_of(level, ttl_s))
                 level.holds = [*level.holds, hold]
-        self._save(levels, consumed=not failed)
-        return self._answer(levels, failed, more, now_ms, allowed=not failed), HELD
+        self._save(levels, consumed=allowed)
+        return self._answer(levels, failed, more, now_ms, allowed=allowed), HELD
 
     def release(self, hold: Hold, now_ms: int) -> int:
         """Free a hold; returns its state afterwards."""
@@ -123,8 +143,15 @@ class Model:
     def status(self, tenant: str, now_ms: int) -> list[Status]:
         """Return every limit of a tenant and its parents."""
         levels = self._path(tenant, now_ms)
-        found = self._statuses(levels, now_ms, ONE_MORE, set())
-        return [Status(**{**vars(limit), "exceeded": limit.used >= limit.maximum}) for limit in found]
+        found = self._statuses(levels, now_ms, ONE_MORE, ONE_MORE, set())
+        return [
+            replace(
+                limit,
+                exceeded=limit.used >= limit.maximum and not limit.shadow,
+                would_deny=limit.used >= limit.maximum and limit.shadow,
+            )
+            for limit in found
+        ]
 
     def status_of(self, tenant: str, now_ms: int) -> Level:
         """Return one level as it stands at an instant."""
@@ -142,7 +169,8 @@ class Model:
             if level.is_full(kind, name, needed[kind])
         }
         hold = None
-        if not failed and consume:
+        allowed = not denying(levels, failed)
+        if allowed and consume:
             for level in levels.values():
                 second = now_ms // MS
                 level.window[second] = level.window.get(second, 0) + needed[REQUESTS]
@@ -152,8 +180,8 @@ class Model:
                     level.shift = level.shift or 0
                     hold.expiry[name] = expiry_of(level, ttl_s)
                     level.holds = [*level.holds, hold]
-        self._save(levels, consumed=not failed and consume)
-        return self._answer(levels, failed, needed, now_ms, allowed=not failed), hold
+        self._save(levels, consumed=allowed and consume)
+        return self._answer(levels, failed, needed, now_ms, allowed=allowed), hold
 
     def _answer(
         self,
@@ -164,10 +192,10 @@ class Model:
         *,
         allowed: bool,
     ) -> Answer:
-        limits = self._statuses(levels, now_ms, ONE_MORE if allowed else needs, failed)
+        limits = self._statuses(levels, now_ms, needs, ONE_MORE if allowed else needs, failed)
         if allowed:
             return Answer(True, limits, None)  # noqa: FBT003 (the field says what it is)
-        frees = [levels[name].free_second(kind, name, needs[kind]) for name, kind in failed]
+        frees = [levels[name].free_second(kind, name, needs[kind]) for name, kind in denying(levels, failed)]
         latest = max((free for free in frees if free is not None), default=0)
         if None in frees:
             return Answer(False, limits, None)  # noqa: FBT003
@@ -176,7 +204,7 @@ class Model:
             level.used(kind, tomorrow) + needs[kind] > maximum
             for level in levels.values()
             for kind, maximum in level.maxima.items()
-            if kind != REQUESTS
+            if kind != REQUESTS and kind not in level.shadow
         ):
             # Usage dated ahead fills tomorrow's limits.
             latest = (tomorrow + 1) * DAY_S
@@ -196,7 +224,10 @@ class Model:
         return {name: self._at(name, now_ms) for name in path_of(tenant)}
 
     def _at(self, tenant: str, now_ms: int) -> Level:
-        return self._levels.get(tenant, Level(second=now_ms // MS)).at(now_ms // MS)
+        level = self._levels.get(tenant, Level(second=now_ms // MS)).at(now_ms // MS)
+        plan = level.settings.plan if level.settings else DEFAULT_PLANS[tenant.count("/")]
+        level.put_in_force(self._plans.get(plan))
+        return level
 
     def _save(self, levels: Mapping[str, Level], *, consumed: bool) -> None:
         for name, level in levels.items():
@@ -207,20 +238,25 @@ class Model:
 
     @staticmethod
     def _statuses(
-        levels: Mapping[str, Level], now_ms: int, needs: Mapping[int, int], failed: set[tuple[str, int]]
+        levels: Mapping[str, Level],
+        now_ms: int,
+        needs: Mapping[int, int],
+        others: Mapping[int, int],
+        failed: set[tuple[str, int]],
     ) -> list[Status]:
+        """Return the limits. others: what those that have room are asked for."""
         midnight_ms = (now_ms // MS // DAY_S + 1) * DAY_S * MS
         found = []
         for name, level in levels.items():
             for kind in sorted(level.maxima):
                 maximum, used, held = level.maxima[kind], level.used(kind), level.held(kind, name)
-                exceeded = (name, kind) in failed
+                is_full = (name, kind) in failed
                 reset_ms: int | None = midnight_ms if maximum else None
-                if kind == REQUESTS or exceeded:
-                    free_s = level.free_second(kind, name, needs[kind])
+                if kind == REQUESTS or is_full:
+                    free_s = level.free_second(kind, name, (needs if is_full else others)[kind])
                     reset_ms = None if free_s is None else max(free_s * MS, now_ms)
                 wait_ms = None if reset_ms is None else reset_ms - now_ms
-                remaining = max(maximum - used - held, 0)
+                is_watched = kind in level.shadow
                 found.append(
                     Status(
                         name,
@@ -228,10 +264,18 @@ class Model:
                         maximum,
                         used,
                         held,
-                        remaining,
+                        max(maximum - used - held, 0),
                         reset_ms,
-                        wait_ms if exceeded else 0,
-                        exceeded,
+                        wait_ms if is_full else 0,
+                        is_full and not is_watched,
+                        is_watched,
+                        is_full and is_watched,
+                        level.settings.until_s * MS if level.settings and kind in level.temporary else None,
                     )
                 )
         return found
+
+
+def denying(levels: Mapping[str, Level], full: set[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Return those of the limits without room that are not only watched."""
+    return {(name, kind) for name, kind in full if kind not in levels[name].shadow}

@@ -10,7 +10,8 @@ Its time runs by a clock of the level that stands still where the store's clock 
 """
 
 import copy
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 WINDOW_S = 61
 DAY_S = 86_400
@@ -35,6 +36,28 @@ class Status:
     reset_time_ms: int | None
     retry_after_ms: int | None
     exceeded: bool
+    shadow: bool = False
+    would_deny: bool = False
+    until_ms: int | None = None
+    """When the maximum ends that stands in for another."""
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """Maxima by kind, and the kinds that are only watched."""
+
+    maxima: Mapping[int, int] = field(default_factory=dict)
+    shadow: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was set for a level. until_s: second at which temporary limits end."""
+
+    own: Maxima = Maxima()
+    plan: str = ""
+    temporary: Maxima | None = None
+    until_s: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +85,13 @@ class Hold:
 class Level:
     """One level of a tenant's path."""
 
-    maxima: dict[int, int] = field(default_factory=dict)
+    settings: Settings | None = None
+    """None for a level that nothing was set for."""
+    maxima: Mapping[int, int] = field(default_factory=dict)
+    """Those in force at second."""
+    shadow: frozenset[int] = frozenset()
+    temporary: frozenset[int] = frozenset()
+    """Kinds of limits in force that are temporary."""
     window: dict[int, int] = field(default_factory=dict)
     days: dict[int, tuple[int, int]] = field(default_factory=dict)
     second: int = 0
@@ -88,6 +117,16 @@ class Level:
         level.days = {day: usage for day, usage in self.days.items() if day in kept}
         level.second = now_s
         return level
+
+    def put_in_force(self, plan: Maxima | None) -> None:
+        """Find the limits of now: the plan's, under the level's own, under temporary ones."""
+        if self.settings is not None and self.second >= self.settings.until_s:
+            self.settings = replace(self.settings, temporary=None)
+        settings = self.settings or Settings()
+        layers = [layer for layer in (plan, settings.own, settings.temporary) if layer is not None]
+        self.maxima = {kind: maximum for layer in layers for kind, maximum in layer.maxima.items()}
+        self.shadow = frozenset().union(*(layer.shadow for layer in layers)) & frozenset(self.maxima)
+        self.temporary = frozenset(settings.temporary.maxima if settings.temporary else ())
 
     def live_holds(self, name: str) -> list[Hold]:
         """Return the holds whose time at this level has not come, the first to expire first."""

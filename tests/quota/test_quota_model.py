@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random histories of checks, holds, records, limits and clocks: the store decides exactly as the model does."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import pytest
@@ -17,95 +16,37 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from quota import engine_calls
-from quota.conftest import CLOCK_NOISE_MS_MAX, START_MS, Stepped
+from quota.conftest import START_MS, Stepped
 from quota.engine_calls import INPUT_PICOS, OUTPUT_PICOS
+from quota.history_steps import (
+    DAY_MS,
+    PLANS,
+    REMEMBER_S,
+    Named,
+    Placed,
+    assert_same_answer,
+    assert_same_limits,
+    below,
+    limits,
+    maxima,
+    needs_of,
+    steps_ms,
+    ttls_s,
+)
 from quota.model import Model
-from quota.model_level import COST, DAY_S, HELD, MS, REQUESTS, TOKENS, Answer, Hold, Status
+from quota.model_level import (
+    HELD,
+    MS,
+    Hold,
+    Maxima,
+    Settings,
+)
 
 from harness.engine_process import EngineError
 from harness.grpc_status import refusal_of_status
 from taximeter.v1 import metering_service_pb2 as pb
-
-LEVELS = ("", "/a", "/a/x", "/a/x/deep", "/a/y", "/b")
-DAY_MS = DAY_S * MS
-
-below = st.sampled_from(LEVELS)
-# Small maxima and small steps, so that limits are met, missed and met again within a history.
-maxima = st.fixed_dictionaries(
-    {},
-    optional={
-        REQUESTS: st.integers(0, 12),
-        TOKENS: st.integers(0, 60),
-        COST: st.integers(0, 60).map(lambda tokens: tokens * INPUT_PICOS),
-    },
-)
-steps_ms = st.one_of(
-    st.integers(1, 12).map(lambda quarters: quarters * 250),
-    st.sampled_from([58_750, 59_000, 60_000, 60_750, 61_000, 62_000]),
-    st.sampled_from([DAY_MS // 2, DAY_MS - 1_000, DAY_MS, 2 * DAY_MS, 40 * DAY_MS]),
-    st.sampled_from([-250, -1_000, -30_000, -DAY_MS, -2 * DAY_MS]),
-)
-
-
-ttls_s = st.sampled_from([0, 1, 3, 60, 64, 65, 300, 3_600])
-REMEMBER_S = 300
-
-
-def needs_of(requests: int, tokens: int) -> Mapping[int, int]:
-    """Return what a call of so many input tokens needs, by kind."""
-    return {REQUESTS: requests, TOKENS: tokens, COST: tokens * INPUT_PICOS}
-
-
-def assert_same_limits(found: list[Status], expected: list[Status], now_ms: int) -> None:
-    """Compare exactly, but for the moment that the store has moved on since the clock was set."""
-    assert [exact_part(limit, now_ms) for limit in found] == [exact_part(limit, now_ms) for limit in expected]
-
-
-def exact_part(limit: Status, now_ms: int) -> Status:
-    """Return the limit with its wait counted from the clock as set, as its reset time is when not in the future."""
-    wait_ms, reset_ms = limit.retry_after_ms, limit.reset_time_ms
-    if reset_ms is None:
-        return limit
-    if wait_ms:
-        assert 0 <= reset_ms - wait_ms - now_ms < CLOCK_NOISE_MS_MAX
-        wait_ms = reset_ms - now_ms
-    elif 0 <= reset_ms - now_ms < CLOCK_NOISE_MS_MAX:
-        reset_ms = now_ms
-    return replace(limit, retry_after_ms=wait_ms, reset_time_ms=reset_ms)
-
-
-def assert_same_answer(found: Answer, expected: Answer, now_ms: int) -> None:
-    """Compare a decision."""
-    assert_same_limits(found.limits, expected.limits, now_ms)
-    assert found.allowed == expected.allowed
-    if found.retry_after_ms is None or expected.retry_after_ms is None:
-        assert found.retry_after_ms == expected.retry_after_ms
-    else:
-        assert -CLOCK_NOISE_MS_MAX < found.retry_after_ms - expected.retry_after_ms <= 0
-
-
-@dataclass
-class Placed:
-    """A hold as both sides know it."""
-
-    hold_id: str
-    hold: Hold
-    known_until_ms: int
-    """The store may have forgotten it after this."""
-
-
-@dataclass
-class Named:
-    """A check that was decided under a name."""
-
-    request_id: str
-    tenant: str
-    requests: int
-    tokens: int
-    ttl_s: int
-    answer: Answer
-    hold_id: str
-    known_until_ms: int
+from taximeter_server.limits import TemporaryLimits
+from taximeter_server.tenants import Tenant
 
 
 class QuotaMachine(RuleBasedStateMachine):
@@ -130,17 +71,50 @@ class QuotaMachine(RuleBasedStateMachine):
         """The current day, counted from 1970."""
         return self.clock.now_ms // DAY_MS
 
-    @initialize(own=maxima, parent=maxima)
-    def limit_two_levels(self, own: dict[int, int], parent: dict[int, int]) -> None:
-        """Begin with limits on a level and on its parent."""
-        self.put_limits("", parent)
-        self.put_limits("/a", own)
+    @initialize(own=maxima, parent=maxima, plans=st.tuples(*[st.none() | limits] * len(PLANS)))
+    def limit_two_levels(
+        self, own: dict[int, int], parent: dict[int, int], plans: Sequence[Maxima | None]
+    ) -> None:
+        """Begin with limits on a level and on its parent, and some plans."""
+        self.put_limits("", Maxima(parent), "", None, 0)
+        self.put_limits("/a", Maxima(own), "", None, 0)
+        for plan, found in zip(PLANS, plans, strict=True):
+            self.put_plan(plan, found)
 
-    @rule(level=below, maxima=maxima)
-    def put_limits(self, level: str, maxima: dict[int, int]) -> None:
+    @rule(
+        level=below,
+        own=limits,
+        plan=st.sampled_from(["", "", *PLANS]),
+        temporary=st.none() | limits,
+        ttl_ms=st.sampled_from([-1_000, 1, 1_000, 1_250, 60_000, DAY_MS]),
+    )
+    def put_limits(self, level: str, own: Maxima, plan: str, temporary: Maxima | None, ttl_ms: int) -> None:
         """Set the limits of a level."""
-        engine_calls.put_limits(self.engine, self.root + level, maxima)
-        self.model.put_limits(self.root + level, maxima, self.clock.now_ms)
+        until_ms = self.clock.now_ms + ttl_ms
+        self.engine.put_limits(
+            [
+                Tenant(
+                    name=self.root + level,
+                    limits=engine_calls.limits_of(own.maxima, own.shadow),
+                    plan=plan,
+                    temporary_limits=None
+                    if temporary is None
+                    else TemporaryLimits(
+                        limits=engine_calls.limits_of(temporary.maxima, temporary.shadow), until_ms=until_ms
+                    ),
+                )
+            ]
+        )
+        settings = Settings(own, plan, temporary, -(-until_ms // MS) if temporary else 0)
+        self.model.put_limits(self.root + level, settings, self.clock.now_ms)
+
+    @rule(plan=st.sampled_from(PLANS), limits=st.none() | limits)
+    def put_plan(self, plan: str, limits: Maxima | None) -> None:
+        """Set the limits of a plan, or remove it."""
+        self.engine.put_plan(
+            plan, None if limits is None else engine_calls.limits_of(limits.maxima, limits.shadow)
+        )
+        self.model.put_plan(plan, limits)
 
     @rule(
         level=below,
@@ -315,6 +289,11 @@ class QuotaMachine(RuleBasedStateMachine):
             placed.hold.tenant, tokens, output_tokens, self.clock.now_ms, is_dated=False, placed=placed
         )
 
+    def teardown(self) -> None:
+        """Leave no default to the tenants of other tests."""
+        for plan in PLANS:
+            self.engine.put_plan(plan, None)
+
     def forget(self) -> None:
         """Leave alone from now on what the store need not know any more."""
         now_ms = self.clock.now_ms
@@ -357,6 +336,7 @@ def run_histories(stepped: Stepped, numbers: Iterator[int], count: int) -> None:
     )
 
 
+@pytest.mark.timeout(300)
 def test_store_decides_as_the_model(stepped: Stepped, numbers: Iterator[int]) -> None:
     """Decisions, what is used and remains, resets and waits equal the model's after any history."""
     run_histories(stepped, numbers, 60)

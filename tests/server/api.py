@@ -16,6 +16,7 @@ from taximeter.v1 import (
     metering_service_pb2,
     metering_service_pb2_grpc,
     operations_service_pb2_grpc,
+    plan_service_pb2_grpc,
     quota_pb2,
     rate_card_service_pb2_grpc,
     tenant_service_pb2,
@@ -40,6 +41,7 @@ class Api:
         self.metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {key}"),) if key else ()
         self.access = access_service_pb2_grpc.AccessServiceStub(channel)
         self.metering = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        self.plans = plan_service_pb2_grpc.PlanServiceStub(channel)
         self.operations = operations_service_pb2_grpc.OperationsServiceStub(channel)
         self.rate_cards = rate_card_service_pb2_grpc.RateCardServiceStub(channel)
         self.tenants = tenant_service_pb2_grpc.TenantServiceStub(channel)
@@ -91,7 +93,7 @@ def new_tenant() -> str:
     return f"t{secrets.token_hex(6)}"
 
 
-def put_tenant(api: Api, name: str, **limits: int) -> tenant_service_pb2.Tenant:
+def put_tenant(api: Api, name: str, **limits: Any) -> tenant_service_pb2.Tenant:
     """Put a tenant's settings."""
     tenant = tenant_service_pb2.Tenant(name=name, display_name="D", limits=quota_pb2.Limits(**limits))
     answer: tenant_service_pb2.PutTenantResponse = api.call(

@@ -24,6 +24,7 @@ def test_every_method_is_served_by_one_side() -> None:
         ("metering", "metering"),
         ("rate_card", "rate_cards"),
         ("tenant", "tenants"),
+        ("plan", "plans"),
         ("access", "access"),
         ("operations", "operations"),
     ):
@@ -45,7 +46,7 @@ def test_health_is_open_and_names_every_service(server: ServerProcess) -> None:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         names = [
             "",
-            *(f"taximeter.v1.{name}Service" for name in ("Metering", "RateCard", "Tenant", "Access")),
+            *(f"taximeter.v1.{name}Service" for name in ("Metering", "RateCard", "Plan", "Tenant", "Access")),
         ]
         found = [stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status for name in names]
         with pytest.raises(grpc.RpcError) as caught:

@@ -23,6 +23,8 @@ EXAMPLES: list[errors.RequestError] = [
     errors.RoleMissingError(),
     errors.TenantForbiddenError(),
     errors.TenantUnknownError("acme"),
+    errors.PlanUnknownError("pro"),
+    errors.PlanInUseError("pro"),
     errors.KeyUnknownError(),
     errors.RateCardUnknownError("no such card"),
     errors.RateCardVersionConflictError(7),

@@ -35,6 +35,8 @@ def test_names_never_change() -> None:
         "REVISION": "{tx:cfg}:revision",
         "KEYS": "{tx:cfg}:keys",
         "TENANTS": "{tx:cfg}:tenants",
+        "PLANS": "{tx:cfg}:plans",
+        "LEASES": "{tx:cfg}:leases",
         "RATE_CARDS": "{tx:cfg}:rate_cards",
         "TIMELINE": "{tx:cfg}:timeline",
         "CONFLICTS": "{tx:cfg}:conflicts",
@@ -46,7 +48,7 @@ def test_names_never_change() -> None:
     "change",
     [
         lambda store: store.put_key("k", "{}"),
-        lambda store: store.put_tenant("acme", "{}"),
+        lambda store: store.put_tenants([("acme", "{}", "", 0)]),
         lambda store: store.append_timeline(0, "{}", until_ms=FOREVER_MS, rate_card=("id", "{}")),
     ],
     ids=["key", "tenant", "card"],

@@ -33,7 +33,7 @@ def put_key(documents: DocumentStore) -> None:
 
 def put_tenant(documents: DocumentStore) -> None:
     """Write a tenant."""
-    documents.put_tenant("acme", "{}")
+    documents.put_tenants([("acme", "{}", "", 0)])
 
 
 def append_timeline(documents: DocumentStore) -> None:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tenants: what a path is, what a key reaches, and that settings are kept."""
 
+from collections.abc import Sequence
+
 import pytest
 from server.stopped_clock import StoppedClock
 
 from taximeter_server.errors import InvalidFieldsError, TenantForbiddenError, TenantUnknownError
+from taximeter_server.limits import Limits
 from taximeter_server.store import DocumentStore
 from taximeter_server.tenant_path import check_tenant, require_reach
-from taximeter_server.tenants import Limits, Tenants
+from taximeter_server.tenants import Tenant, Tenants
 
 
 class LimitLog:
@@ -16,21 +19,9 @@ class LimitLog:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Limits]] = []
 
-    def put_limits(
-        self,
-        tenant: str,
-        *,
-        requests_per_minute: int | None,
-        tokens_per_day: int | None,
-        cost_per_day_picos: int | None,
-    ) -> None:
+    def put_limits(self, levels: Sequence[Tenant]) -> None:
         """Note the limits."""
-        limits = Limits(
-            requests_per_minute=requests_per_minute,
-            tokens_per_day=tokens_per_day,
-            cost_per_day_picos=cost_per_day_picos,
-        )
-        self.calls.append((tenant, limits))
+        self.calls += [(level.name, level.limits) for level in levels]
 
 
 @pytest.fixture
@@ -107,7 +98,7 @@ def test_key_reaches_nothing_else(tenant: str, bounds: tuple[str, ...]) -> None:
 def test_settings_are_kept_and_enforced(tenants: Tenants, limit_log: LimitLog, clock: StoppedClock) -> None:
     """What was put is what is shown, and its limits reach the engine; 0 and no limit differ."""
     limits = Limits(requests_per_minute=0, cost_per_day_picos=2**63 - 1)
-    put = tenants.put(name="acme", display_name="Acme Ltd", limits=limits)
+    put = tenants.put(Tenant(name="acme", display_name="Acme Ltd", limits=limits))
 
     assert tenants.get("acme") == put
     assert put.update_time_ms == clock.now_ms
@@ -116,8 +107,8 @@ def test_settings_are_kept_and_enforced(tenants: Tenants, limit_log: LimitLog, c
 
 def test_settings_are_replaced_as_a_whole(tenants: Tenants) -> None:
     """Limits that are left out are removed."""
-    tenants.put(name="acme", display_name="Acme", limits=Limits(tokens_per_day=5))
-    tenants.put(name="acme", display_name="", limits=Limits(requests_per_minute=1))
+    tenants.put(Tenant(name="acme", display_name="Acme", limits=Limits(tokens_per_day=5)))
+    tenants.put(Tenant(name="acme", limits=Limits(requests_per_minute=1)))
 
     assert tenants.get("acme").limits == Limits(requests_per_minute=1)
     assert tenants.get("acme").display_name == ""
@@ -126,7 +117,7 @@ def test_settings_are_replaced_as_a_whole(tenants: Tenants) -> None:
 def test_tenants_are_listed_by_name(tenants: Tenants) -> None:
     """list() shows every tenant with settings, in order of name."""
     for name in ("b", "a/x", "a"):
-        tenants.put(name=name, display_name="", limits=Limits())
+        tenants.put(Tenant(name=name, limits=Limits()))
 
     assert [tenant.name for tenant in tenants.list()] == ["a", "a/x", "b"]
 
@@ -151,7 +142,7 @@ def test_limits_out_of_range_are_refused(
 ) -> None:
     """A limit out of range is refused by name, and nothing changes."""
     with pytest.raises(InvalidFieldsError) as caught:
-        tenants.put(name="acme", display_name="", limits=limits)
+        tenants.put(Tenant(name="acme", limits=limits))
 
     assert caught.value.violations[0].field == field
     assert tenants.list() == []
@@ -160,7 +151,7 @@ def test_limits_out_of_range_are_refused(
 
 def test_limits_are_repaired_from_documents(tenants: Tenants, limit_log: LimitLog) -> None:
     """After a kill between a document and its limits, the next start enforces the document."""
-    tenants.put(name="acme", display_name="", limits=Limits(tokens_per_day=5))
+    tenants.put(Tenant(name="acme", limits=Limits(tokens_per_day=5)))
     limit_log.calls.clear()
     tenants.enforce_all()
 

@@ -132,6 +132,10 @@ const (
 	// INVALID_ARGUMENT: a value looks like a credential, and what is recorded is kept. Example: {"reason":
 	// "SECRET_IN_FIELD", "field": "record.attributes"}.
 	ErrorReason_ERROR_REASON_SECRET_IN_FIELD ErrorReason = 75
+	// NOT_FOUND: no plan has this name. Example: {"reason": "PLAN_UNKNOWN", "plan": "pro"}.
+	ErrorReason_ERROR_REASON_PLAN_UNKNOWN ErrorReason = 62
+	// FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}.
+	ErrorReason_ERROR_REASON_PLAN_IN_USE ErrorReason = 63
 )
 
 // Enum value maps for ErrorReason.
@@ -182,6 +186,8 @@ var (
 		40: "ERROR_REASON_RECORD_UNKNOWN",
 		41: "ERROR_REASON_TOO_MUCH_USAGE",
 		75: "ERROR_REASON_SECRET_IN_FIELD",
+		62: "ERROR_REASON_PLAN_UNKNOWN",
+		63: "ERROR_REASON_PLAN_IN_USE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -229,6 +235,8 @@ var (
 		"ERROR_REASON_RECORD_UNKNOWN":         40,
 		"ERROR_REASON_TOO_MUCH_USAGE":         41,
 		"ERROR_REASON_SECRET_IN_FIELD":        75,
+		"ERROR_REASON_PLAN_UNKNOWN":           62,
+		"ERROR_REASON_PLAN_IN_USE":            63,
 	}
 )
 
@@ -263,7 +271,7 @@ var File_taximeter_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xfc\v\n" +
+	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xb9\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\x1f\n" +
@@ -310,7 +318,9 @@ const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_REQUEST_ID_CONFLICT\x109\x12\x1f\n" +
 	"\x1bERROR_REASON_RECORD_UNKNOWN\x10(\x12\x1f\n" +
 	"\x1bERROR_REASON_TOO_MUCH_USAGE\x10)\x12 \n" +
-	"\x1cERROR_REASON_SECRET_IN_FIELD\x10KBW\n" +
+	"\x1cERROR_REASON_SECRET_IN_FIELD\x10K\x12\x1d\n" +
+	"\x19ERROR_REASON_PLAN_UNKNOWN\x10>\x12\x1c\n" +
+	"\x18ERROR_REASON_PLAN_IN_USE\x10?BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (

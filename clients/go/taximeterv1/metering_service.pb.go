@@ -1269,8 +1269,14 @@ type CheckQuotaResponse struct {
 	Duplicate bool `protobuf:"varint,11,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	// Timeline version of the tenant's own prices in estimated_cost. 0 when it has none.
 	TenantPricesVersion int64 `protobuf:"varint,20,opt,name=tenant_prices_version,json=tenantPricesVersion,proto3" json:"tenant_prices_version,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// True when a limit that is only watched had no room for the call: limits says which. Not said again when the answer
+	// is a duplicate.
+	WouldDeny bool `protobuf:"varint,55,opt,name=would_deny,json=wouldDeny,proto3" json:"would_deny,omitempty"`
+	// True when the store could not decide and the call was allowed by the lease of Tenant.fail_open_requests: then there
+	// are no limits, no hold and no price.
+	Degraded      bool `protobuf:"varint,56,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckQuotaResponse) Reset() {
@@ -1371,6 +1377,20 @@ func (x *CheckQuotaResponse) GetTenantPricesVersion() int64 {
 		return x.TenantPricesVersion
 	}
 	return 0
+}
+
+func (x *CheckQuotaResponse) GetWouldDeny() bool {
+	if x != nil {
+		return x.WouldDeny
+	}
+	return false
+}
+
+func (x *CheckQuotaResponse) GetDegraded() bool {
+	if x != nil {
+		return x.Degraded
+	}
+	return false
 }
 
 // ExtendHoldRequest renews a hold.
@@ -1507,7 +1527,9 @@ type ExtendHoldResponse struct {
 	// Price of the new estimate. Absent without one.
 	EstimatedCost *Money `protobuf:"bytes,13,opt,name=estimated_cost,json=estimatedCost,proto3" json:"estimated_cost,omitempty"`
 	// Whether the whole estimate could be priced. Unspecified when there was nothing to price.
-	PricingState  PricingState `protobuf:"varint,14,opt,name=pricing_state,json=pricingState,proto3,enum=taximeter.v1.PricingState" json:"pricing_state,omitempty"`
+	PricingState PricingState `protobuf:"varint,14,opt,name=pricing_state,json=pricingState,proto3,enum=taximeter.v1.PricingState" json:"pricing_state,omitempty"`
+	// True when a limit that is only watched had no room: limits says which.
+	WouldDeny     bool `protobuf:"varint,55,opt,name=would_deny,json=wouldDeny,proto3" json:"would_deny,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1582,6 +1604,13 @@ func (x *ExtendHoldResponse) GetPricingState() PricingState {
 		return x.PricingState
 	}
 	return PricingState_PRICING_STATE_UNSPECIFIED
+}
+
+func (x *ExtendHoldResponse) GetWouldDeny() bool {
+	if x != nil {
+		return x.WouldDeny
+	}
+	return false
 }
 
 // ReleaseHoldRequest frees a hold.
@@ -2676,7 +2705,8 @@ type EstimateResponse struct {
 	LowCost *Money `protobuf:"bytes,40,opt,name=low_cost,json=lowCost,proto3" json:"low_cost,omitempty"`
 	// Cost of all calls if each were as expensive as the most expensive: high_usage, or the dearest item of the sample.
 	HighCost *Money `protobuf:"bytes,41,opt,name=high_cost,json=highCost,proto3" json:"high_cost,omitempty"`
-	// Limits of limits_tenant and its parents; those that would stop the calls first, soonest first.
+	// Limits of limits_tenant and its parents, without those that are only watched; those that would stop the calls
+	// first, soonest first.
 	Limits []*EstimateLimit `protobuf:"bytes,42,rep,name=limits,proto3" json:"limits,omitempty"`
 	// Items of the sample. 0 without one.
 	SampleItemCount int64 `protobuf:"varint,43,opt,name=sample_item_count,json=sampleItemCount,proto3" json:"sample_item_count,omitempty"`
@@ -3045,7 +3075,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x04tier\x18\t \x01(\tR\x04tier\x12\x16\n" +
 	"\x06region\x18\n" +
 	" \x01(\tR\x06region\x12\x14\n" +
-	"\x05speed\x18\v \x01(\tR\x05speed\"\x87\x04\n" +
+	"\x05speed\x18\v \x01(\tR\x05speed\"\xc2\x04\n" +
 	"\x12CheckQuotaResponse\x122\n" +
 	"\bdecision\x18\x01 \x01(\x0e2\x16.taximeter.v1.DecisionR\bdecision\x12\x17\n" +
 	"\ahold_id\x18\x02 \x01(\tR\x06holdId\x121\n" +
@@ -3059,7 +3089,10 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x10hold_expire_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x0eholdExpireTime\x12\x1c\n" +
 	"\tduplicate\x18\v \x01(\bR\tduplicate\x122\n" +
-	"\x15tenant_prices_version\x18\x14 \x01(\x03R\x13tenantPricesVersion\"\x9f\x02\n" +
+	"\x15tenant_prices_version\x18\x14 \x01(\x03R\x13tenantPricesVersion\x12\x1d\n" +
+	"\n" +
+	"would_deny\x187 \x01(\bR\twouldDeny\x12\x1a\n" +
+	"\bdegraded\x188 \x01(\bR\bdegraded\"\x9f\x02\n" +
 	"\x11ExtendHoldRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x17\n" +
 	"\ahold_id\x18\x02 \x01(\tR\x06holdId\x124\n" +
@@ -3070,7 +3103,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\bprovider\x18\v \x01(\tR\bprovider\x12\x12\n" +
 	"\x04tier\x18\f \x01(\tR\x04tier\x12\x16\n" +
 	"\x06region\x18\r \x01(\tR\x06region\x12\x14\n" +
-	"\x05speed\x18\x0e \x01(\tR\x05speed\"\xf1\x02\n" +
+	"\x05speed\x18\x0e \x01(\tR\x05speed\"\x90\x03\n" +
 	"\x12ExtendHoldResponse\x12;\n" +
 	"\vexpire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x122\n" +
@@ -3080,7 +3113,9 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\vretry_after\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12:\n" +
 	"\x0eestimated_cost\x18\r \x01(\v2\x13.taximeter.v1.MoneyR\restimatedCost\x12?\n" +
-	"\rpricing_state\x18\x0e \x01(\x0e2\x1a.taximeter.v1.PricingStateR\fpricingState\"E\n" +
+	"\rpricing_state\x18\x0e \x01(\x0e2\x1a.taximeter.v1.PricingStateR\fpricingState\x12\x1d\n" +
+	"\n" +
+	"would_deny\x187 \x01(\bR\twouldDeny\"E\n" +
 	"\x12ReleaseHoldRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x17\n" +
 	"\ahold_id\x18\x02 \x01(\tR\x06holdId\"D\n" +

@@ -104,10 +104,17 @@ type LimitStatus struct {
 	// How long to wait until reset_time, whole milliseconds, for a limit that denied; absent as reset_time is. 0 when not
 	// exceeded.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// True when this limit denied the call, or, in an answer to Record, when used is at or above maximum.
-	Exceeded      bool `protobuf:"varint,9,opt,name=exceeded,proto3" json:"exceeded,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// True when this limit denied the call, or, in an answer to Record, when used is at or above maximum. Never for a
+	// limit that is only watched.
+	Exceeded bool `protobuf:"varint,9,opt,name=exceeded,proto3" json:"exceeded,omitempty"`
+	// True when this limit is only watched: it is counted as any other, and denies nothing.
+	Shadow bool `protobuf:"varint,55,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// For a limit that is only watched, what exceeded is for another. reset_time and retry_after are as if it had denied.
+	WouldDeny bool `protobuf:"varint,56,opt,name=would_deny,json=wouldDeny,proto3" json:"would_deny,omitempty"`
+	// When the maximum ends that stands in for another until then. Absent when this one stays.
+	TemporaryUntilTime *timestamppb.Timestamp `protobuf:"bytes,57,opt,name=temporary_until_time,json=temporaryUntilTime,proto3" json:"temporary_until_time,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *LimitStatus) Reset() {
@@ -203,6 +210,27 @@ func (x *LimitStatus) GetExceeded() bool {
 	return false
 }
 
+func (x *LimitStatus) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+func (x *LimitStatus) GetWouldDeny() bool {
+	if x != nil {
+		return x.WouldDeny
+	}
+	return false
+}
+
+func (x *LimitStatus) GetTemporaryUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TemporaryUntilTime
+	}
+	return nil
+}
+
 // Limits are the maxima of one level of a tenant's path. Absent means no limit; 0 lets nothing pass.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -212,8 +240,11 @@ type Limits struct {
 	TokensPerDay *int64 `protobuf:"varint,2,opt,name=tokens_per_day,json=tokensPerDay,proto3,oneof" json:"tokens_per_day,omitempty"`
 	// Cost per UTC day in pico-units of the currency, 0 to 2^63 - 1.
 	CostPerDayPicos *int64 `protobuf:"varint,3,opt,name=cost_per_day_picos,json=costPerDayPicos,proto3,oneof" json:"cost_per_day_picos,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Limits that are only watched: they are counted, shown, and deny nothing. May name one that is not set here, but in
+	// the tenant's plan or, of a temporary one, anywhere. The default is that limits deny.
+	Shadow        []LimitKind `protobuf:"varint,55,rep,packed,name=shadow,proto3,enum=taximeter.v1.LimitKind" json:"shadow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -267,11 +298,73 @@ func (x *Limits) GetCostPerDayPicos() int64 {
 	return 0
 }
 
+func (x *Limits) GetShadow() []LimitKind {
+	if x != nil {
+		return x.Shadow
+	}
+	return nil
+}
+
+// TemporaryLimits stand in for others until an instant of the store's clock, and then end by themselves.
+type TemporaryLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Maxima; those left out stay what they are without.
+	Limits *Limits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Required. When they end, rounded up to a second. In the past, they are dropped.
+	UntilTime     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until_time,json=untilTime,proto3" json:"until_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TemporaryLimits) Reset() {
+	*x = TemporaryLimits{}
+	mi := &file_taximeter_v1_quota_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TemporaryLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TemporaryLimits) ProtoMessage() {}
+
+func (x *TemporaryLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_quota_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TemporaryLimits.ProtoReflect.Descriptor instead.
+func (*TemporaryLimits) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_quota_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TemporaryLimits) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *TemporaryLimits) GetUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntilTime
+	}
+	return nil
+}
+
 var File_taximeter_v1_quota_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_quota_proto_rawDesc = "" +
 	"\n" +
-	"\x18taximeter/v1/quota.proto\x12\ftaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x02\n" +
+	"\x18taximeter/v1/quota.proto\x12\ftaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x03\n" +
 	"\vLimitStatus\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.taximeter.v1.LimitKindR\x04kind\x12\x18\n" +
@@ -283,14 +376,23 @@ const file_taximeter_v1_quota_proto_rawDesc = "" +
 	"reset_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x1a\n" +
-	"\bexceeded\x18\t \x01(\bR\bexceeded\"\xdc\x01\n" +
+	"\bexceeded\x18\t \x01(\bR\bexceeded\x12\x16\n" +
+	"\x06shadow\x187 \x01(\bR\x06shadow\x12\x1d\n" +
+	"\n" +
+	"would_deny\x188 \x01(\bR\twouldDeny\x12L\n" +
+	"\x14temporary_until_time\x189 \x01(\v2\x1a.google.protobuf.TimestampR\x12temporaryUntilTime\"\x8d\x02\n" +
 	"\x06Limits\x123\n" +
 	"\x13requests_per_minute\x18\x01 \x01(\x03H\x00R\x11requestsPerMinute\x88\x01\x01\x12)\n" +
 	"\x0etokens_per_day\x18\x02 \x01(\x03H\x01R\ftokensPerDay\x88\x01\x01\x120\n" +
-	"\x12cost_per_day_picos\x18\x03 \x01(\x03H\x02R\x0fcostPerDayPicos\x88\x01\x01B\x16\n" +
+	"\x12cost_per_day_picos\x18\x03 \x01(\x03H\x02R\x0fcostPerDayPicos\x88\x01\x01\x12/\n" +
+	"\x06shadow\x187 \x03(\x0e2\x17.taximeter.v1.LimitKindR\x06shadowB\x16\n" +
 	"\x14_requests_per_minuteB\x11\n" +
 	"\x0f_tokens_per_dayB\x15\n" +
-	"\x13_cost_per_day_picos*\x87\x01\n" +
+	"\x13_cost_per_day_picos\"z\n" +
+	"\x0fTemporaryLimits\x12,\n" +
+	"\x06limits\x18\x01 \x01(\v2\x14.taximeter.v1.LimitsR\x06limits\x129\n" +
+	"\n" +
+	"until_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime*\x87\x01\n" +
 	"\tLimitKind\x12\x1a\n" +
 	"\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eLIMIT_KIND_REQUESTS_PER_MINUTE\x10\x01\x12\x1d\n" +
@@ -311,23 +413,28 @@ func file_taximeter_v1_quota_proto_rawDescGZIP() []byte {
 }
 
 var file_taximeter_v1_quota_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_taximeter_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_taximeter_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_taximeter_v1_quota_proto_goTypes = []any{
 	(LimitKind)(0),                // 0: taximeter.v1.LimitKind
 	(*LimitStatus)(nil),           // 1: taximeter.v1.LimitStatus
 	(*Limits)(nil),                // 2: taximeter.v1.Limits
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 4: google.protobuf.Duration
+	(*TemporaryLimits)(nil),       // 3: taximeter.v1.TemporaryLimits
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
 }
 var file_taximeter_v1_quota_proto_depIdxs = []int32{
 	0, // 0: taximeter.v1.LimitStatus.kind:type_name -> taximeter.v1.LimitKind
-	3, // 1: taximeter.v1.LimitStatus.reset_time:type_name -> google.protobuf.Timestamp
-	4, // 2: taximeter.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 1: taximeter.v1.LimitStatus.reset_time:type_name -> google.protobuf.Timestamp
+	5, // 2: taximeter.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	4, // 3: taximeter.v1.LimitStatus.temporary_until_time:type_name -> google.protobuf.Timestamp
+	0, // 4: taximeter.v1.Limits.shadow:type_name -> taximeter.v1.LimitKind
+	2, // 5: taximeter.v1.TemporaryLimits.limits:type_name -> taximeter.v1.Limits
+	4, // 6: taximeter.v1.TemporaryLimits.until_time:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_quota_proto_init() }
@@ -342,7 +449,7 @@ func file_taximeter_v1_quota_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_quota_proto_rawDesc), len(file_taximeter_v1_quota_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

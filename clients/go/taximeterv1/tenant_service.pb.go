@@ -9,6 +9,7 @@
 package taximeterv1
 
 import (
+	status "google.golang.org/genproto/googleapis/rpc/status"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -34,9 +35,19 @@ type Tenant struct {
 	// Optional. Maxima at this level.
 	Limits *Limits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Output only. When the settings were last changed.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Optional. Name of the tenant's plan; limits of the tenant's own lie over the plan's, each over the one of its kind.
+	// NOT_FOUND (PLAN_UNKNOWN) when there is no such plan.
+	Plan string `protobuf:"bytes,55,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Optional. Limits that stand in for all others until an instant, each for the one of its kind.
+	TemporaryLimits *TemporaryLimits `protobuf:"bytes,56,opt,name=temporary_limits,json=temporaryLimits,proto3" json:"temporary_limits,omitempty"`
+	// Optional. Requests that each server may let pass while the store cannot decide, 0 to 1,000,000, of this level and
+	// everything below it together; answered ALLOW with degraded. Counted as soon as the store is back, and only then can
+	// they be spent again. Where several levels of a path set it, the lowest counts. The default 0 lets nothing pass:
+	// without the store a check is UNAVAILABLE (QUOTA_UNDECIDED). In force on every server within a second.
+	FailOpenRequests int64 `protobuf:"varint,57,opt,name=fail_open_requests,json=failOpenRequests,proto3" json:"fail_open_requests,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Tenant) Reset() {
@@ -95,6 +106,27 @@ func (x *Tenant) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *Tenant) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *Tenant) GetTemporaryLimits() *TemporaryLimits {
+	if x != nil {
+		return x.TemporaryLimits
+	}
+	return nil
+}
+
+func (x *Tenant) GetFailOpenRequests() int64 {
+	if x != nil {
+		return x.FailOpenRequests
+	}
+	return 0
 }
 
 // PutTenantRequest carries settings.
@@ -189,6 +221,139 @@ func (x *PutTenantResponse) GetTenant() *Tenant {
 	return nil
 }
 
+// PutTenantsRequest carries the settings of one of many tenants.
+type PutTenantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The settings; limits left out are removed.
+	Tenant        *Tenant `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutTenantsRequest) Reset() {
+	*x = PutTenantsRequest{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutTenantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutTenantsRequest) ProtoMessage() {}
+
+func (x *PutTenantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutTenantsRequest.ProtoReflect.Descriptor instead.
+func (*PutTenantsRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PutTenantsRequest) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
+// PutTenantsResponse is the outcome for one tenant.
+type PutTenantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one is set.
+	//
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*PutTenantsResponse_Tenant
+	//	*PutTenantsResponse_Error
+	Outcome       isPutTenantsResponse_Outcome `protobuf_oneof:"outcome"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutTenantsResponse) Reset() {
+	*x = PutTenantsResponse{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutTenantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutTenantsResponse) ProtoMessage() {}
+
+func (x *PutTenantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutTenantsResponse.ProtoReflect.Descriptor instead.
+func (*PutTenantsResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PutTenantsResponse) GetOutcome() isPutTenantsResponse_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *PutTenantsResponse) GetTenant() *Tenant {
+	if x != nil {
+		if x, ok := x.Outcome.(*PutTenantsResponse_Tenant); ok {
+			return x.Tenant
+		}
+	}
+	return nil
+}
+
+func (x *PutTenantsResponse) GetError() *status.Status {
+	if x != nil {
+		if x, ok := x.Outcome.(*PutTenantsResponse_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isPutTenantsResponse_Outcome interface {
+	isPutTenantsResponse_Outcome()
+}
+
+type PutTenantsResponse_Tenant struct {
+	// The settings as stored.
+	Tenant *Tenant `protobuf:"bytes,1,opt,name=tenant,proto3,oneof"`
+}
+
+type PutTenantsResponse_Error struct {
+	// The tenant was refused alone, with the status that PutTenant would have answered.
+	Error *status.Status `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
+}
+
+func (*PutTenantsResponse_Tenant) isPutTenantsResponse_Outcome() {}
+
+func (*PutTenantsResponse_Error) isPutTenantsResponse_Outcome() {}
+
 // GetTenantRequest names a tenant.
 type GetTenantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -200,7 +365,7 @@ type GetTenantRequest struct {
 
 func (x *GetTenantRequest) Reset() {
 	*x = GetTenantRequest{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[3]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +377,7 @@ func (x *GetTenantRequest) String() string {
 func (*GetTenantRequest) ProtoMessage() {}
 
 func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[3]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +390,7 @@ func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{3}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetTenantRequest) GetTenant() string {
@@ -246,7 +411,7 @@ type GetTenantResponse struct {
 
 func (x *GetTenantResponse) Reset() {
 	*x = GetTenantResponse{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[4]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -258,7 +423,7 @@ func (x *GetTenantResponse) String() string {
 func (*GetTenantResponse) ProtoMessage() {}
 
 func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[4]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -271,7 +436,7 @@ func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{4}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetTenantResponse) GetTenant() *Tenant {
@@ -296,7 +461,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +473,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +486,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{5}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTenantsRequest) GetParent() string {
@@ -358,7 +523,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +535,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +548,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{6}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -411,7 +576,7 @@ type GetQuotaStatusRequest struct {
 
 func (x *GetQuotaStatusRequest) Reset() {
 	*x = GetQuotaStatusRequest{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +588,7 @@ func (x *GetQuotaStatusRequest) String() string {
 func (*GetQuotaStatusRequest) ProtoMessage() {}
 
 func (x *GetQuotaStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +601,7 @@ func (x *GetQuotaStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQuotaStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetQuotaStatusRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{7}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetQuotaStatusRequest) GetTenant() string {
@@ -457,7 +622,7 @@ type GetQuotaStatusResponse struct {
 
 func (x *GetQuotaStatusResponse) Reset() {
 	*x = GetQuotaStatusResponse{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +634,7 @@ func (x *GetQuotaStatusResponse) String() string {
 func (*GetQuotaStatusResponse) ProtoMessage() {}
 
 func (x *GetQuotaStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +647,7 @@ func (x *GetQuotaStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQuotaStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetQuotaStatusResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{8}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetQuotaStatusResponse) GetLimits() []*LimitStatus {
@@ -492,21 +657,406 @@ func (x *GetQuotaStatusResponse) GetLimits() []*LimitStatus {
 	return nil
 }
 
+// SimulateQuotaRequest says which usage meets which limits.
+type SimulateQuotaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. Tenant path; usage of it and of everything below it. Empty means all that the key may read.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Required. Inclusive start of the interval of occur_time.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Required. Exclusive end of the interval; after start_time and at most 400 days later.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Optional. Limits of single levels, at most 10,000: tenant, or levels below it.
+	Levels []*SimulatedLevel `protobuf:"bytes,4,rep,name=levels,proto3" json:"levels,omitempty"`
+	// Optional. Limits of all other levels by depth, as default plans are: the first those of first segments, the second
+	// those of second ones. At most 4.
+	LimitsByDepth []*Limits `protobuf:"bytes,5,rep,name=limits_by_depth,json=limitsByDepth,proto3" json:"limits_by_depth,omitempty"`
+	// Optional. Decide as if each call had been checked with an estimate of what it then used. Otherwise a call passes
+	// while there is any room, as it does without an estimate.
+	WithEstimates bool `protobuf:"varint,6,opt,name=with_estimates,json=withEstimates,proto3" json:"with_estimates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulateQuotaRequest) Reset() {
+	*x = SimulateQuotaRequest{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulateQuotaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulateQuotaRequest) ProtoMessage() {}
+
+func (x *SimulateQuotaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulateQuotaRequest.ProtoReflect.Descriptor instead.
+func (*SimulateQuotaRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SimulateQuotaRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SimulateQuotaRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *SimulateQuotaRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *SimulateQuotaRequest) GetLevels() []*SimulatedLevel {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *SimulateQuotaRequest) GetLimitsByDepth() []*Limits {
+	if x != nil {
+		return x.LimitsByDepth
+	}
+	return nil
+}
+
+func (x *SimulateQuotaRequest) GetWithEstimates() bool {
+	if x != nil {
+		return x.WithEstimates
+	}
+	return false
+}
+
+// SimulatedLevel gives limits to one level.
+type SimulatedLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Path of the level.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Required. Its limits. All of them deny; shadow is not looked at.
+	Limits        *Limits `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedLevel) Reset() {
+	*x = SimulatedLevel{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedLevel) ProtoMessage() {}
+
+func (x *SimulatedLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedLevel.ProtoReflect.Descriptor instead.
+func (*SimulatedLevel) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SimulatedLevel) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SimulatedLevel) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// SimulateQuotaResponse is one piece of a simulation.
+type SimulateQuotaResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records replayed so far.
+	RecordsRead int64 `protobuf:"varint,1,opt,name=records_read,json=recordsRead,proto3" json:"records_read,omitempty"`
+	// Tenants with usage, those with most denied calls first; in the last pieces only.
+	Rows []*SimulatedTenant `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Sum over all rows, without denials. In the last piece only, as is what follows.
+	Total *SimulatedTenant `protobuf:"bytes,3,opt,name=total,proto3" json:"total,omitempty"`
+	// The simulation holds what had been recorded up to here.
+	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulateQuotaResponse) Reset() {
+	*x = SimulateQuotaResponse{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulateQuotaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulateQuotaResponse) ProtoMessage() {}
+
+func (x *SimulateQuotaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulateQuotaResponse.ProtoReflect.Descriptor instead.
+func (*SimulateQuotaResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SimulateQuotaResponse) GetRecordsRead() int64 {
+	if x != nil {
+		return x.RecordsRead
+	}
+	return 0
+}
+
+func (x *SimulateQuotaResponse) GetRows() []*SimulatedTenant {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *SimulateQuotaResponse) GetTotal() *SimulatedTenant {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *SimulateQuotaResponse) GetAsOfTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return nil
+}
+
+// SimulatedTenant says what the limits would have done to one tenant.
+type SimulatedTenant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tenant as recorded. Empty in the total.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Calls recorded.
+	Calls int64 `protobuf:"varint,2,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Calls that would have been denied.
+	DeniedCalls int64 `protobuf:"varint,3,opt,name=denied_calls,json=deniedCalls,proto3" json:"denied_calls,omitempty"`
+	// When the first of them happened. Absent when none would have been denied.
+	FirstDeniedTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first_denied_time,json=firstDeniedTime,proto3" json:"first_denied_time,omitempty"`
+	// The limits that would have denied them. A call may be denied by several.
+	Denials       []*SimulatedDenial `protobuf:"bytes,5,rep,name=denials,proto3" json:"denials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedTenant) Reset() {
+	*x = SimulatedTenant{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedTenant) ProtoMessage() {}
+
+func (x *SimulatedTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedTenant.ProtoReflect.Descriptor instead.
+func (*SimulatedTenant) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SimulatedTenant) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SimulatedTenant) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *SimulatedTenant) GetDeniedCalls() int64 {
+	if x != nil {
+		return x.DeniedCalls
+	}
+	return 0
+}
+
+func (x *SimulatedTenant) GetFirstDeniedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstDeniedTime
+	}
+	return nil
+}
+
+func (x *SimulatedTenant) GetDenials() []*SimulatedDenial {
+	if x != nil {
+		return x.Denials
+	}
+	return nil
+}
+
+// SimulatedDenial says what one limit would have denied of a tenant's calls.
+type SimulatedDenial struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Level that the limit stands at: the tenant or one of its parents.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Which limit.
+	Kind LimitKind `protobuf:"varint,2,opt,name=kind,proto3,enum=taximeter.v1.LimitKind" json:"kind,omitempty"`
+	// Calls that it would have denied.
+	DeniedCalls int64 `protobuf:"varint,3,opt,name=denied_calls,json=deniedCalls,proto3" json:"denied_calls,omitempty"`
+	// When the first of them happened.
+	FirstDeniedTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first_denied_time,json=firstDeniedTime,proto3" json:"first_denied_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *SimulatedDenial) Reset() {
+	*x = SimulatedDenial{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedDenial) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedDenial) ProtoMessage() {}
+
+func (x *SimulatedDenial) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedDenial.ProtoReflect.Descriptor instead.
+func (*SimulatedDenial) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SimulatedDenial) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SimulatedDenial) GetKind() LimitKind {
+	if x != nil {
+		return x.Kind
+	}
+	return LimitKind_LIMIT_KIND_UNSPECIFIED
+}
+
+func (x *SimulatedDenial) GetDeniedCalls() int64 {
+	if x != nil {
+		return x.DeniedCalls
+	}
+	return 0
+}
+
+func (x *SimulatedDenial) GetFirstDeniedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstDeniedTime
+	}
+	return nil
+}
+
 var File_taximeter_v1_tenant_service_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_tenant_service_proto_rawDesc = "" +
 	"\n" +
-	"!taximeter/v1/tenant_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18taximeter/v1/quota.proto\"\xaa\x01\n" +
+	"!taximeter/v1/tenant_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x18taximeter/v1/quota.proto\"\xb6\x02\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12,\n" +
 	"\x06limits\x18\x03 \x01(\v2\x14.taximeter.v1.LimitsR\x06limits\x12;\n" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"@\n" +
+	"updateTime\x12\x12\n" +
+	"\x04plan\x187 \x01(\tR\x04plan\x12H\n" +
+	"\x10temporary_limits\x188 \x01(\v2\x1d.taximeter.v1.TemporaryLimitsR\x0ftemporaryLimits\x12,\n" +
+	"\x12fail_open_requests\x189 \x01(\x03R\x10failOpenRequests\"@\n" +
 	"\x10PutTenantRequest\x12,\n" +
 	"\x06tenant\x18\x01 \x01(\v2\x14.taximeter.v1.TenantR\x06tenant\"A\n" +
 	"\x11PutTenantResponse\x12,\n" +
-	"\x06tenant\x18\x01 \x01(\v2\x14.taximeter.v1.TenantR\x06tenant\"*\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x14.taximeter.v1.TenantR\x06tenant\"A\n" +
+	"\x11PutTenantsRequest\x12,\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x14.taximeter.v1.TenantR\x06tenant\"{\n" +
+	"\x12PutTenantsResponse\x12.\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x14.taximeter.v1.TenantH\x00R\x06tenant\x12*\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\t\n" +
+	"\aoutcome\"*\n" +
 	"\x10GetTenantRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"A\n" +
 	"\x11GetTenantResponse\x12,\n" +
@@ -522,12 +1072,43 @@ const file_taximeter_v1_tenant_service_proto_rawDesc = "" +
 	"\x15GetQuotaStatusRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"K\n" +
 	"\x16GetQuotaStatusResponse\x121\n" +
-	"\x06limits\x18\x01 \x03(\v2\x19.taximeter.v1.LimitStatusR\x06limits2\xeb\x02\n" +
+	"\x06limits\x18\x01 \x03(\v2\x19.taximeter.v1.LimitStatusR\x06limits\"\xbb\x02\n" +
+	"\x14SimulateQuotaRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x129\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x124\n" +
+	"\x06levels\x18\x04 \x03(\v2\x1c.taximeter.v1.SimulatedLevelR\x06levels\x12<\n" +
+	"\x0flimits_by_depth\x18\x05 \x03(\v2\x14.taximeter.v1.LimitsR\rlimitsByDepth\x12%\n" +
+	"\x0ewith_estimates\x18\x06 \x01(\bR\rwithEstimates\"V\n" +
+	"\x0eSimulatedLevel\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12,\n" +
+	"\x06limits\x18\x02 \x01(\v2\x14.taximeter.v1.LimitsR\x06limits\"\xdc\x01\n" +
+	"\x15SimulateQuotaResponse\x12!\n" +
+	"\frecords_read\x18\x01 \x01(\x03R\vrecordsRead\x121\n" +
+	"\x04rows\x18\x02 \x03(\v2\x1d.taximeter.v1.SimulatedTenantR\x04rows\x123\n" +
+	"\x05total\x18\x03 \x01(\v2\x1d.taximeter.v1.SimulatedTenantR\x05total\x128\n" +
+	"\n" +
+	"as_of_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\"\xe3\x01\n" +
+	"\x0fSimulatedTenant\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\x12!\n" +
+	"\fdenied_calls\x18\x03 \x01(\x03R\vdeniedCalls\x12F\n" +
+	"\x11first_denied_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0ffirstDeniedTime\x127\n" +
+	"\adenials\x18\x05 \x03(\v2\x1d.taximeter.v1.SimulatedDenialR\adenials\"\xc1\x01\n" +
+	"\x0fSimulatedDenial\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12+\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x17.taximeter.v1.LimitKindR\x04kind\x12!\n" +
+	"\fdenied_calls\x18\x03 \x01(\x03R\vdeniedCalls\x12F\n" +
+	"\x11first_denied_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0ffirstDeniedTime2\xa1\x04\n" +
 	"\rTenantService\x12L\n" +
-	"\tPutTenant\x12\x1e.taximeter.v1.PutTenantRequest\x1a\x1f.taximeter.v1.PutTenantResponse\x12Q\n" +
+	"\tPutTenant\x12\x1e.taximeter.v1.PutTenantRequest\x1a\x1f.taximeter.v1.PutTenantResponse\x12S\n" +
+	"\n" +
+	"PutTenants\x12\x1f.taximeter.v1.PutTenantsRequest\x1a .taximeter.v1.PutTenantsResponse(\x010\x01\x12Q\n" +
 	"\tGetTenant\x12\x1e.taximeter.v1.GetTenantRequest\x1a\x1f.taximeter.v1.GetTenantResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\vListTenants\x12 .taximeter.v1.ListTenantsRequest\x1a!.taximeter.v1.ListTenantsResponse\"\x03\x90\x02\x01\x12`\n" +
-	"\x0eGetQuotaStatus\x12#.taximeter.v1.GetQuotaStatusRequest\x1a$.taximeter.v1.GetQuotaStatusResponse\"\x03\x90\x02\x01BW\n" +
+	"\x0eGetQuotaStatus\x12#.taximeter.v1.GetQuotaStatusRequest\x1a$.taximeter.v1.GetQuotaStatusResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\rSimulateQuota\x12\".taximeter.v1.SimulateQuotaRequest\x1a#.taximeter.v1.SimulateQuotaResponse\"\x03\x90\x02\x010\x01BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (
@@ -542,42 +1123,72 @@ func file_taximeter_v1_tenant_service_proto_rawDescGZIP() []byte {
 	return file_taximeter_v1_tenant_service_proto_rawDescData
 }
 
-var file_taximeter_v1_tenant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_taximeter_v1_tenant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_taximeter_v1_tenant_service_proto_goTypes = []any{
 	(*Tenant)(nil),                 // 0: taximeter.v1.Tenant
 	(*PutTenantRequest)(nil),       // 1: taximeter.v1.PutTenantRequest
 	(*PutTenantResponse)(nil),      // 2: taximeter.v1.PutTenantResponse
-	(*GetTenantRequest)(nil),       // 3: taximeter.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),      // 4: taximeter.v1.GetTenantResponse
-	(*ListTenantsRequest)(nil),     // 5: taximeter.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),    // 6: taximeter.v1.ListTenantsResponse
-	(*GetQuotaStatusRequest)(nil),  // 7: taximeter.v1.GetQuotaStatusRequest
-	(*GetQuotaStatusResponse)(nil), // 8: taximeter.v1.GetQuotaStatusResponse
-	(*Limits)(nil),                 // 9: taximeter.v1.Limits
-	(*timestamppb.Timestamp)(nil),  // 10: google.protobuf.Timestamp
-	(*LimitStatus)(nil),            // 11: taximeter.v1.LimitStatus
+	(*PutTenantsRequest)(nil),      // 3: taximeter.v1.PutTenantsRequest
+	(*PutTenantsResponse)(nil),     // 4: taximeter.v1.PutTenantsResponse
+	(*GetTenantRequest)(nil),       // 5: taximeter.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),      // 6: taximeter.v1.GetTenantResponse
+	(*ListTenantsRequest)(nil),     // 7: taximeter.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),    // 8: taximeter.v1.ListTenantsResponse
+	(*GetQuotaStatusRequest)(nil),  // 9: taximeter.v1.GetQuotaStatusRequest
+	(*GetQuotaStatusResponse)(nil), // 10: taximeter.v1.GetQuotaStatusResponse
+	(*SimulateQuotaRequest)(nil),   // 11: taximeter.v1.SimulateQuotaRequest
+	(*SimulatedLevel)(nil),         // 12: taximeter.v1.SimulatedLevel
+	(*SimulateQuotaResponse)(nil),  // 13: taximeter.v1.SimulateQuotaResponse
+	(*SimulatedTenant)(nil),        // 14: taximeter.v1.SimulatedTenant
+	(*SimulatedDenial)(nil),        // 15: taximeter.v1.SimulatedDenial
+	(*Limits)(nil),                 // 16: taximeter.v1.Limits
+	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
+	(*TemporaryLimits)(nil),        // 18: taximeter.v1.TemporaryLimits
+	(*status.Status)(nil),          // 19: google.rpc.Status
+	(*LimitStatus)(nil),            // 20: taximeter.v1.LimitStatus
+	(LimitKind)(0),                 // 21: taximeter.v1.LimitKind
 }
 var file_taximeter_v1_tenant_service_proto_depIdxs = []int32{
-	9,  // 0: taximeter.v1.Tenant.limits:type_name -> taximeter.v1.Limits
-	10, // 1: taximeter.v1.Tenant.update_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: taximeter.v1.PutTenantRequest.tenant:type_name -> taximeter.v1.Tenant
-	0,  // 3: taximeter.v1.PutTenantResponse.tenant:type_name -> taximeter.v1.Tenant
-	0,  // 4: taximeter.v1.GetTenantResponse.tenant:type_name -> taximeter.v1.Tenant
-	0,  // 5: taximeter.v1.ListTenantsResponse.tenants:type_name -> taximeter.v1.Tenant
-	11, // 6: taximeter.v1.GetQuotaStatusResponse.limits:type_name -> taximeter.v1.LimitStatus
-	1,  // 7: taximeter.v1.TenantService.PutTenant:input_type -> taximeter.v1.PutTenantRequest
-	3,  // 8: taximeter.v1.TenantService.GetTenant:input_type -> taximeter.v1.GetTenantRequest
-	5,  // 9: taximeter.v1.TenantService.ListTenants:input_type -> taximeter.v1.ListTenantsRequest
-	7,  // 10: taximeter.v1.TenantService.GetQuotaStatus:input_type -> taximeter.v1.GetQuotaStatusRequest
-	2,  // 11: taximeter.v1.TenantService.PutTenant:output_type -> taximeter.v1.PutTenantResponse
-	4,  // 12: taximeter.v1.TenantService.GetTenant:output_type -> taximeter.v1.GetTenantResponse
-	6,  // 13: taximeter.v1.TenantService.ListTenants:output_type -> taximeter.v1.ListTenantsResponse
-	8,  // 14: taximeter.v1.TenantService.GetQuotaStatus:output_type -> taximeter.v1.GetQuotaStatusResponse
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 0: taximeter.v1.Tenant.limits:type_name -> taximeter.v1.Limits
+	17, // 1: taximeter.v1.Tenant.update_time:type_name -> google.protobuf.Timestamp
+	18, // 2: taximeter.v1.Tenant.temporary_limits:type_name -> taximeter.v1.TemporaryLimits
+	0,  // 3: taximeter.v1.PutTenantRequest.tenant:type_name -> taximeter.v1.Tenant
+	0,  // 4: taximeter.v1.PutTenantResponse.tenant:type_name -> taximeter.v1.Tenant
+	0,  // 5: taximeter.v1.PutTenantsRequest.tenant:type_name -> taximeter.v1.Tenant
+	0,  // 6: taximeter.v1.PutTenantsResponse.tenant:type_name -> taximeter.v1.Tenant
+	19, // 7: taximeter.v1.PutTenantsResponse.error:type_name -> google.rpc.Status
+	0,  // 8: taximeter.v1.GetTenantResponse.tenant:type_name -> taximeter.v1.Tenant
+	0,  // 9: taximeter.v1.ListTenantsResponse.tenants:type_name -> taximeter.v1.Tenant
+	20, // 10: taximeter.v1.GetQuotaStatusResponse.limits:type_name -> taximeter.v1.LimitStatus
+	17, // 11: taximeter.v1.SimulateQuotaRequest.start_time:type_name -> google.protobuf.Timestamp
+	17, // 12: taximeter.v1.SimulateQuotaRequest.end_time:type_name -> google.protobuf.Timestamp
+	12, // 13: taximeter.v1.SimulateQuotaRequest.levels:type_name -> taximeter.v1.SimulatedLevel
+	16, // 14: taximeter.v1.SimulateQuotaRequest.limits_by_depth:type_name -> taximeter.v1.Limits
+	16, // 15: taximeter.v1.SimulatedLevel.limits:type_name -> taximeter.v1.Limits
+	14, // 16: taximeter.v1.SimulateQuotaResponse.rows:type_name -> taximeter.v1.SimulatedTenant
+	14, // 17: taximeter.v1.SimulateQuotaResponse.total:type_name -> taximeter.v1.SimulatedTenant
+	17, // 18: taximeter.v1.SimulateQuotaResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	17, // 19: taximeter.v1.SimulatedTenant.first_denied_time:type_name -> google.protobuf.Timestamp
+	15, // 20: taximeter.v1.SimulatedTenant.denials:type_name -> taximeter.v1.SimulatedDenial
+	21, // 21: taximeter.v1.SimulatedDenial.kind:type_name -> taximeter.v1.LimitKind
+	17, // 22: taximeter.v1.SimulatedDenial.first_denied_time:type_name -> google.protobuf.Timestamp
+	1,  // 23: taximeter.v1.TenantService.PutTenant:input_type -> taximeter.v1.PutTenantRequest
+	3,  // 24: taximeter.v1.TenantService.PutTenants:input_type -> taximeter.v1.PutTenantsRequest
+	5,  // 25: taximeter.v1.TenantService.GetTenant:input_type -> taximeter.v1.GetTenantRequest
+	7,  // 26: taximeter.v1.TenantService.ListTenants:input_type -> taximeter.v1.ListTenantsRequest
+	9,  // 27: taximeter.v1.TenantService.GetQuotaStatus:input_type -> taximeter.v1.GetQuotaStatusRequest
+	11, // 28: taximeter.v1.TenantService.SimulateQuota:input_type -> taximeter.v1.SimulateQuotaRequest
+	2,  // 29: taximeter.v1.TenantService.PutTenant:output_type -> taximeter.v1.PutTenantResponse
+	4,  // 30: taximeter.v1.TenantService.PutTenants:output_type -> taximeter.v1.PutTenantsResponse
+	6,  // 31: taximeter.v1.TenantService.GetTenant:output_type -> taximeter.v1.GetTenantResponse
+	8,  // 32: taximeter.v1.TenantService.ListTenants:output_type -> taximeter.v1.ListTenantsResponse
+	10, // 33: taximeter.v1.TenantService.GetQuotaStatus:output_type -> taximeter.v1.GetQuotaStatusResponse
+	13, // 34: taximeter.v1.TenantService.SimulateQuota:output_type -> taximeter.v1.SimulateQuotaResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_tenant_service_proto_init() }
@@ -586,13 +1197,17 @@ func file_taximeter_v1_tenant_service_proto_init() {
 		return
 	}
 	file_taximeter_v1_quota_proto_init()
+	file_taximeter_v1_tenant_service_proto_msgTypes[4].OneofWrappers = []any{
+		(*PutTenantsResponse_Tenant)(nil),
+		(*PutTenantsResponse_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_tenant_service_proto_rawDesc), len(file_taximeter_v1_tenant_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,9 +22,11 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	TenantService_PutTenant_FullMethodName      = "/taximeter.v1.TenantService/PutTenant"
+	TenantService_PutTenants_FullMethodName     = "/taximeter.v1.TenantService/PutTenants"
 	TenantService_GetTenant_FullMethodName      = "/taximeter.v1.TenantService/GetTenant"
 	TenantService_ListTenants_FullMethodName    = "/taximeter.v1.TenantService/ListTenants"
 	TenantService_GetQuotaStatus_FullMethodName = "/taximeter.v1.TenantService/GetQuotaStatus"
+	TenantService_SimulateQuota_FullMethodName  = "/taximeter.v1.TenantService/SimulateQuota"
 )
 
 // TenantServiceClient is the client API for TenantService service.
@@ -36,6 +38,9 @@ type TenantServiceClient interface {
 	// Creates or replaces the settings of one level of a tenant's path. New limits are in force at once, on every
 	// instance; what was used stays counted. Needs role admin. Safe to retry.
 	PutTenant(ctx context.Context, in *PutTenantRequest, opts ...grpc.CallOption) (*PutTenantResponse, error)
+	// Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
+	// up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
+	PutTenants(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PutTenantsRequest, PutTenantsResponse], error)
 	// Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
 	// retry.
 	GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*GetTenantResponse, error)
@@ -44,6 +49,11 @@ type TenantServiceClient interface {
 	// Shows every limit of the tenant and its parents with what is used now, consuming nothing. Needs role read,
 	// meter or admin. Safe to retry.
 	GetQuotaStatus(ctx context.Context, in *GetQuotaStatusRequest, opts ...grpc.CallOption) (*GetQuotaStatusResponse, error)
+	// Replays recorded usage against other limits and says whom they would have stopped. Changes nothing. Progress comes
+	// while it goes on, rows and total in the last pieces. Calls are decided one by one in the order of occur_time, by
+	// the rules of CheckQuota; one that is denied consumes nothing. What happened before start_time is not counted.
+	// RESOURCE_EXHAUSTED (TOO_MUCH_USAGE) after ten minutes. Needs role read or admin. Safe to retry.
+	SimulateQuota(ctx context.Context, in *SimulateQuotaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SimulateQuotaResponse], error)
 }
 
 type tenantServiceClient struct {
@@ -63,6 +73,19 @@ func (c *tenantServiceClient) PutTenant(ctx context.Context, in *PutTenantReques
 	}
 	return out, nil
 }
+
+func (c *tenantServiceClient) PutTenants(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PutTenantsRequest, PutTenantsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TenantService_ServiceDesc.Streams[0], TenantService_PutTenants_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PutTenantsRequest, PutTenantsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TenantService_PutTenantsClient = grpc.BidiStreamingClient[PutTenantsRequest, PutTenantsResponse]
 
 func (c *tenantServiceClient) GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*GetTenantResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -94,6 +117,25 @@ func (c *tenantServiceClient) GetQuotaStatus(ctx context.Context, in *GetQuotaSt
 	return out, nil
 }
 
+func (c *tenantServiceClient) SimulateQuota(ctx context.Context, in *SimulateQuotaRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SimulateQuotaResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TenantService_ServiceDesc.Streams[1], TenantService_SimulateQuota_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SimulateQuotaRequest, SimulateQuotaResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TenantService_SimulateQuotaClient = grpc.ServerStreamingClient[SimulateQuotaResponse]
+
 // TenantServiceServer is the server API for TenantService service.
 // All implementations must embed UnimplementedTenantServiceServer
 // for forward compatibility.
@@ -103,6 +145,9 @@ type TenantServiceServer interface {
 	// Creates or replaces the settings of one level of a tenant's path. New limits are in force at once, on every
 	// instance; what was used stays counted. Needs role admin. Safe to retry.
 	PutTenant(context.Context, *PutTenantRequest) (*PutTenantResponse, error)
+	// Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
+	// up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
+	PutTenants(grpc.BidiStreamingServer[PutTenantsRequest, PutTenantsResponse]) error
 	// Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
 	// retry.
 	GetTenant(context.Context, *GetTenantRequest) (*GetTenantResponse, error)
@@ -111,6 +156,11 @@ type TenantServiceServer interface {
 	// Shows every limit of the tenant and its parents with what is used now, consuming nothing. Needs role read,
 	// meter or admin. Safe to retry.
 	GetQuotaStatus(context.Context, *GetQuotaStatusRequest) (*GetQuotaStatusResponse, error)
+	// Replays recorded usage against other limits and says whom they would have stopped. Changes nothing. Progress comes
+	// while it goes on, rows and total in the last pieces. Calls are decided one by one in the order of occur_time, by
+	// the rules of CheckQuota; one that is denied consumes nothing. What happened before start_time is not counted.
+	// RESOURCE_EXHAUSTED (TOO_MUCH_USAGE) after ten minutes. Needs role read or admin. Safe to retry.
+	SimulateQuota(*SimulateQuotaRequest, grpc.ServerStreamingServer[SimulateQuotaResponse]) error
 	mustEmbedUnimplementedTenantServiceServer()
 }
 
@@ -124,6 +174,9 @@ type UnimplementedTenantServiceServer struct{}
 func (UnimplementedTenantServiceServer) PutTenant(context.Context, *PutTenantRequest) (*PutTenantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutTenant not implemented")
 }
+func (UnimplementedTenantServiceServer) PutTenants(grpc.BidiStreamingServer[PutTenantsRequest, PutTenantsResponse]) error {
+	return status.Error(codes.Unimplemented, "method PutTenants not implemented")
+}
 func (UnimplementedTenantServiceServer) GetTenant(context.Context, *GetTenantRequest) (*GetTenantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTenant not implemented")
 }
@@ -132,6 +185,9 @@ func (UnimplementedTenantServiceServer) ListTenants(context.Context, *ListTenant
 }
 func (UnimplementedTenantServiceServer) GetQuotaStatus(context.Context, *GetQuotaStatusRequest) (*GetQuotaStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetQuotaStatus not implemented")
+}
+func (UnimplementedTenantServiceServer) SimulateQuota(*SimulateQuotaRequest, grpc.ServerStreamingServer[SimulateQuotaResponse]) error {
+	return status.Error(codes.Unimplemented, "method SimulateQuota not implemented")
 }
 func (UnimplementedTenantServiceServer) mustEmbedUnimplementedTenantServiceServer() {}
 func (UnimplementedTenantServiceServer) testEmbeddedByValue()                       {}
@@ -171,6 +227,13 @@ func _TenantService_PutTenant_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _TenantService_PutTenants_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(TenantServiceServer).PutTenants(&grpc.GenericServerStream[PutTenantsRequest, PutTenantsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TenantService_PutTenantsServer = grpc.BidiStreamingServer[PutTenantsRequest, PutTenantsResponse]
 
 func _TenantService_GetTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetTenantRequest)
@@ -226,6 +289,17 @@ func _TenantService_GetQuotaStatus_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TenantService_SimulateQuota_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SimulateQuotaRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(TenantServiceServer).SimulateQuota(m, &grpc.GenericServerStream[SimulateQuotaRequest, SimulateQuotaResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TenantService_SimulateQuotaServer = grpc.ServerStreamingServer[SimulateQuotaResponse]
+
 // TenantService_ServiceDesc is the grpc.ServiceDesc for TenantService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -250,6 +324,18 @@ var TenantService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TenantService_GetQuotaStatus_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "PutTenants",
+			Handler:       _TenantService_PutTenants_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "SimulateQuota",
+			Handler:       _TenantService_SimulateQuota_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "taximeter/v1/tenant_service.proto",
 }

@@ -10,7 +10,6 @@ meter.record("acme", Usage(uncached_input_tokens=1200, visible_output_tokens=300
 """
 
 from taximeter._reporting import ExportFormat
-from taximeter.aio import AsyncMeter
 from taximeter.client import Meter
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import (
@@ -28,17 +27,11 @@ from taximeter.errors import (
     OutOfRangeError,
     OverloadedError,
     PreconditionError,
-    QuotaDeniedError,
     ServerError,
-    SpoolError,
-    SpoolFullError,
     TaximeterError,
     UnauthenticatedError,
     UnavailableError,
-    UsageMissingError,
 )
-from taximeter.metered_call import AsyncMeteredCall, CallPlan, MeteredCall
-from taximeter.metered_client import metered
 from taximeter.money import Money, decimal_string, parse_picos, picos_of
 from taximeter.provider_usage import ProviderUsage
 from taximeter.rate_cards import (
@@ -78,7 +71,6 @@ from taximeter.results import (
     Measures,
     PricingState,
     QuotaDecision,
-    RecordConflict,
     Recorded,
     RecordWarning,
     RecordWarningKind,
@@ -91,7 +83,9 @@ from taximeter.settings import (
     CreatedKey,
     Key,
     Limits,
+    Plan,
     PublishedRateCard,
+    PutOutcome,
     RateCard,
     RateCardCheck,
     RateCardDifference,
@@ -99,12 +93,14 @@ from taximeter.settings import (
     RateCardEntryKind,
     RateCardProblem,
     RateCardVerification,
+    RecordConflict,
     Role,
     ServerStatus,
+    TemporaryLimits,
     Tenant,
     TenantPrices,
 )
-from taximeter.spool import SpoolSettings, SpoolStatus
+from taximeter.simulation import QuotaSimulation, SimulatedDenial, SimulatedTenant
 from taximeter.usage import Usage, UsageQuality, UsageRecord
 
 __all__ = [
@@ -112,10 +108,7 @@ __all__ = [
     "AbortedError",
     "AdjustedLine",
     "AppliedOverlay",
-    "AsyncMeter",
-    "AsyncMeteredCall",
     "BatchItem",
-    "CallPlan",
     "Caller",
     "CancelledError",
     "CardChange",
@@ -155,7 +148,6 @@ __all__ = [
     "Measure",
     "Measures",
     "Meter",
-    "MeteredCall",
     "ModelResolution",
     "Money",
     "NotFoundError",
@@ -163,13 +155,15 @@ __all__ = [
     "Order",
     "OutOfRangeError",
     "OverloadedError",
+    "Plan",
     "PostedAdjustments",
     "PreconditionError",
     "PricingState",
     "ProviderUsage",
     "PublishedRateCard",
+    "PutOutcome",
     "QuotaDecision",
-    "QuotaDeniedError",
+    "QuotaSimulation",
     "RateCard",
     "RateCardCheck",
     "RateCardDifference",
@@ -191,21 +185,18 @@ __all__ = [
     "Sample",
     "ServerError",
     "ServerStatus",
-    "SpoolError",
-    "SpoolFullError",
-    "SpoolSettings",
-    "SpoolStatus",
+    "SimulatedDenial",
+    "SimulatedTenant",
     "TaximeterError",
+    "TemporaryLimits",
     "Tenant",
     "TenantPrices",
     "UnauthenticatedError",
     "UnavailableError",
     "Usage",
-    "UsageMissingError",
     "UsageQuality",
     "UsageRecord",
     "decimal_string",
-    "metered",
     "new_record_id",
     "parse_picos",
     "picos_of",

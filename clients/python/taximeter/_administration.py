@@ -6,20 +6,18 @@ from datetime import datetime
 
 from taximeter import _convert, _convert_settings
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
-from taximeter._timeline import Timeline
-from taximeter.results import LimitStatus, RecordConflict
+from taximeter._tenancy import Tenancy
 from taximeter.settings import (
     Caller,
     CreatedKey,
     Key,
-    Limits,
     PublishedRateCard,
     RateCard,
     RateCardCheck,
     RateCardEntry,
+    RecordConflict,
     Role,
     ServerStatus,
-    Tenant,
 )
 from taximeter.v1 import (
     access_service_pb2,
@@ -27,52 +25,17 @@ from taximeter.v1 import (
     operations_service_pb2,
     operations_service_pb2_grpc,
     rate_card_service_pb2,
-    tenant_service_pb2,
-    tenant_service_pb2_grpc,
 )
 
 
-class Administration(Timeline):
+class Administration(Tenancy):
     """Calls of TenantService, RateCardService, AccessService and OperationsService. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:
         """Takes the session to call through."""
         super().__init__(session)
-        self._tenants = tenant_service_pb2_grpc.TenantServiceStub(session.channel)
         self._access = access_service_pb2_grpc.AccessServiceStub(session.channel)
         self._operations = operations_service_pb2_grpc.OperationsServiceStub(session.channel)
-
-    def put_tenant(self, name: str, limits: Limits, *, display_name: str = "") -> Tenant:
-        """Creates or replaces the settings of one level of a tenant's path; limits left out are removed."""
-        settings = tenant_service_pb2.Tenant(
-            name=name, display_name=display_name, limits=_convert_settings.limits_message(limits)
-        )
-        request = tenant_service_pb2.PutTenantRequest(tenant=settings)
-        response = self._session.unary(self._tenants.PutTenant, request, ADMINISTRATION_TIMEOUT_S)
-        return _convert_settings.tenant(response.tenant)
-
-    def get_tenant(self, name: str) -> Tenant:
-        """Returns the settings of a tenant. Raises NotFoundError when it has none."""
-        request = tenant_service_pb2.GetTenantRequest(tenant=name)
-        response = self._session.unary(self._tenants.GetTenant, request, ADMINISTRATION_TIMEOUT_S)
-        return _convert_settings.tenant(response.tenant)
-
-    def list_tenants(self, parent: str = "") -> tuple[Tenant, ...]:
-        """Returns the tenants that have settings, by name; with `parent` only it and those below it."""
-
-        def fetch(token: str) -> tenant_service_pb2.ListTenantsResponse:
-            request = tenant_service_pb2.ListTenantsRequest(
-                parent=parent, page_size=ADMINISTRATION_PAGE_SIZE, page_token=token
-            )
-            return self._session.unary(self._tenants.ListTenants, request, ADMINISTRATION_TIMEOUT_S)
-
-        return tuple(_convert_settings.tenant(t) for page in self._session.pages(fetch) for t in page.tenants)
-
-    def quota_status(self, tenant: str) -> tuple[LimitStatus, ...]:
-        """Returns every limit of the tenant and its parents with what is used now, consuming nothing."""
-        request = tenant_service_pb2.GetQuotaStatusRequest(tenant=tenant)
-        response = self._session.unary(self._tenants.GetQuotaStatus, request, ADMINISTRATION_TIMEOUT_S)
-        return _convert.limit_statuses(response.limits)
 
     def publish_rate_card(
         self,

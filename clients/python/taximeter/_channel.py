@@ -5,13 +5,13 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 
 import grpc
-import grpc.aio
 
 from taximeter.config import Connection
 from taximeter.v1 import (
     access_service_pb2,
     metering_service_pb2,
     operations_service_pb2,
+    plan_service_pb2,
     rate_card_service_pb2,
     tenant_service_pb2,
 )
@@ -21,6 +21,7 @@ _FILES = (
     access_service_pb2.DESCRIPTOR,
     metering_service_pb2.DESCRIPTOR,
     operations_service_pb2.DESCRIPTOR,
+    plan_service_pb2.DESCRIPTOR,
     rate_card_service_pb2.DESCRIPTOR,
     tenant_service_pb2.DESCRIPTOR,
 )
@@ -76,27 +77,6 @@ def service_config() -> str:
 
 def open_channel(connection: Connection) -> grpc.Channel:
     """Opens a channel; it connects when it is first used. Raises nothing."""
-    options = _options(connection)
-    if not connection.address.tls:
-        return grpc.insecure_channel(connection.address.target, options=options)
-    return grpc.secure_channel(connection.address.target, _credentials(connection), options=options)
-
-
-def open_async_channel(connection: Connection) -> grpc.aio.Channel:
-    """Opens a channel of the running event loop; it connects when it is first used."""
-    options = _options(connection)
-    if not connection.address.tls:
-        return grpc.aio.insecure_channel(connection.address.target, options=options)
-    return grpc.aio.secure_channel(connection.address.target, _credentials(connection), options=options)
-
-
-def _credentials(connection: Connection) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        connection.ca_pem, connection.private_key_pem, connection.certificate_pem
-    )
-
-
-def _options(connection: Connection) -> list[tuple[str, str | int]]:
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", service_config()),
         ("grpc.primary_user_agent", f"taximeter-client/{client_version()}"),
@@ -111,4 +91,9 @@ def _options(connection: Connection) -> list[tuple[str, str | int]]:
     ]
     if connection.address.is_loopback:
         options.append(("grpc.enable_http_proxy", 0))
-    return options
+    if not connection.address.tls:
+        return grpc.insecure_channel(connection.address.target, options=options)
+    credentials = grpc.ssl_channel_credentials(
+        connection.ca_pem, connection.private_key_pem, connection.certificate_pem
+    )
+    return grpc.secure_channel(connection.address.target, credentials, options=options)

@@ -22,11 +22,11 @@ from taximeter.results import (
     LimitStatus,
     ListPrice,
     PricingState,
-    RecordConflict,
     Recorded,
     RecordWarning,
     RecordWarningKind,
 )
+from taximeter.settings import RecordConflict
 from taximeter.usage import Usage, UsageRecord
 from taximeter.v1 import metering_service_pb2, money_pb2, operations_service_pb2, quota_pb2, usage_pb2
 
@@ -37,12 +37,17 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     """Converts an instant; raises ValueError for one without a time zone, which could mean any instant."""
     if moment is None:
         return None
-    if moment.utcoffset() is None:
-        message = f"{moment.isoformat()} has no time zone"
-        raise ValueError(message)
     result = Timestamp()
-    result.FromDatetime(moment)
+    set_timestamp(result, moment)
     return result
+
+
+def set_timestamp(message: Timestamp, moment: datetime) -> None:
+    """Sets a message to an instant; raises ValueError for one without a time zone."""
+    if moment.utcoffset() is None:
+        text = f"{moment.isoformat()} has no time zone"
+        raise ValueError(text)
+    message.FromDatetime(moment)
 
 
 def instant(message: Timestamp) -> datetime:
@@ -131,6 +136,11 @@ def limit_status(message: quota_pb2.LimitStatus) -> LimitStatus:
         reset_time=instant(message.reset_time) if message.HasField("reset_time") else None,
         retry_after=span(message.retry_after) if message.HasField("retry_after") else None,
         exceeded=message.exceeded,
+        shadow=message.shadow,
+        would_deny=message.would_deny,
+        temporary_until_time=instant(message.temporary_until_time)
+        if message.HasField("temporary_until_time")
+        else None,
     )
 
 

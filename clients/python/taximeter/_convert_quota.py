@@ -32,6 +32,8 @@ def quota_decision(message: metering_service_pb2.CheckQuotaResponse) -> QuotaDec
         hold_expire_time=instant(message.hold_expire_time) if message.HasField("hold_expire_time") else None,
         duplicate=message.duplicate,
         tenant_prices_version=message.tenant_prices_version,
+        would_deny=message.would_deny,
+        degraded=message.degraded,
     )
 
 
@@ -42,4 +44,5 @@ def hold_extension(message: metering_service_pb2.ExtendHoldResponse) -> HoldExte
         expire_time=instant(message.expire_time),
         limits=limit_statuses(message.limits),
         retry_after=span(message.retry_after) if message.HasField("retry_after") else None,
+        would_deny=message.would_deny,
     )

@@ -10,7 +10,6 @@ from taximeter._convert import enum_member, instant
 from taximeter.settings import (
     Caller,
     Key,
-    Limits,
     RateCard,
     RateCardCheck,
     RateCardDifference,
@@ -20,14 +19,11 @@ from taximeter.settings import (
     RateCardVerification,
     Role,
     ServerStatus,
-    Tenant,
 )
 from taximeter.v1 import (
     access_service_pb2,
     operations_service_pb2,
-    quota_pb2,
     rate_card_service_pb2,
-    tenant_service_pb2,
 )
 
 
@@ -56,32 +52,6 @@ def key(message: access_service_pb2.Key) -> Key:
 def caller(message: access_service_pb2.WhoAmIResponse) -> Caller:
     """Converts who the caller is."""
     return Caller(message.key_id, role(message.role), tuple(message.tenants), message.server_version)
-
-
-def limits_message(limits: Limits) -> quota_pb2.Limits:
-    """Converts limits to a message; None stays absent."""
-    return quota_pb2.Limits(
-        requests_per_minute=limits.requests_per_minute,
-        tokens_per_day=limits.tokens_per_day,
-        cost_per_day_picos=limits.cost_per_day_picos,
-    )
-
-
-def tenant(message: tenant_service_pb2.Tenant) -> Tenant:
-    """Converts the settings of a tenant."""
-    limits = message.limits
-    return Tenant(
-        name=message.name,
-        display_name=message.display_name,
-        limits=Limits(
-            requests_per_minute=limits.requests_per_minute
-            if limits.HasField("requests_per_minute")
-            else None,
-            tokens_per_day=limits.tokens_per_day if limits.HasField("tokens_per_day") else None,
-            cost_per_day_picos=limits.cost_per_day_picos if limits.HasField("cost_per_day_picos") else None,
-        ),
-        update_time=_moment(message.HasField("update_time"), message.update_time),
-    )
 
 
 def rate_card_entry(message: rate_card_service_pb2.RateCardEntry) -> RateCardEntry:

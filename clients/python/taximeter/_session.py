@@ -6,9 +6,8 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from taximeter._address import Address
 from taximeter._channel import open_channel
-from taximeter._retry import RetryBudget, Timing, call_until_known
+from taximeter._retry import Timing, call_until_known
 from taximeter._status import error_of_call
 from taximeter.config import Connection
 from taximeter.errors import ServerError, UnavailableError
@@ -39,8 +38,7 @@ class Session:
         self.address = connection.address
         self.channel = open_channel(connection)
         self.timing = timing
-        self.budget = RetryBudget()
-        self._metadata = credentials_of(connection)
+        self._metadata = (("authorization", f"Bearer {connection.key}"),) if connection.key else ()
 
     def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
@@ -81,7 +79,6 @@ class Session:
                 lambda left_s, wait: self.attempt(method, request, left_s, wait_for_ready=wait),
                 timeout_s,
                 self.timing,
-                self.budget,
             )
         except grpc.RpcError as error:
             raise self.error(error) from error
@@ -93,7 +90,18 @@ class Session:
         timeout_s: float,
     ) -> Iterator[ResponseT]:
         """Yields the messages of a stream. Raises ServerError, possibly after some messages."""
-        call = method(request, timeout=timeout_s, metadata=self._metadata)
+        yield from self._read(method(request, timeout=timeout_s, metadata=self._metadata))
+
+    def stream_both(
+        self,
+        method: "grpc.StreamStreamMultiCallable[RequestT, ResponseT]",
+        requests: Iterator[RequestT],
+        timeout_s: float,
+    ) -> Iterator[ResponseT]:
+        """Sends a stream while it yields the messages of another, as stream() does."""
+        yield from self._read(method(requests, timeout=timeout_s, metadata=self._metadata))
+
+    def _read(self, call: "grpc._CallIterator[ResponseT]") -> Iterator[ResponseT]:
         try:
             yield from call
         except grpc.RpcError as error:
@@ -113,18 +121,8 @@ class Session:
 
     def error(self, error: grpc.RpcError) -> ServerError:
         """Returns the exception for a call that failed."""
-        return error_from(self.address, error)
-
-
-def error_from(address: Address, error: grpc.RpcError) -> ServerError:
-    """Returns the exception for a call to a server that failed."""
-    result = error_of_call(error)
-    if isinstance(result, UnavailableError) and not result.reason:
-        # No server said this: gRPC did, and its text does not name the address as the caller wrote it.
-        return UnavailableError(result.code, f"no answer from {address}: {result.message}")
-    return result
-
-
-def credentials_of(connection: Connection) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata that says who calls."""
-    return (("authorization", f"Bearer {connection.key}"),) if connection.key else ()
+        result = error_of_call(error)
+        if isinstance(result, UnavailableError) and not result.reason:
+            # No server said this: gRPC did, and its text does not name the address as the caller wrote it.
+            return UnavailableError(result.code, f"no answer from {self.address}: {result.message}")
+        return result

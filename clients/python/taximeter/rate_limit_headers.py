@@ -27,9 +27,9 @@ def rate_limit_headers(decision: QuotaDecision, now: datetime) -> dict[str, str]
 
     Each limit is a policy named by kind and level, such as "tokens_per_day;acme/research". Costs are in millionths of
     the currency's unit, rounded down. Retry-After, in whole seconds rounded up, is there when the call was denied and
-    waiting helps; a denied call is to be answered with status 429.
+    waiting helps; a denied call is to be answered with status 429. Limits that are only watched are left out.
     """
-    limits = [limit for limit in decision.limits if limit.kind in _UNITS]
+    limits = [limit for limit in decision.limits if limit.kind in _UNITS and not limit.shadow]
     headers = {}
     if limits:
         headers["RateLimit-Policy"] = _items(_policy(limit) for limit in limits)

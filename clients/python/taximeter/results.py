@@ -37,8 +37,6 @@ class Durability(StrEnum):
     """On disk in the journal while the store is away; applied when it returns."""
     VOLATILE = "VOLATILE"
     """Applied in a store that the operator allowed to be volatile; may be lost."""
-    SPOOLED = "SPOOLED"
-    """On disk in the client's spool; the server has not answered, so that the cost is not known."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A state that this client does not know yet."""
 
@@ -104,9 +102,17 @@ class LimitStatus:
     reset_time: datetime | None
     """When the window has room again. None when it never will: the limit is 0, or less than the call needs."""
     retry_after: timedelta | None
-    """Wait until this limit alone would let the same call pass. Zero when not exceeded, None when none can help."""
+    """How long to wait until this limit alone would let the same call pass. Zero when not exceeded, None when no
+    wait can help."""
     exceeded: bool
-    """True when this limit denied the call or, after a record, when used is at or above maximum."""
+    """True when this limit denied the call or, after a record, when used is at or above maximum. Never for one that is
+    only watched."""
+    shadow: bool = False
+    """True when this limit is only watched: it denies nothing."""
+    would_deny: bool = False
+    """For a limit that is only watched, what exceeded is for another."""
+    temporary_until_time: datetime | None = None
+    """When the maximum ends that stands in for another until then. None when this one stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +245,11 @@ class QuotaDecision:
     """True when the request had been decided before: decision and hold are those of the first time."""
     tenant_prices_version: int = 0
     """Timeline version of the tenant's own prices in estimated_cost. 0 when it has none."""
+    would_deny: bool = False
+    """True when a limit that is only watched had no room for the call."""
+    degraded: bool = False
+    """True when the store could not decide and the call was let pass on the tenant's lease: without limits, hold and
+    price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +265,8 @@ class HoldExtension:
     retry_after: timedelta | None
     """When denied: how long to wait until there is room for what was asked in addition. None when no wait can
     help, or when allowed."""
+    would_deny: bool = False
+    """True when a limit that is only watched had no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,21 +393,3 @@ class Sample:
     """Items that the run processed, when item_dimension does not tell. 0 means 1."""
     item_dimension: str = ""
     """Dimension whose values tell the items apart, such as "attributes.row_id"."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordConflict:
-    """A journaled record that could not be applied, because its id belongs to another record."""
-
-    tenant: str
-    """Tenant of the record."""
-    record_id: str
-    """Id of the record."""
-    receive_time: datetime | None
-    """When it was accepted."""
-    find_time: datetime | None
-    """When the conflict was found."""
-    model: str
-    """Model of the record."""
-    lines: tuple[CostLine, ...]
-    """What the record would have been charged."""

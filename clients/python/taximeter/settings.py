@@ -9,7 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from taximeter.errors import ServerError
 from taximeter.money import decimal_string
+from taximeter.results import CostLine, LimitKind
 
 
 class Role(StrEnum):
@@ -35,11 +37,23 @@ class Limits:
     """Input, output and reasoning tokens per UTC day."""
     cost_per_day_picos: int | None = None
     """Cost per UTC day in pico-units of the currency; `money.picos_of` makes it from a Decimal."""
+    shadow: tuple[LimitKind, ...] = ()
+    """Limits that are only watched: counted and shown, but they deny nothing."""
 
     @property
     def cost_per_day(self) -> Decimal | None:
         """Cost per UTC day in units of the currency."""
         return None if self.cost_per_day_picos is None else Decimal(decimal_string(self.cost_per_day_picos))
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryLimits:
+    """Limits that stand in for others until an instant, and then end by themselves."""
+
+    limits: Limits
+    """Maxima; None leaves what it would be without."""
+    until_time: datetime
+    """When they end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,39 @@ class Tenant:
     """Maxima at this level."""
     update_time: datetime | None
     """When the settings were last changed."""
+    temporary_limits: TemporaryLimits | None = None
+    """Limits that stand in for these until an instant, which may have passed."""
+    plan: str = ""
+    """Name of the tenant's plan; limits of its own lie over those of the plan. Empty for none."""
+    fail_open_requests: int = 0
+    """Requests that each server may let pass while the store cannot decide. 0 lets nothing pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A named set of limits, which each of its tenants has for itself."""
+
+    name: str
+    """1 to 64 characters of a-z 0-9 . _ -. The plans default, default-2, default-3 and default-4 are those of levels
+    without settings, by depth."""
+    display_name: str
+    """Name for people."""
+    limits: Limits
+    """Maxima of each tenant."""
+    update_time: datetime | None
+    """When the plan was last changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutOutcome:
+    """The outcome for one of many tenants; exactly one of `tenant` and `error` is set."""
+
+    name: str
+    """The tenant."""
+    tenant: Tenant | None
+    """The settings as stored."""
+    error: ServerError | None
+    """Why they were refused, alone. It is returned, not raised."""
 
 
 class RateCardEntryKind(StrEnum):
@@ -261,3 +308,21 @@ class ServerStatus:
     """Newest version of the rate-card timeline known to the instance."""
     start_time: datetime | None
     """When the server started."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConflict:
+    """A journaled record that could not be applied, because its id belongs to another record."""
+
+    tenant: str
+    """Tenant of the record."""
+    record_id: str
+    """Id of the record."""
+    receive_time: datetime | None
+    """When it was accepted."""
+    find_time: datetime | None
+    """When the conflict was found."""
+    model: str
+    """Model of the record."""
+    lines: tuple[CostLine, ...]
+    """What the record would have been charged."""

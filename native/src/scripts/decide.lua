@@ -3,8 +3,8 @@
 
 -- Freed seconds: 0 when not asked for, this when no wait can help.
 local NEVER = 1
--- Status flags beside those of limits: what is held follows; when the day's limits are free follows.
-local SHOWS_HELD, SHOWS_FREE = 128, 64
+-- What follows in a status: what is held; when the day's limits are free; which limits are temporary.
+local SHOWS_HELD, SHOWS_FREE, SHOWS_TEMPORARY = 1, 2, 4
 
 -- Which limits of a level have no room for so much.
 local function find_full(level, requests, tokens, hi, lo)
@@ -67,59 +67,74 @@ local function requests_free_at(level, requests)
   return requests > level.limit_requests and NEVER or window_free_at(level, missing)
 end
 
--- LevelStatus, see quota.rs: flags, failed flags, requests maximum/used/free second, tokens maximum/used, cost
--- maximum/used as pairs; where flagged, tokens and cost held; where flagged, free seconds of tokens and cost. A level
--- without limits is one zero byte.
-local function pack_status(level, failed, need)
+-- LevelStatus, see quota.rs: flags; flags of limits without room; what follows; requests maximum/used/free second,
+-- tokens maximum/used, cost maximum/used as pairs; where it follows, tokens and cost held; free seconds of tokens and
+-- cost; flags of temporary limits, and until when. A level without limits is one zero byte.
+-- `others`: what the limits that have room are asked for, when they have room for it.
+local function pack_status(level, full, need, others)
   local flags = level.flags
   if flags == 0 then
     return '\0'
   end
-  local held, day_failed, behind = level.held, failed - failed % 2, ''
+  local held, settings, day_full, shows, behind = level.held, level.settings, full - full % 2, 0, ''
   if held and (held.tokens > 0 or held.hi > 0 or held.lo > 0) then
-    flags = flags + SHOWS_HELD
+    shows = SHOWS_HELD
     behind = struct.pack('<I8I8I8', held.tokens, held.hi, held.lo)
   end
-  if day_failed > 0 then
-    flags = flags + SHOWS_FREE
+  if day_full > 0 then
+    shows = shows + SHOWS_FREE
     behind = behind .. struct.pack('<I8I8',
-      has(failed, HAS_TOKENS) and day_free_at(level, HAS_TOKENS, need.tokens, need.hi, need.lo) or 0,
-      has(failed, HAS_COST) and day_free_at(level, HAS_COST, need.tokens, need.hi, need.lo) or 0)
+      has(full, HAS_TOKENS) and day_free_at(level, HAS_TOKENS, need.tokens, need.hi, need.lo) or 0,
+      has(full, HAS_COST) and day_free_at(level, HAS_COST, need.tokens, need.hi, need.lo) or 0)
   end
-  return struct.pack('<BBI8I8I8I8I8I8I8I8I8', flags, failed, level.limit_requests, level.sum,
-    requests_free_at(level, need.requests), level.limit_tokens, level.tokens, level.limit_hi, level.limit_lo, level.hi,
-    level.lo) .. behind
+  if settings and settings.temporary then
+    shows = shows + SHOWS_TEMPORARY
+    behind = behind .. struct.pack('<BI8', string.byte(settings.temporary), settings.until_second)
+  end
+  return struct.pack('<BBBI8I8I8I8I8I8I8I8I8', flags, full, shows, level.limit_requests, level.sum,
+    requests_free_at(level, has(full, HAS_REQUESTS) and need.requests or others.requests), level.limit_tokens,
+    level.tokens, level.limit_hi, level.limit_lo, level.hi, level.lo) .. behind
 end
 
 -- What an allowed call is shown: when one more would fit.
 local ONE_MORE = { requests = 1, tokens = 0, hi = 0, lo = 0 }
 
-local function pack_statuses(levels, failed, need)
+-- `full`: flags of limits without room for the need, by level; nil when all have room.
+local function pack_statuses(levels, full, need, others)
   local statuses = {}
   for i, level in ipairs(levels) do
-    statuses[i] = pack_status(level, failed and failed[i] or 0, need)
+    statuses[i] = pack_status(level, full and full[i] or 0, need, others or need)
   end
   return table.concat(statuses)
 end
 
--- Flags of the limits without room, by level; nil when all have room.
-local function find_failed(levels, need)
-  local failed, denied = {}, false
+-- Of limits without room, those that deny: not the ones that are only watched.
+local function denying(level, full)
+  return full - common_flags(full, math.floor(level.flags / SHADOW))
+end
+
+-- Flags of the limits without room, by level, nil when all have room; and whether any of them denies.
+local function find_all_full(levels, need)
+  local full, any, denied = {}, false, false
   for i, level in ipairs(levels) do
-    failed[i] = find_full(level, need.requests, need.tokens, need.hi, need.lo)
-    denied = denied or failed[i] ~= 0
+    full[i] = find_full(level, need.requests, need.tokens, need.hi, need.lo)
+    if full[i] ~= 0 then
+      any = true
+      denied = denied or denying(level, full[i]) ~= 0
+    end
   end
-  return denied and failed or nil
+  return any and full or nil, denied
 end
 
 -- Second at which a denied call would pass if nothing else came, NEVER when it never would.
-local function call_free_at(levels, failed, need)
+local function call_free_at(levels, full, need)
   local latest = 0
   for i, level in ipairs(levels) do
+    local deny = denying(level, full[i])
     local frees = {
-      has(failed[i], HAS_REQUESTS) and requests_free_at(level, need.requests) or 0,
-      has(failed[i], HAS_TOKENS) and day_free_at(level, HAS_TOKENS, need.tokens, need.hi, need.lo) or 0,
-      has(failed[i], HAS_COST) and day_free_at(level, HAS_COST, need.tokens, need.hi, need.lo) or 0,
+      has(deny, HAS_REQUESTS) and requests_free_at(level, need.requests) or 0,
+      has(deny, HAS_TOKENS) and day_free_at(level, HAS_TOKENS, need.tokens, need.hi, need.lo) or 0,
+      has(deny, HAS_COST) and day_free_at(level, HAS_COST, need.tokens, need.hi, need.lo) or 0,
     }
     for _, free in ipairs(frees) do
       if free == NEVER then
@@ -136,7 +151,7 @@ local function call_free_at(levels, failed, need)
   for _, level in ipairs(levels) do
     local tomorrow = { flags = level.flags - level.flags % 2, tokens = level.next_tokens, hi = level.next_hi,
       lo = level.next_lo, limit_tokens = level.limit_tokens, limit_hi = level.limit_hi, limit_lo = level.limit_lo }
-    if find_full(tomorrow, 0, need.tokens, need.hi, need.lo) ~= 0 then
+    if denying(level, find_full(tomorrow, 0, need.tokens, need.hi, need.lo)) ~= 0 then
       return midnight + DAY_SECONDS
     end
   end
@@ -173,6 +188,15 @@ end
 local DECISION = '<BI8I8I8'
 local ALLOWED, DENIED = 1, 0
 
+-- `between`: what stands between the decision and the limits.
+local function pack_answer(levels, denied, full, need, now, micros, between)
+  if denied then
+    return struct.pack(DECISION, DENIED, now, micros, call_free_at(levels, full, need)) .. between
+      .. pack_statuses(levels, full, need)
+  end
+  return struct.pack(DECISION, ALLOWED, now, micros, 0) .. between .. pack_statuses(levels, full, need, ONE_MORE)
+end
+
 -- check. KEYS: tenant levels, root first. ARGV: partition; '<BI8I8I8I8' dry_run, requests, tokens, cost pair.
 -- Returns DECISION, then one LevelStatus per level.
 local function check(keys, args)
@@ -181,19 +205,15 @@ local function check(keys, args)
   end
   local dry_run, requests, tokens, hi, lo = struct.unpack('<BI8I8I8I8', args[2])
   local now, micros = store_seconds()
-  local levels = load_levels(keys, 1, #keys, now)
+  local levels = load_levels(keys, 1, #keys, args[1], now)
   local need = need_of(requests, tokens, hi, lo)
-  local failed = find_failed(levels, need)
-  local counts = not failed and dry_run == 0
+  local full, denied = find_all_full(levels, need)
+  local counts = not denied and dry_run == 0
   if counts then
     count_requests(levels, requests)
   end
   save_levels(keys, 1, levels, counts)
-  if failed then
-    return struct.pack(DECISION, DENIED, now, micros, call_free_at(levels, failed, need))
-      .. pack_statuses(levels, failed, need)
-  end
-  return struct.pack(DECISION, ALLOWED, now, micros, 0) .. pack_statuses(levels, nil, ONE_MORE)
+  return pack_answer(levels, denied, full, need, now, micros, '')
 end
 
 -- quota_status. KEYS: tenant levels. ARGV: partition. Returns what check returns, always allowed.
@@ -202,19 +222,38 @@ local function quota_status(keys, args)
     return redis.error_reply('NOTOPEN')
   end
   local now, micros = store_seconds()
-  local levels = load_levels(keys, 1, #keys, now)
+  local levels = load_levels(keys, 1, #keys, args[1], now)
   return struct.pack(DECISION, ALLOWED, now, micros, 0) .. pack_statuses(levels, nil, ONE_MORE)
 end
 
--- put_limits. KEYS: one tenant level. ARGV: partition; '<BI8I8I8I8' flags, requests, tokens, cost pair.
+-- count. KEYS: tenant levels, root first. ARGV: partition; requests that were let pass while nobody could be asked.
+local function count(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local levels = load_levels(keys, 1, #keys, args[1], (store_seconds()))
+  count_requests(levels, tonumber(args[2]))
+  save_levels(keys, 1, levels, true)
+  return redis.status_reply('OK')
+end
+
+-- put_limits. KEYS: one tenant level. ARGV: partition; its LIMITS; the key of its plan, empty for none; second until
+-- which others stand in for them, 0 for none; those LIMITS.
 local function put_limits(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
-  local now = store_seconds()
-  local level = load_levels(keys, 1, 1, now)[1]
-  level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo =
-    struct.unpack('<BI8I8I8I8', args[2])
+  local own, plan_key, until_second = args[2], args[3], tonumber(args[4])
+  local level = load_level(keys[1], args[1], 1, (store_seconds()))
+  if plan_key ~= '' or until_second > 0 or string.byte(own) == 0 then
+    level.settings = new_settings(own, plan_key ~= '' and plan_key or nil,
+      unpack(until_second > 0 and { until_second, args[5] } or {}))
+  else
+    -- Nothing but limits of its own: they say so themselves.
+    level.settings = nil
+    set_limits(level, own)
+  end
+  level.resized = true
   save_level(keys[1], level)
   return redis.status_reply('OK')
 end

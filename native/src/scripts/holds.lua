@@ -77,21 +77,13 @@ end
 
 local CONFLICT, TOO_MUCH, FIRST, REPEATED = 2, 3, 0, 1
 
-local function pack_answer(levels, failed, need, now, micros, hold)
-  if failed then
-    return struct.pack(DECISION, DENIED, now, micros, call_free_at(levels, failed, need)) .. hold
-      .. pack_statuses(levels, failed, need)
-  end
-  return struct.pack(DECISION, ALLOWED, now, micros, 0) .. hold .. pack_statuses(levels, nil, ONE_MORE)
-end
-
--- Flags of the limits that denied a call once, without those removed since.
-local function failed_still_set(mark, levels)
-  local failed = {}
+-- Flags of the limits that had no room once, without those removed since.
+local function full_still_set(mark, levels)
+  local full = {}
   for i, level in ipairs(levels) do
-    failed[i] = common_flags(mark.numbers[i], level.flags)
+    full[i] = common_flags(mark.numbers[i], level.flags)
   end
-  return failed
+  return full
 end
 
 local function no_numbers(levels)
@@ -131,7 +123,7 @@ local function reserve(keys, args)
   local requests, tokens, hi, lo, card_time, ttl, grid, keep, is_named = struct.unpack('<I8I8I8I8I8I4I4I4B', args[2])
   local now, micros = store_seconds()
   local packed = is_named == 1 and redis.call('GET', keys[1])
-  local levels = load_levels(keys, 2, #keys, now)
+  local levels = load_levels(keys, 2, #keys, args[1], now)
   local need = need_of(requests, tokens, hi, lo)
   if packed then
     local before = decode_mark(packed, #levels)
@@ -139,40 +131,41 @@ local function reserve(keys, args)
       return struct.pack('<B', CONFLICT)
     end
     local hold = struct.pack('<B', REPEATED) .. pack_hold(before, levels)
-    local failed = before.state == REFUSED and failed_still_set(before, levels)
-    return pack_answer(levels, failed, need, now, micros, hold)
+    local denied = before.state == REFUSED
+    return pack_answer(levels, denied, denied and full_still_set(before, levels), need, now, micros, hold)
   end
-  local failed = find_failed(levels, need)
-  local mark = { state = failed and REFUSED or NO_HOLD, fingerprint = args[3], card_time = card_time,
-    day = levels[1].day, tokens = tokens, hi = hi, lo = lo, numbers = failed or no_numbers(levels) }
-  if not failed and ttl > 0 then
+  local full, denied = find_all_full(levels, need)
+  local mark = { state = denied and REFUSED or NO_HOLD, fingerprint = args[3], card_time = card_time,
+    day = levels[1].day, tokens = tokens, hi = hi, lo = lo, numbers = denied and full or no_numbers(levels) }
+  if not denied and ttl > 0 then
     mark.state = HELD_STATE
     if not place_hold(levels, mark, ttl, grid) then
       return struct.pack('<B', TOO_MUCH)
     end
     keep = mark_seconds(mark, levels, keep)
   end
-  if not failed then
+  if not denied then
     count_requests(levels, requests)
   end
-  save_levels(keys, 2, levels, not failed)
+  save_levels(keys, 2, levels, not denied)
   if mark.state == HELD_STATE or is_named == 1 then
     redis.call('SET', keys[1], pack_mark(mark, #levels), 'EX', keep)
   end
-  return pack_answer(levels, failed, need, now, micros, struct.pack('<B', FIRST) .. pack_hold(mark, levels))
+  local hold = struct.pack('<B', FIRST) .. pack_hold(mark, levels)
+  return pack_answer(levels, denied, full, need, now, micros, hold)
 end
 
--- Flags of the day limits that have no room for what a hold is to have in addition; nil when all have. The limits of a
--- day that is over stand in nobody's way.
+-- Flags of the day limits that have no room for what a hold is to have in addition, nil when all have; and whether any
+-- of them denies. The limits of a day that is over stand in nobody's way.
 local function find_too_small(levels, day, need)
   local wanted = (need.tokens > 0 and HAS_TOKENS or 0) + ((need.hi > 0 or need.lo > 0) and HAS_COST or 0)
-  local failed, denied = {}, false
+  local full, any, denied = {}, false, false
   for i, level in ipairs(levels) do
-    local full = level.day == day and find_full(level, 0, need.tokens, need.hi, need.lo) or 0
-    failed[i] = common_flags(wanted, full)
-    denied = denied or failed[i] ~= 0
+    full[i] = level.day == day and common_flags(wanted, find_full(level, 0, need.tokens, need.hi, need.lo)) or 0
+    any = any or full[i] ~= 0
+    denied = denied or denying(level, full[i]) ~= 0
   end
-  return denied and failed or nil
+  return any and full or nil, denied
 end
 
 -- extend. KEYS: mark; tenant levels. ARGV: partition; '<I8I8I8I4I4I4' tokens and cost pair that the hold is to have in
@@ -187,7 +180,7 @@ local function extend(keys, args)
   local tokens, hi, lo, ttl, grid, keep = struct.unpack('<I8I8I8I4I4I4', args[2])
   local now, micros = store_seconds()
   local packed = redis.call('GET', keys[1])
-  local levels = load_levels(keys, 2, #keys, now)
+  local levels = load_levels(keys, 2, #keys, args[1], now)
   local mark = packed and decode_mark(packed, #levels)
   local state = mark and state_of(mark, levels) or UNKNOWN
   if state ~= HELD_STATE then
@@ -195,8 +188,8 @@ local function extend(keys, args)
   end
   local more_hi, more_lo = cost_beyond(hi, lo, mark.hi, mark.lo)
   local need = { requests = 0, tokens = beyond(tokens, mark.tokens), hi = more_hi, lo = more_lo }
-  local failed = find_too_small(levels, mark.day, need)
-  if not failed then
+  local full, denied = find_too_small(levels, mark.day, need)
+  if not denied then
     if any_too_much(levels, mark.day, need.tokens, need.hi, need.lo) then
       return struct.pack('<B', TOO_MUCH)
     end
@@ -209,8 +202,9 @@ local function extend(keys, args)
     end
     redis.call('SET', keys[1], pack_mark(mark, #levels), 'EX', mark_seconds(mark, levels, keep))
   end
-  save_levels(keys, 2, levels, not failed)
-  return pack_answer(levels, failed, need, now, micros, struct.pack('<B', state) .. pack_hold(mark, levels))
+  save_levels(keys, 2, levels, not denied)
+  local hold = struct.pack('<B', state) .. pack_hold(mark, levels)
+  return pack_answer(levels, denied, full, need, now, micros, hold)
 end
 
 -- The first byte of a mark is its state; the rest, and the time it is kept for, stay.
@@ -225,7 +219,7 @@ local function release(keys, args)
   end
   local now = store_seconds()
   local packed = redis.call('GET', keys[1])
-  local levels = load_levels(keys, 2, #keys, now)
+  local levels = load_levels(keys, 2, #keys, args[1], now)
   local mark = packed and decode_mark(packed, #levels)
   local state = mark and state_of(mark, levels) or UNKNOWN
   if state == HELD_STATE then

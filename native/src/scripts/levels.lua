@@ -1,22 +1,35 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- One level of a tenant's path: its limits, what is used and held of them, and how all of it moves with the store's
--- clock. Loaded behind held.lua.
+-- clock. Loaded behind limits.lua.
 
 local SECOND_COUNT_MAX = 4000000000
 -- A request admitted at any instant of second s may still be inside a 60 s interval until s + 61 begins.
 local WINDOW_SECONDS = 61
 
--- One tenant level, packed: version, limit flags, limits (requests, tokens, cost pair), day, its tokens and cost, those
--- of the next day (events up to 5 minutes ahead) and of the day before (a clock that goes back over midnight), last
--- second with requests, its count, window sum. After that, in version 2, what is held (see held.lua); then pairs
--- (second, count), oldest first, of the other seconds in the window. A level at which something was ever held stays in
--- version 2, because the clock of its holds must not begin anew.
+-- One tenant level, packed: version; own limits (see limits.lua); day, its tokens and cost, those of the next day
+-- (events up to 5 minutes ahead) and of the day before (a clock that goes back over midnight), last second with
+-- requests, its count, window sum. After that the parts that the version names, one more than the sum of their flags:
+--
+--   4 What was reported of the limits. 4 bytes: for requests, tokens, cost and a fourth limit the percentage of the
+--     highest threshold that was reported in the present window, 0 for none. level.reported is a list of these, or nil.
+--     Those of the day become 0 here when the level comes to another day. For requests, whoever reports lowers it when
+--     the window has emptied below the threshold. Who makes the list sets level.resized; who changes it need not.
+--   2 temporary limits, 8 the plan, 16 settings, which may set no limit: see limits.lua.
+--   1 What is held: see held.lua. A level at which something was ever held keeps this part, because the clock of its
+--     holds must not begin anew.
+--
+-- and then pairs (second, count), oldest first, of the other seconds in the window. The next part is 32.
+local HEAD = '<BBI8I8I8I8'
+local HEAD_SIZE = 1 + LIMITS_SIZE
+local COUNTERS = '<I8I8I8I8I8I8I8I8I8I8I8I8I8'
 local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
-local LEVEL_SIZE = 2 + 17 * 8
-local LEVEL_PLAIN, LEVEL_HELD = 1, 2
+local LEVEL_SIZE = HEAD_SIZE + 13 * 8
+local LEVEL_PLAIN, PART_HELD, PART_REPORTED, PARTS_MAX = 1, 1, 4, 31
+local OTHER_PARTS = PART_HELD + PART_REPORTED
+local REPORTED = '<BBBB'
+local REPORTED_SIZE = 4
 local PAIR = '<I4I4'
 local PAIR_SIZE = 8
-local HAS_REQUESTS, HAS_TOKENS, HAS_COST = 1, 2, 4
 
 local function new_level()
   return {
@@ -24,6 +37,25 @@ local function new_level()
     day = 0, tokens = 0, hi = 0, lo = 0, next_tokens = 0, next_hi = 0, next_lo = 0,
     last_tokens = 0, last_hi = 0, last_lo = 0, second = 0, count = 0, sum = 0, pairs = '',
   }
+end
+
+-- Returns the position behind the parts.
+local function decode_parts(level, packed, parts, position)
+  if parts < 0 or parts > PARTS_MAX then
+    error('CORRUPT level version ' .. tostring(parts + LEVEL_PLAIN))
+  end
+  if has(parts, PART_REPORTED) then
+    level.reported = { struct.unpack(REPORTED, packed, position) }
+    position = position + REPORTED_SIZE
+  end
+  if has(parts, PART_SET) then
+    local own = string.sub(packed, 2, HEAD_SIZE)
+    level.settings, position = decode_settings(own, packed, parts - common_flags(parts, OTHER_PARTS), position)
+  end
+  if has(parts, PART_HELD) then
+    level.held, position = decode_held(packed, position)
+  end
+  return position
 end
 
 local function decode_level(packed)
@@ -37,35 +69,46 @@ local function decode_level(packed)
     flags = flags, limit_requests = limit_requests, limit_tokens = limit_tokens, limit_hi = limit_hi,
     limit_lo = limit_lo, day = day, tokens = tokens, hi = hi, lo = lo, next_tokens = next_tokens, next_hi = next_hi,
     next_lo = next_lo, last_tokens = last_tokens, last_hi = last_hi, last_lo = last_lo, second = second, count = count,
-    sum = sum, pairs = '', held = nil, resized = false, went_back = false, changed = false,
+    sum = sum, pairs = '', held = nil, settings = nil, reported = nil, resized = false, went_back = false,
+    changed = false,
   }
   local position = LEVEL_SIZE + 1
-  if version == LEVEL_HELD then
-    level.held, position = decode_held(packed, position)
-  elseif version ~= LEVEL_PLAIN then
-    error('CORRUPT level version ' .. tostring(version))
+  if version ~= LEVEL_PLAIN then
+    position = decode_parts(level, packed, version - LEVEL_PLAIN, position)
   end
   level.pairs = string.sub(packed, position)
   return level
 end
 
-local function pack_level(level)
-  return struct.pack(LEVEL, level.held and LEVEL_HELD or LEVEL_PLAIN, level.flags, level.limit_requests,
-    level.limit_tokens, level.limit_hi, level.limit_lo, level.day, level.tokens, level.hi, level.lo, level.next_tokens,
-    level.next_hi, level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
+local function pack_head(level)
+  local parts = (level.held and PART_HELD or 0) + (level.reported and PART_REPORTED or 0)
+  if level.settings then
+    return struct.pack('<B', LEVEL_PLAIN + parts + level.settings.parts) .. level.settings.own
+  end
+  return struct.pack(HEAD, LEVEL_PLAIN + parts, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi,
+    level.limit_lo)
 end
 
--- Writes what has changed: the head, and of the rest as little as goes in one command.
+local function pack_counters(level)
+  local packed = struct.pack(COUNTERS, level.day, level.tokens, level.hi, level.lo, level.next_tokens,
+    level.next_hi, level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
+  if level.reported then
+    return packed .. struct.pack(REPORTED, unpack(level.reported, 1, REPORTED_SIZE))
+  end
+  return packed
+end
+
+-- Writes what has changed: the counters, and of the rest as little as goes in one command.
 local function save_level(key, level)
-  local held = level.held
+  local held, settings = level.held, level.settings and level.settings.packed or ''
   if level.resized then
     local behind = held and pack_held(held) .. held.buckets .. level.pairs or level.pairs
-    redis.call('SET', key, pack_level(level) .. behind)
+    redis.call('SET', key, pack_head(level) .. pack_counters(level) .. settings .. behind)
   elseif held and held.changed_size > 0 then
     local changed = string.sub(held.buckets, 1, held.changed_size)
-    redis.call('SETRANGE', key, 0, pack_level(level) .. pack_held(held) .. changed)
+    redis.call('SETRANGE', key, HEAD_SIZE, pack_counters(level) .. settings .. pack_held(held) .. changed)
   else
-    redis.call('SETRANGE', key, 0, pack_level(level))
+    redis.call('SETRANGE', key, HEAD_SIZE, pack_counters(level))
   end
 end
 
@@ -90,6 +133,9 @@ local function roll_day(level, today)
     level.last_tokens, level.last_hi, level.last_lo = 0, 0, 0
   end
   level.day = today
+  if level.reported then
+    level.reported[2], level.reported[3] = 0, 0
+  end
 end
 
 -- Moves the window to the store's current second.
@@ -141,21 +187,30 @@ local function window_free_at(level, need)
   return level.second + WINDOW_SECONDS
 end
 
-local function load_levels(keys, first, last, now)
-  local levels = {}
+local function load_level(key, partition, depth, now)
+  -- GET and not MGET: a key of another type must stop the script before it writes.
+  local packed = redis.call('GET', key)
+  local level = decode_level(packed)
   local today = math.floor(now / DAY_SECONDS)
+  level.resized = not packed
+  if level.settings or level.flags == 0 then
+    find_limits(level, partition, depth, now)
+  end
+  local is_new_day = level.day ~= today
+  roll_day(level, today)
+  roll_window(level, now)
+  if level.held then
+    roll_held(level, now, is_new_day)
+  end
+  return level
+end
+
+-- Loads the levels of a path, root first.
+local function load_levels(keys, first, last, partition, now)
+  local levels = {}
   for i = first, last do
-    -- GET and not MGET: a key of another type must stop the script before it writes.
-    local packed = redis.call('GET', keys[i])
-    local level = decode_level(packed)
-    level.resized = not packed
-    local is_new_day = level.day ~= today
-    roll_day(level, today)
-    roll_window(level, now)
-    if level.held then
-      roll_held(level, now, is_new_day)
-    end
-    levels[i - first + 1] = level
+    local depth = i - first + 1
+    levels[depth] = load_level(keys[i], partition, depth, now)
   end
   return levels
 end

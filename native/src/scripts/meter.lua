@@ -22,12 +22,12 @@ local function pack_id(id)
 end
 
 -- Levels of one record, each loaded once per call however many records share it.
-local function cached_levels(cache, keys, first, last, now)
+local function cached_levels(cache, keys, first, last, partition, now)
   local levels = {}
   for k = first, last do
     local level = cache[keys[k]]
     if not level then
-      level = load_levels(keys, k, k, now)[1]
+      level = load_level(keys[k], partition, k - first + 1, now)
       cache[keys[k]] = level
       cache[#cache + 1] = keys[k]
     end
@@ -51,7 +51,7 @@ local function stage(keys, first_dedup, first_level, last_level, args, i, number
   if found then
     return { reply = (same_payload(found, mark) and 'D' or 'C') .. found }
   end
-  local levels = cached_levels(cache, keys, first_level, last_level, now)
+  local levels = cached_levels(cache, keys, first_level, last_level, args[1], now)
   if not fits(levels, numbers.day, numbers.tokens, numbers.hi, numbers.lo) then
     return { reply = 'O' }
   end
@@ -205,4 +205,5 @@ redis.register_function('@prefix@_reserve', reserve)
 redis.register_function('@prefix@_extend', extend)
 redis.register_function('@prefix@_release', release)
 redis.register_function('@prefix@_put_limits', put_limits)
+redis.register_function('@prefix@_count', count)
 redis.register_function{function_name = '@prefix@_quota_status', callback = quota_status, flags = {'no-writes'}}

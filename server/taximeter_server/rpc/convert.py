@@ -8,13 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from taximeter.v1 import (
     access_service_pb2,
     money_pb2,
-    quota_pb2,
     rate_card_service_pb2,
-    tenant_service_pb2,
 )
 from taximeter_server.errors import InvalidFieldsError, SumOutOfRangeError
 from taximeter_server.keys import Key
-from taximeter_server.tenants import Limits, Tenant
 from taximeter_server.timeline_entry import EntryKind, TimelineEntry
 
 PICOS_PER_UNIT = 10**12
@@ -109,29 +106,6 @@ def to_key(key: Key) -> access_service_pb2.Key:
     if key.revoke_time_ms is not None:
         message.revoke_time.CopyFrom(to_timestamp(key.revoke_time_ms))
     return message
-
-
-def limits_of(message: quota_pb2.Limits) -> Limits:
-    """Return limits; what is absent is no limit."""
-    return Limits(
-        requests_per_minute=message.requests_per_minute if message.HasField("requests_per_minute") else None,
-        tokens_per_day=message.tokens_per_day if message.HasField("tokens_per_day") else None,
-        cost_per_day_picos=message.cost_per_day_picos if message.HasField("cost_per_day_picos") else None,
-    )
-
-
-def to_tenant(tenant: Tenant) -> tenant_service_pb2.Tenant:
-    """Return a tenant's settings as a message."""
-    return tenant_service_pb2.Tenant(
-        name=tenant.name,
-        display_name=tenant.display_name,
-        limits=quota_pb2.Limits(
-            requests_per_minute=tenant.limits.requests_per_minute,
-            tokens_per_day=tenant.limits.tokens_per_day,
-            cost_per_day_picos=tenant.limits.cost_per_day_picos,
-        ),
-        update_time=to_timestamp(tenant.update_time_ms),
-    )
 
 
 _ENTRY_KINDS = {

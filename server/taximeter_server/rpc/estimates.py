@@ -173,7 +173,9 @@ class Estimates:
 
     def _limits(self, request: pb.EstimateRequest, totals: _Totals) -> list[pb.EstimateLimit]:
         content = self._quota_status(request.limits_tenant)
-        statuses = tenant_service_pb2.GetQuotaStatusResponse.FromString(content).limits
+        shown = tenant_service_pb2.GetQuotaStatusResponse.FromString(content).limits
+        # One that is only watched stops nothing.
+        statuses = [status for status in shown if not status.shadow]
         now_ms = self._clock()
         found = [_outcome(status, totals, request.calls_per_minute, now_ms) for status in statuses]
         limits = []

@@ -35,10 +35,14 @@ HANDLER_THREADS = 16
 REPORT_THREADS = 2
 """Reports have threads of their own, so that many of them hold up nothing else."""
 
+STREAMED_REQUESTS_MAX = 200
+"""Requests of a stream that one call of the handler gets at most; as many more wait here."""
+
 STATUS_DETAILS_NAME = "grpc-status-details-bin"
 
 Handler = Callable[[Any, Principal], Any]
-"""(request, caller) -> response, or an iterator of responses for a streaming method."""
+"""(request, caller) -> response, or an iterator of responses for a method that streams them; for one that streams
+requests, too, a list of them -> a list of responses, called for those that have come until it has time."""
 
 
 class Service(Protocol):
@@ -150,10 +154,48 @@ def _method_handler(
             with contextlib.suppress(RuntimeError):
                 threads.submit(steps.close)
 
+    async def both(
+        requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[bytes, Message]"
+    ) -> AsyncIterator[Message]:
+        principal = principal_of(context.invocation_metadata())
+        loop = asyncio.get_running_loop()
+        async for some in _gathered(requests):
+            messages = [_parse(request_type, request) for request in some]
+            for response in await loop.run_in_executor(threads, handler, messages, principal):
+                yield response
+
     serialize = response_type.SerializeToString
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(both, response_serializer=serialize)
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(stream, response_serializer=serialize)
     return grpc.unary_unary_rpc_method_handler(unary, response_serializer=serialize)
+
+
+async def _gathered(requests: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Yield what has come since, in order: one request when they come slowly, many when they come fast."""
+    arrived: asyncio.Queue[bytes | None] = asyncio.Queue(STREAMED_REQUESTS_MAX)
+
+    async def read() -> None:
+        try:
+            async for request in requests:
+                await arrived.put(request)
+        finally:
+            await arrived.put(None)
+
+    reader = asyncio.create_task(read())
+    try:
+        ended = False
+        while not ended:
+            some = [await arrived.get()]
+            while len(some) < STREAMED_REQUESTS_MAX and not arrived.empty():
+                some.append(arrived.get_nowait())
+            ended = some[-1] is None
+            if found := [request for request in some if request is not None]:
+                yield found
+        await reader
+    finally:
+        reader.cancel()
 
 
 class _Steps:

@@ -32,6 +32,8 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         errors.RoleMissingError: StatusCode.PERMISSION_DENIED,
         errors.TenantForbiddenError: StatusCode.PERMISSION_DENIED,
         errors.TenantUnknownError: StatusCode.NOT_FOUND,
+        errors.PlanUnknownError: StatusCode.NOT_FOUND,
+        errors.PlanInUseError: StatusCode.FAILED_PRECONDITION,
         errors.KeyUnknownError: StatusCode.NOT_FOUND,
         errors.RateCardUnknownError: StatusCode.NOT_FOUND,
         errors.RateCardVersionConflictError: StatusCode.ABORTED,

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """TenantService: settings of tenants and the state of their limits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from taximeter.v1 import tenant_service_pb2 as pb
+from taximeter_server.errors import RequestError
 from taximeter_server.pages import PageTokens
-from taximeter_server.rpc.convert import limits_of, to_tenant
+from taximeter_server.rpc.convert_tenants import tenant_of, to_tenant
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
+from taximeter_server.rpc.simulations import Simulations
+from taximeter_server.rpc.status import status_of
 from taximeter_server.tenant_path import check_tenant, is_reached, is_within
-from taximeter_server.tenants import Tenants
+from taximeter_server.tenants import Tenant, Tenants
 
 
 class TenantService:
@@ -22,10 +25,16 @@ class TenantService:
     serves_without_store: ClassVar[bool] = False
 
     def __init__(
-        self, tenants: Tenants, *, quota_status: Callable[[str], bytes], page_tokens: PageTokens
+        self,
+        tenants: Tenants,
+        simulations: Simulations,
+        *,
+        quota_status: Callable[[str], bytes],
+        page_tokens: PageTokens,
     ) -> None:
         """quota_status: the engine's, a serialized GetQuotaStatusResponse by tenant."""
         self._tenants = tenants
+        self._simulations = simulations
         self._quota_status = quota_status
         self._page_tokens = page_tokens
 
@@ -33,23 +42,29 @@ class TenantService:
         """Return the handler of every method."""
         return {
             "PutTenant": self.put_tenant,
+            "PutTenants": self.put_tenants,
             "GetTenant": self.get_tenant,
             "ListTenants": self.list_tenants,
             "GetQuotaStatus": self.get_quota_status,
+            "SimulateQuota": self.simulate_quota,
         }
 
     def slow_methods(self) -> frozenset[str]:
-        """Return no methods."""
-        return frozenset()
+        """Return the methods that read the ledger."""
+        return frozenset({"SimulateQuota"})
 
     def put_tenant(self, request: pb.PutTenantRequest, principal: Principal) -> pb.PutTenantResponse:
         """Create or replace the settings of one level."""
-        name = check_tenant(request.tenant.name, "tenant.name")
-        principal.require_reach(name)
-        tenant = self._tenants.put(
-            name=name, display_name=request.tenant.display_name, limits=limits_of(request.tenant.limits)
-        )
-        return pb.PutTenantResponse(tenant=to_tenant(tenant))
+        principal.require_reach(check_tenant(request.tenant.name, "tenant.name"))
+        return pb.PutTenantResponse(tenant=to_tenant(self._tenants.put(tenant_of(request.tenant))))
+
+    def put_tenants(
+        self, requests: Sequence[pb.PutTenantsRequest], principal: Principal
+    ) -> list[pb.PutTenantsResponse]:
+        """Create or replace the settings of some of many tenants."""
+        read: list[Tenant | RequestError] = [_read_tenant(request.tenant, principal) for request in requests]
+        outcomes = iter(self._tenants.put_all([tenant for tenant in read if isinstance(tenant, Tenant)]))
+        return [_put_outcome(next(outcomes) if isinstance(tenant, Tenant) else tenant) for tenant in read]
 
     def get_tenant(self, request: pb.GetTenantRequest, principal: Principal) -> pb.GetTenantResponse:
         """Show the settings of one level."""
@@ -88,3 +103,23 @@ class TenantService:
         name = check_tenant(request.tenant, "tenant")
         principal.require_reach(name)
         return pb.GetQuotaStatusResponse.FromString(self._quota_status(name))
+
+    def simulate_quota(
+        self, request: pb.SimulateQuotaRequest, principal: Principal
+    ) -> Iterator[pb.SimulateQuotaResponse]:
+        """Replay recorded usage against other limits."""
+        return self._simulations.simulate_quota(request, principal)
+
+
+def _read_tenant(message: pb.Tenant, principal: Principal) -> Tenant | RequestError:
+    try:
+        principal.require_reach(check_tenant(message.name, "tenant.name"))
+        return tenant_of(message)
+    except RequestError as error:
+        return error
+
+
+def _put_outcome(outcome: Tenant | RequestError) -> pb.PutTenantsResponse:
+    if isinstance(outcome, RequestError):
+        return pb.PutTenantsResponse(error=status_of(outcome))
+    return pb.PutTenantsResponse(tenant=to_tenant(outcome))

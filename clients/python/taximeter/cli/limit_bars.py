@@ -22,7 +22,7 @@ def limit_bars(tenant: str, limits: Iterable[LimitStatus]) -> Table:
         percent = _share(limit.used + limit.held, limit.maximum, _FULL_PERCENT)
         table.add_row(
             limit.tenant,
-            limit.kind.value.lower(),
+            limit.kind.value.lower() + (" (shadow)" if limit.shadow else ""),
             _bar(limit, percent),
             str(percent),
             *(quantity_text(limit, value) for value in (limit.used, limit.held, limit.maximum)),

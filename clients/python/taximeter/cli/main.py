@@ -12,13 +12,15 @@ from taximeter.cli.billing import billing
 from taximeter.cli.estimate import estimate
 from taximeter.cli.key import key
 from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write_json
+from taximeter.cli.plan import plan
+from taximeter.cli.quota import quota
 from taximeter.cli.rate_card import rate_card
 from taximeter.cli.rate_card_compare import compare
 from taximeter.cli.rate_card_diff import diff
 from taximeter.cli.rate_card_explain import explain
 from taximeter.cli.rate_card_import import import_command
 from taximeter.cli.server import server
-from taximeter.cli.tenant import quota, tenant
+from taximeter.cli.tenant import tenant
 from taximeter.cli.timeline import tenant_prices, verify, withdraw
 from taximeter.cli.usage import usage
 
@@ -79,7 +81,7 @@ def completion(shell: str) -> None:
     click.echo(completion_class(cli, {}, "taximeter", "_TAXIMETER_COMPLETE").source())
 
 
-for command in (billing, rate_card, tenant, quota, key, server):
+for command in (billing, rate_card, plan, tenant, quota, key, server):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)

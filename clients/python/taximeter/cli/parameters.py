@@ -3,8 +3,8 @@
 
 import functools
 from collections.abc import Callable
-from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, ClassVar, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -17,6 +17,7 @@ INT64_MAX = 2**63 - 1
 COUNT = click.IntRange(0, INT64_MAX)
 """A number from 0 that fits a field of the API."""
 _YEAR_MIN, _YEAR_MAX = 1970, 9998
+_DURATION_MAX = 100_000
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -70,6 +71,26 @@ class InstantType(click.ParamType[datetime]):
         if not _YEAR_MIN <= moment.year <= _YEAR_MAX:
             self.fail(f"{value!r} is not between the years {_YEAR_MIN} and {_YEAR_MAX}", param, ctx)
         return moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment
+
+
+class DurationType(click.ParamType[timedelta]):
+    """A whole number of minutes, hours or days."""
+
+    name = "duration"
+    _units: ClassVar[dict[str, timedelta]] = {
+        "m": timedelta(minutes=1),
+        "h": timedelta(hours=1),
+        "d": timedelta(days=1),
+    }
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Reads the duration."""
+        if isinstance(value, timedelta):
+            return value
+        count, unit = value[:-1], self._units.get(value[-1:])
+        if unit is None or not (count.isascii() and count.isdecimal() and 0 < int(count) <= _DURATION_MAX):
+            self.fail(f"{value!r} is no duration such as 90m, 2h or 3d", param, ctx)
+        return int(count) * unit
 
 
 class TimeZoneType(click.ParamType[ZoneInfo]):

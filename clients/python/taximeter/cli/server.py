@@ -19,7 +19,7 @@ from taximeter.cli.output import (
     write_json,
 )
 from taximeter.money import decimal_string
-from taximeter.results import RecordConflict
+from taximeter.settings import RecordConflict
 
 _CONFLICT_COLUMNS = (
     Column("tenant", "tenant"),

@@ -1,48 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`taximeter tenant` and `taximeter quota`: limits, and what is used of them."""
+"""`taximeter tenant`: limits."""
 
-import itertools
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
-from rich.live import Live
+from rich.progress import Progress
 
 from taximeter.cli.app import App, TaximeterGroup, pass_app
-from taximeter.cli.limit_bars import limit_bars, quantity_text
+from taximeter.cli.limit_options import LIMIT_COLUMNS, limit_fields, limit_options, taken_limits
 from taximeter.cli.output import (
     CSV,
     JSON,
     TABLE,
     Column,
-    output_console,
     output_option,
+    progress_console,
     time_text,
     write,
     write_fields,
     write_json,
 )
-from taximeter.cli.parameters import COUNT, AmountType
-from taximeter.money import decimal_string
-from taximeter.results import LimitKind, LimitStatus
-from taximeter.settings import Limits, Tenant
+from taximeter.cli.parameters import COUNT, DurationType, InstantType
+from taximeter.cli.tenant_file import read_tenants
+from taximeter.settings import TemporaryLimits, Tenant
 
 _TENANT_COLUMNS = (
     Column("name", "tenant"),
     Column("display_name", "name"),
-    Column("requests_per_minute", "requests/min", numeric=True),
-    Column("tokens_per_day", "tokens/day", numeric=True),
-    Column("cost_per_day", "cost/day", numeric=True),
+    Column("plan", "plan"),
+    *LIMIT_COLUMNS,
     Column("update_time", "changed"),
-)
-_LIMIT_COLUMNS = (
-    Column("tenant", "tenant"),
-    Column("limit", "limit"),
-    Column("maximum", "maximum", numeric=True),
-    Column("used", "used", numeric=True),
-    Column("held", "held", numeric=True),
-    Column("remaining", "remaining", numeric=True),
-    Column("exceeded", "exceeded"),
-    Column("reset_time", "room again"),
 )
 
 
@@ -54,23 +44,63 @@ def tenant() -> None:
 @tenant.command()
 @click.argument("name")
 @click.option("--display-name", default="", help="Name for people.")
-@click.option("--requests-per-minute", type=COUNT, help="Requests in any 60 seconds.")
-@click.option("--tokens-per-day", type=COUNT, help="Input, output and reasoning tokens per UTC day.")
+@click.option("--plan", default="", help="Name of a plan, whose limits hold where none is given here.")
 @click.option(
-    "--cost-per-day",
-    "cost_per_day_picos",
-    type=AmountType(),
-    help="Cost per UTC day in the currency of the rate card, such as 12.50.",
+    "--fail-open-requests",
+    type=COUNT,
+    default=0,
+    help="Requests that each server may let pass while the store cannot decide. Default: 0.",
 )
+@limit_options
 @output_option(TABLE, JSON)
 @pass_app
-def put(app: App, /, name: str, display_name: str, output: str, **limits: int | None) -> None:
+def put(app: App, /, name: str, output: str, **settings: Any) -> None:
     """Creates or replaces the settings of NAME, a path such as acme or acme/research.
 
-    They are in force at once. A limit that is not given is removed; 0 lets nothing pass. Limits of acme hold
-    for everything below it together.
+    They are in force at once. A limit that is not given is removed, and so are temporary limits; 0 lets nothing
+    pass. Limits of acme hold for everything below it together.
     """
-    _write_tenant(app.meter.put_tenant(name, Limits(**limits), display_name=display_name), output)
+    limits = taken_limits(settings)
+    _write_tenant(app.meter.put_tenant(name, limits, **settings), output)
+
+
+@tenant.command()
+@click.argument("name")
+@limit_options
+@click.option("--for", "duration", type=DurationType(), help="How long, such as 90m, 2h or 3d.")
+@click.option("--until", "until_time", type=InstantType(), help="When they end, instead of --for.")
+@click.option("--end", is_flag=True, help="End temporary limits now.")
+@output_option(TABLE, JSON)
+@pass_app
+def override(
+    app: App,
+    /,
+    name: str,
+    duration: timedelta | None,
+    until_time: datetime | None,
+    end: bool,  # noqa: FBT001 (a flag of the command line)
+    output: str,
+    **limits: Any,
+) -> None:
+    """Sets limits of NAME that stand in for its others and end by themselves.
+
+    Those not given stay what they are. With --shadow, also without a number, limits are only watched until then.
+    """
+    if [duration is not None, until_time is not None, end].count(True) != 1:
+        message = "Give one of --for, --until and --end."
+        raise click.UsageError(message)
+    until_time = until_time or (app.now() + duration if duration else None)
+    temporary = None if until_time is None else TemporaryLimits(taken_limits(limits), until_time)
+    found = app.meter.get_tenant(name)
+    put = app.meter.put_tenant(
+        name,
+        found.limits,
+        display_name=found.display_name,
+        plan=found.plan,
+        temporary_limits=temporary,
+        fail_open_requests=found.fail_open_requests,
+    )
+    _write_tenant(put, output)
 
 
 @tenant.command()
@@ -80,6 +110,36 @@ def put(app: App, /, name: str, display_name: str, output: str, **limits: int | 
 def get(app: App, name: str, output: str) -> None:
     """Shows the settings of NAME."""
     _write_tenant(app.meter.get_tenant(name), output)
+
+
+@tenant.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@output_option(TABLE, JSON)
+@pass_app
+def import_command(app: App, file: Path, output: str) -> None:
+    """Creates or replaces the settings of all tenants in FILE.
+
+    FILE is .csv with a header, or .jsonl. Fields are name and, where given, display_name, plan,
+    requests_per_minute, tokens_per_day, cost_per_day, shadow. A tenant that is refused is named and holds up no
+    other.
+    """
+    tenants = read_tenants(file)
+    with Progress(console=progress_console()) as progress:
+        outcomes = app.meter.put_tenants(tenants)
+        refused = [
+            {"name": outcome.name, "error": outcome.error.message}
+            for outcome in progress.track(outcomes, total=len(tenants), description=file.name)
+            if outcome.error is not None
+        ]
+    document = {"put": len(tenants) - len(refused), "refused": refused}
+    if output == JSON:
+        write_json(document)
+    else:
+        click.echo(f"{document['put']:,} tenants put, {len(refused):,} refused")
+        for one in refused:
+            click.echo(f"{one['name']}: {one['error']}", err=True)
+    if refused:
+        raise click.exceptions.Exit(1)
 
 
 @tenant.command("list")
@@ -92,57 +152,20 @@ def list_command(app: App, parent: str, output: str) -> None:
     write(output, {"tenants": tenants}, _TENANT_COLUMNS, tenants, empty="No tenant has settings.")
 
 
-@click.group(cls=TaximeterGroup)
-def quota() -> None:
-    """Show what is used of the limits."""
-
-
-@quota.command()
-@click.argument("tenant_name", metavar="TENANT")
-@output_option(TABLE, JSON, CSV)
-@pass_app
-def status(app: App, tenant_name: str, output: str) -> None:
-    """Shows every limit of TENANT and its parents with what is used now, consuming nothing."""
-    limits = [_limit(found) for found in app.meter.quota_status(tenant_name)]
-    document = {"tenant": tenant_name, "limits": limits}
-    write(output, document, _LIMIT_COLUMNS, limits, empty=f"{tenant_name} has no limits.")
-
-
-@quota.command()
-@click.argument("tenant_name", metavar="TENANT")
-@click.option(
-    "--interval", "interval_s", type=click.IntRange(1, 3_600), default=1, help="Seconds between looks."
-)
-@click.option("--count", type=click.IntRange(1), help="Looks, then end. Without it until Ctrl-C.")
-@output_option(TABLE, JSON)
-@pass_app
-def watch(app: App, tenant_name: str, interval_s: int, count: int | None, output: str) -> None:
-    """Shows every limit of TENANT and its parents as a bar that moves, consuming nothing.
-
-    As json it writes one document per look.
-    """
-    looks = itertools.count() if count is None else range(count)
-    with Live(console=output_console(), auto_refresh=False) as live:
-        for look in looks:
-            if look:
-                app.wait(interval_s)
-            limits = app.meter.quota_status(tenant_name)
-            if output == JSON:
-                write_json({"tenant": tenant_name, "limits": [_limit(found) for found in limits]})
-            else:
-                live.update(limit_bars(tenant_name, limits), refresh=True)
-
-
 def _tenant(found: Tenant) -> dict[str, Any]:
-    cost_picos = found.limits.cost_per_day_picos
     return {
         "name": found.name,
         "display_name": found.display_name,
-        "requests_per_minute": found.limits.requests_per_minute,
-        "tokens_per_day": found.limits.tokens_per_day,
-        "cost_per_day": None if cost_picos is None else decimal_string(cost_picos, 2),
+        "plan": found.plan,
+        **limit_fields(found.limits),
+        "fail_open_requests": found.fail_open_requests,
+        "temporary_limits": found.temporary_limits and _temporary(found.temporary_limits),
         "update_time": time_text(found.update_time),
     }
+
+
+def _temporary(found: TemporaryLimits) -> Mapping[str, Any]:
+    return {**limit_fields(found.limits), "until_time": time_text(found.until_time)}
 
 
 def _write_tenant(found: Tenant, output: str) -> None:
@@ -151,19 +174,3 @@ def _write_tenant(found: Tenant, output: str) -> None:
         write_json(fields)
     else:
         write_fields(fields)
-
-
-def _limit(found: LimitStatus) -> dict[str, Any]:
-    def quantity(value: int) -> int | str:
-        return quantity_text(found, value) if found.kind is LimitKind.COST_PER_DAY else value
-
-    return {
-        "tenant": found.tenant,
-        "limit": found.kind.value.lower(),
-        "maximum": quantity(found.maximum),
-        "used": quantity(found.used),
-        "held": quantity(found.held),
-        "remaining": quantity(found.remaining),
-        "exceeded": found.exceeded,
-        "reset_time": time_text(found.reset_time),
-    }

@@ -139,6 +139,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: a value looks like a credential, and what is recorded is kept. Example: {"reason":
     "SECRET_IN_FIELD", "field": "record.attributes"}.
     """
+    ERROR_REASON_PLAN_UNKNOWN: _ErrorReason.ValueType  # 62
+    """NOT_FOUND: no plan has this name. Example: {"reason": "PLAN_UNKNOWN", "plan": "pro"}."""
+    ERROR_REASON_PLAN_IN_USE: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -261,4 +265,8 @@ ERROR_REASON_SECRET_IN_FIELD: ErrorReason.ValueType  # 75
 """INVALID_ARGUMENT: a value looks like a credential, and what is recorded is kept. Example: {"reason":
 "SECRET_IN_FIELD", "field": "record.attributes"}.
 """
+ERROR_REASON_PLAN_UNKNOWN: ErrorReason.ValueType  # 62
+"""NOT_FOUND: no plan has this name. Example: {"reason": "PLAN_UNKNOWN", "plan": "pro"}."""
+ERROR_REASON_PLAN_IN_USE: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

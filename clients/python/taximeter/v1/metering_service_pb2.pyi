@@ -700,6 +700,8 @@ class CheckQuotaResponse(_message.Message):
     HOLD_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
+    WOULD_DENY_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     """The decision."""
     hold_id: _builtins.str
@@ -714,6 +716,14 @@ class CheckQuotaResponse(_message.Message):
     """
     tenant_prices_version: _builtins.int
     """Timeline version of the tenant's own prices in estimated_cost. 0 when it has none."""
+    would_deny: _builtins.bool
+    """True when a limit that is only watched had no room for the call: limits says which. Not said again when the answer
+    is a duplicate.
+    """
+    degraded: _builtins.bool
+    """True when the store could not decide and the call was allowed by the lease of Tenant.fail_open_requests: then there
+    are no limits, no hold and no price.
+    """
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_quota_pb2.LimitStatus]:
         """Every limit set for the tenant and its parents; those that denied have exceeded = true."""
@@ -745,10 +755,12 @@ class CheckQuotaResponse(_message.Message):
         hold_expire_time: _timestamp_pb2.Timestamp | None = ...,
         duplicate: _builtins.bool = ...,
         tenant_prices_version: _builtins.int = ...,
+        would_deny: _builtins.bool = ...,
+        degraded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_cost", b"estimated_cost", "hold_expire_time", b"hold_expire_time", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "duplicate", b"duplicate", "estimated_cost", b"estimated_cost", "hold_expire_time", b"hold_expire_time", "hold_id", b"hold_id", "limits", b"limits", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "retry_after", b"retry_after", "tenant_prices_version", b"tenant_prices_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "degraded", b"degraded", "duplicate", b"duplicate", "estimated_cost", b"estimated_cost", "hold_expire_time", b"hold_expire_time", "hold_id", b"hold_id", "limits", b"limits", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "retry_after", b"retry_after", "tenant_prices_version", b"tenant_prices_version", "would_deny", b"would_deny"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -826,10 +838,13 @@ class ExtendHoldResponse(_message.Message):
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     ESTIMATED_COST_FIELD_NUMBER: _builtins.int
     PRICING_STATE_FIELD_NUMBER: _builtins.int
+    WOULD_DENY_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     """DENY when the hold may not hold so much; it then stays as it was."""
     pricing_state: _usage_pb2.PricingState.ValueType
     """Whether the whole estimate could be priced. Unspecified when there was nothing to price."""
+    would_deny: _builtins.bool
+    """True when a limit that is only watched had no room: limits says which."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the hold expires, renewed or not."""
@@ -857,10 +872,11 @@ class ExtendHoldResponse(_message.Message):
         retry_after: _duration_pb2.Duration | None = ...,
         estimated_cost: _money_pb2.Money | None = ...,
         pricing_state: _usage_pb2.PricingState.ValueType = ...,
+        would_deny: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_cost", b"estimated_cost", "expire_time", b"expire_time", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "estimated_cost", b"estimated_cost", "expire_time", b"expire_time", "limits", b"limits", "pricing_state", b"pricing_state", "retry_after", b"retry_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "estimated_cost", b"estimated_cost", "expire_time", b"expire_time", "limits", b"limits", "pricing_state", b"pricing_state", "retry_after", b"retry_after", "would_deny", b"would_deny"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1515,7 +1531,9 @@ class EstimateResponse(_message.Message):
 
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___EstimateLimit]:
-        """Limits of limits_tenant and its parents; those that would stop the calls first, soonest first."""
+        """Limits of limits_tenant and its parents, without those that are only watched; those that would stop the calls
+        first, soonest first.
+        """
 
     @_builtins.property
     def list_cost(self) -> _money_pb2.Money:

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taximeter/v1/quota.proto\x12\x0ctaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x01\n\x0bLimitStatus\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.taximeter.v1.LimitKind\x12\x0f\n\x07maximum\x18\x03 \x01(\x03\x12\x0c\n\x04used\x18\x04 \x01(\x03\x12\x0c\n\x04held\x18\x05 \x01(\x03\x12\x11\n\tremaining\x18\x06 \x01(\x03\x12.\n\nreset_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0bretry_after\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65xceeded\x18\t \x01(\x08\"\xaa\x01\n\x06Limits\x12 \n\x13requests_per_minute\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0etokens_per_day\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1f\n\x12\x63ost_per_day_picos\x18\x03 \x01(\x03H\x02\x88\x01\x01\x42\x16\n\x14_requests_per_minuteB\x11\n\x0f_tokens_per_dayB\x15\n\x13_cost_per_day_picos*\x87\x01\n\tLimitKind\x12\x1a\n\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eLIMIT_KIND_REQUESTS_PER_MINUTE\x10\x01\x12\x1d\n\x19LIMIT_KIND_TOKENS_PER_DAY\x10\x02\x12\x1b\n\x17LIMIT_KIND_COST_PER_DAY\x10\x03\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taximeter/v1/quota.proto\x12\x0ctaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x02\n\x0bLimitStatus\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.taximeter.v1.LimitKind\x12\x0f\n\x07maximum\x18\x03 \x01(\x03\x12\x0c\n\x04used\x18\x04 \x01(\x03\x12\x0c\n\x04held\x18\x05 \x01(\x03\x12\x11\n\tremaining\x18\x06 \x01(\x03\x12.\n\nreset_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0bretry_after\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65xceeded\x18\t \x01(\x08\x12\x0e\n\x06shadow\x18\x37 \x01(\x08\x12\x12\n\nwould_deny\x18\x38 \x01(\x08\x12\x38\n\x14temporary_until_time\x18\x39 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd3\x01\n\x06Limits\x12 \n\x13requests_per_minute\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0etokens_per_day\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1f\n\x12\x63ost_per_day_picos\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\'\n\x06shadow\x18\x37 \x03(\x0e\x32\x17.taximeter.v1.LimitKindB\x16\n\x14_requests_per_minuteB\x11\n\x0f_tokens_per_dayB\x15\n\x13_cost_per_day_picos\"g\n\x0fTemporaryLimits\x12$\n\x06limits\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Limits\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x87\x01\n\tLimitKind\x12\x1a\n\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eLIMIT_KIND_REQUESTS_PER_MINUTE\x10\x01\x12\x1d\n\x19LIMIT_KIND_TOKENS_PER_DAY\x10\x02\x12\x1b\n\x17LIMIT_KIND_COST_PER_DAY\x10\x03\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taximeter.v1.quota_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.taximeter.v1P\001ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1'
-  _globals['_LIMITKIND']._serialized_start=530
-  _globals['_LIMITKIND']._serialized_end=665
+  _globals['_LIMITKIND']._serialized_start=770
+  _globals['_LIMITKIND']._serialized_end=905
   _globals['_LIMITSTATUS']._serialized_start=108
-  _globals['_LIMITSTATUS']._serialized_end=354
-  _globals['_LIMITS']._serialized_start=357
-  _globals['_LIMITS']._serialized_end=527
+  _globals['_LIMITSTATUS']._serialized_end=448
+  _globals['_LIMITS']._serialized_start=451
+  _globals['_LIMITS']._serialized_end=662
+  _globals['_TEMPORARYLIMITS']._serialized_start=664
+  _globals['_TEMPORARYLIMITS']._serialized_end=767
 # @@protoc_insertion_point(module_scope)

@@ -4,10 +4,12 @@
 isort:skip_file
 SPDX-License-Identifier: Apache-2.0"""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -63,6 +65,9 @@ class LimitStatus(_message.Message):
     RESET_TIME_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     EXCEEDED_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    WOULD_DENY_FIELD_NUMBER: _builtins.int
+    TEMPORARY_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Level that the limit stands at: the tenant or one of its parents."""
     kind: Global___LimitKind.ValueType
@@ -76,7 +81,13 @@ class LimitStatus(_message.Message):
     remaining: _builtins.int
     """maximum - used - held, never below 0."""
     exceeded: _builtins.bool
-    """True when this limit denied the call, or, in an answer to Record, when used is at or above maximum."""
+    """True when this limit denied the call, or, in an answer to Record, when used is at or above maximum. Never for a
+    limit that is only watched.
+    """
+    shadow: _builtins.bool
+    """True when this limit is only watched: it is counted as any other, and denies nothing."""
+    would_deny: _builtins.bool
+    """For a limit that is only watched, what exceeded is for another. reset_time and retry_after are as if it had denied."""
     @_builtins.property
     def reset_time(self) -> _timestamp_pb2.Timestamp:
         """For a limit that denied: the earliest instant at which it lets the same call pass if nothing else comes. Otherwise
@@ -90,6 +101,10 @@ class LimitStatus(_message.Message):
         exceeded.
         """
 
+    @_builtins.property
+    def temporary_until_time(self) -> _timestamp_pb2.Timestamp:
+        """When the maximum ends that stands in for another until then. Absent when this one stays."""
+
     def __init__(
         self,
         *,
@@ -102,10 +117,13 @@ class LimitStatus(_message.Message):
         reset_time: _timestamp_pb2.Timestamp | None = ...,
         retry_after: _duration_pb2.Duration | None = ...,
         exceeded: _builtins.bool = ...,
+        shadow: _builtins.bool = ...,
+        would_deny: _builtins.bool = ...,
+        temporary_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time", "retry_after", b"retry_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time", "retry_after", b"retry_after", "temporary_until_time", b"temporary_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exceeded", b"exceeded", "held", b"held", "kind", b"kind", "maximum", b"maximum", "remaining", b"remaining", "reset_time", b"reset_time", "retry_after", b"retry_after", "tenant", b"tenant", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exceeded", b"exceeded", "held", b"held", "kind", b"kind", "maximum", b"maximum", "remaining", b"remaining", "reset_time", b"reset_time", "retry_after", b"retry_after", "shadow", b"shadow", "temporary_until_time", b"temporary_until_time", "tenant", b"tenant", "used", b"used", "would_deny", b"would_deny"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,22 +138,30 @@ class Limits(_message.Message):
     REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     TOKENS_PER_DAY_FIELD_NUMBER: _builtins.int
     COST_PER_DAY_PICOS_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     requests_per_minute: _builtins.int
     """Requests in any 60 seconds, 0 to 1,000,000,000."""
     tokens_per_day: _builtins.int
     """input + output + reasoning tokens per UTC day, 0 to 1,000,000,000,000,000."""
     cost_per_day_picos: _builtins.int
     """Cost per UTC day in pico-units of the currency, 0 to 2^63 - 1."""
+    @_builtins.property
+    def shadow(self) -> _containers.RepeatedScalarFieldContainer[Global___LimitKind.ValueType]:
+        """Limits that are only watched: they are counted, shown, and deny nothing. May name one that is not set here, but in
+        the tenant's plan or, of a temporary one, anywhere. The default is that limits deny.
+        """
+
     def __init__(
         self,
         *,
         requests_per_minute: _builtins.int | None = ...,
         tokens_per_day: _builtins.int | None = ...,
         cost_per_day_picos: _builtins.int | None = ...,
+        shadow: _abc.Iterable[Global___LimitKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_per_day_picos", b"_cost_per_day_picos", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_day", b"_tokens_per_day", "cost_per_day_picos", b"cost_per_day_picos", "requests_per_minute", b"requests_per_minute", "tokens_per_day", b"tokens_per_day"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_per_day_picos", b"_cost_per_day_picos", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_day", b"_tokens_per_day", "cost_per_day_picos", b"cost_per_day_picos", "requests_per_minute", b"requests_per_minute", "tokens_per_day", b"tokens_per_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_per_day_picos", b"_cost_per_day_picos", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_day", b"_tokens_per_day", "cost_per_day_picos", b"cost_per_day_picos", "requests_per_minute", b"requests_per_minute", "shadow", b"shadow", "tokens_per_day", b"tokens_per_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_per_day_picos: _TypeAlias = _typing.Literal["cost_per_day_picos"]  # noqa: Y015
     _WhichOneofArgType__cost_per_day_picos: _TypeAlias = _typing.Literal["_cost_per_day_picos", b"_cost_per_day_picos"]  # noqa: Y015
@@ -151,3 +177,33 @@ class Limits(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_per_day) -> _WhichOneofReturnType__tokens_per_day | None: ...
 
 Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class TemporaryLimits(_message.Message):
+    """TemporaryLimits stand in for others until an instant of the store's clock, and then end by themselves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """Required. Maxima; those left out stay what they are without."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When they end, rounded up to a second. In the past, they are dropped."""
+
+    def __init__(
+        self,
+        *,
+        limits: Global___Limits | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TemporaryLimits: _TypeAlias = TemporaryLimits  # noqa: Y015

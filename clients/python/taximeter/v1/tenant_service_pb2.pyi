@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 from taximeter.v1 import quota_pb2 as _quota_pb2
 import builtins as _builtins
 import sys
@@ -31,10 +32,23 @@ class Tenant(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    TEMPORARY_LIMITS_FIELD_NUMBER: _builtins.int
+    FAIL_OPEN_REQUESTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Path of one to four segments, as in UsageRecord.tenant."""
     display_name: _builtins.str
     """Optional. Name for people, at most 200 characters."""
+    plan: _builtins.str
+    """Optional. Name of the tenant's plan; limits of the tenant's own lie over the plan's, each over the one of its kind.
+    NOT_FOUND (PLAN_UNKNOWN) when there is no such plan.
+    """
+    fail_open_requests: _builtins.int
+    """Optional. Requests that each server may let pass while the store cannot decide, 0 to 1,000,000, of this level and
+    everything below it together; answered ALLOW with degraded. Counted as soon as the store is back, and only then can
+    they be spent again. Where several levels of a path set it, the lowest counts. The default 0 lets nothing pass:
+    without the store a check is UNAVAILABLE (QUOTA_UNDECIDED). In force on every server within a second.
+    """
     @_builtins.property
     def limits(self) -> _quota_pb2.Limits:
         """Optional. Maxima at this level."""
@@ -43,6 +57,10 @@ class Tenant(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the settings were last changed."""
 
+    @_builtins.property
+    def temporary_limits(self) -> _quota_pb2.TemporaryLimits:
+        """Optional. Limits that stand in for all others until an instant, each for the one of its kind."""
+
     def __init__(
         self,
         *,
@@ -50,10 +68,13 @@ class Tenant(_message.Message):
         display_name: _builtins.str = ...,
         limits: _quota_pb2.Limits | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        plan: _builtins.str = ...,
+        temporary_limits: _quota_pb2.TemporaryLimits | None = ...,
+        fail_open_requests: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "temporary_limits", b"temporary_limits", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "limits", b"limits", "name", b"name", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "fail_open_requests", b"fail_open_requests", "limits", b"limits", "name", b"name", "plan", b"plan", "temporary_limits", b"temporary_limits", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,6 +127,62 @@ class PutTenantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PutTenantResponse: _TypeAlias = PutTenantResponse  # noqa: Y015
+
+@_typing.final
+class PutTenantsRequest(_message.Message):
+    """PutTenantsRequest carries the settings of one of many tenants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """Required. The settings; limits left out are removed."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutTenantsRequest: _TypeAlias = PutTenantsRequest  # noqa: Y015
+
+@_typing.final
+class PutTenantsResponse(_message.Message):
+    """PutTenantsResponse is the outcome for one tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The settings as stored."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """The tenant was refused alone, with the status that PutTenant would have answered."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["tenant", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___PutTenantsResponse: _TypeAlias = PutTenantsResponse  # noqa: Y015
 
 @_typing.final
 class GetTenantRequest(_message.Message):
@@ -256,3 +333,203 @@ class GetQuotaStatusResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetQuotaStatusResponse: _TypeAlias = GetQuotaStatusResponse  # noqa: Y015
+
+@_typing.final
+class SimulateQuotaRequest(_message.Message):
+    """SimulateQuotaRequest says which usage meets which limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    LIMITS_BY_DEPTH_FIELD_NUMBER: _builtins.int
+    WITH_ESTIMATES_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Optional. Tenant path; usage of it and of everything below it. Empty means all that the key may read."""
+    with_estimates: _builtins.bool
+    """Optional. Decide as if each call had been checked with an estimate of what it then used. Otherwise a call passes
+    while there is any room, as it does without an estimate.
+    """
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Inclusive start of the interval of occur_time."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Exclusive end of the interval; after start_time and at most 400 days later."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedLevel]:
+        """Optional. Limits of single levels, at most 10,000: tenant, or levels below it."""
+
+    @_builtins.property
+    def limits_by_depth(self) -> _containers.RepeatedCompositeFieldContainer[_quota_pb2.Limits]:
+        """Optional. Limits of all other levels by depth, as default plans are: the first those of first segments, the second
+        those of second ones. At most 4.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        levels: _abc.Iterable[Global___SimulatedLevel] | None = ...,
+        limits_by_depth: _abc.Iterable[_quota_pb2.Limits] | None = ...,
+        with_estimates: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "levels", b"levels", "limits_by_depth", b"limits_by_depth", "start_time", b"start_time", "tenant", b"tenant", "with_estimates", b"with_estimates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateQuotaRequest: _TypeAlias = SimulateQuotaRequest  # noqa: Y015
+
+@_typing.final
+class SimulatedLevel(_message.Message):
+    """SimulatedLevel gives limits to one level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Path of the level."""
+    @_builtins.property
+    def limits(self) -> _quota_pb2.Limits:
+        """Required. Its limits. All of them deny; shadow is not looked at."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        limits: _quota_pb2.Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatedLevel: _TypeAlias = SimulatedLevel  # noqa: Y015
+
+@_typing.final
+class SimulateQuotaResponse(_message.Message):
+    """SimulateQuotaResponse is one piece of a simulation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_READ_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    records_read: _builtins.int
+    """Records replayed so far."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedTenant]:
+        """Tenants with usage, those with most denied calls first; in the last pieces only."""
+
+    @_builtins.property
+    def total(self) -> Global___SimulatedTenant:
+        """Sum over all rows, without denials. In the last piece only, as is what follows."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The simulation holds what had been recorded up to here."""
+
+    def __init__(
+        self,
+        *,
+        records_read: _builtins.int = ...,
+        rows: _abc.Iterable[Global___SimulatedTenant] | None = ...,
+        total: Global___SimulatedTenant | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "records_read", b"records_read", "rows", b"rows", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateQuotaResponse: _TypeAlias = SimulateQuotaResponse  # noqa: Y015
+
+@_typing.final
+class SimulatedTenant(_message.Message):
+    """SimulatedTenant says what the limits would have done to one tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    DENIED_CALLS_FIELD_NUMBER: _builtins.int
+    FIRST_DENIED_TIME_FIELD_NUMBER: _builtins.int
+    DENIALS_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Tenant as recorded. Empty in the total."""
+    calls: _builtins.int
+    """Calls recorded."""
+    denied_calls: _builtins.int
+    """Calls that would have been denied."""
+    @_builtins.property
+    def first_denied_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them happened. Absent when none would have been denied."""
+
+    @_builtins.property
+    def denials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedDenial]:
+        """The limits that would have denied them. A call may be denied by several."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        denied_calls: _builtins.int = ...,
+        first_denied_time: _timestamp_pb2.Timestamp | None = ...,
+        denials: _abc.Iterable[Global___SimulatedDenial] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_denied_time", b"first_denied_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "denials", b"denials", "denied_calls", b"denied_calls", "first_denied_time", b"first_denied_time", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatedTenant: _TypeAlias = SimulatedTenant  # noqa: Y015
+
+@_typing.final
+class SimulatedDenial(_message.Message):
+    """SimulatedDenial says what one limit would have denied of a tenant's calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DENIED_CALLS_FIELD_NUMBER: _builtins.int
+    FIRST_DENIED_TIME_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Level that the limit stands at: the tenant or one of its parents."""
+    kind: _quota_pb2.LimitKind.ValueType
+    """Which limit."""
+    denied_calls: _builtins.int
+    """Calls that it would have denied."""
+    @_builtins.property
+    def first_denied_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them happened."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        kind: _quota_pb2.LimitKind.ValueType = ...,
+        denied_calls: _builtins.int = ...,
+        first_denied_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_denied_time", b"first_denied_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denied_calls", b"denied_calls", "first_denied_time", b"first_denied_time", "kind", b"kind", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatedDenial: _TypeAlias = SimulatedDenial  # noqa: Y015

@@ -41,6 +41,11 @@ class TenantServiceStub:
                 request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantResponse.FromString,
                 _registered_method=True)
+        self.PutTenants = channel.stream_stream(
+                '/taximeter.v1.TenantService/PutTenants',
+                request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsResponse.FromString,
+                _registered_method=True)
         self.GetTenant = channel.unary_unary(
                 '/taximeter.v1.TenantService/GetTenant',
                 request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.GetTenantRequest.SerializeToString,
@@ -56,6 +61,11 @@ class TenantServiceStub:
                 request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.GetQuotaStatusRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.GetQuotaStatusResponse.FromString,
                 _registered_method=True)
+        self.SimulateQuota = channel.unary_stream(
+                '/taximeter.v1.TenantService/SimulateQuota',
+                request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.SimulateQuotaRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.SimulateQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer:
@@ -65,6 +75,14 @@ class TenantServiceServicer:
     def PutTenant(self, request, context):
         """Creates or replaces the settings of one level of a tenant's path. New limits are in force at once, on every
         instance; what was used stays counted. Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutTenants(self, request_iterator, context):
+        """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
+        up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +111,16 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulateQuota(self, request, context):
+        """Replays recorded usage against other limits and says whom they would have stopped. Changes nothing. Progress comes
+        while it goes on, rows and total in the last pieces. Calls are decided one by one in the order of occur_time, by
+        the rules of CheckQuota; one that is denied consumes nothing. What happened before start_time is not counted.
+        RESOURCE_EXHAUSTED (TOO_MUCH_USAGE) after ten minutes. Needs role read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +128,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.PutTenant,
                     request_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantResponse.SerializeToString,
+            ),
+            'PutTenants': grpc.stream_stream_rpc_method_handler(
+                    servicer.PutTenants,
+                    request_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsResponse.SerializeToString,
             ),
             'GetTenant': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTenant,
@@ -115,6 +148,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.GetQuotaStatus,
                     request_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.GetQuotaStatusRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_tenant__service__pb2.GetQuotaStatusResponse.SerializeToString,
+            ),
+            'SimulateQuota': grpc.unary_stream_rpc_method_handler(
+                    servicer.SimulateQuota,
+                    request_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.SimulateQuotaRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_tenant__service__pb2.SimulateQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -145,6 +183,33 @@ class TenantService:
             '/taximeter.v1.TenantService/PutTenant',
             taximeter_dot_v1_dot_tenant__service__pb2.PutTenantRequest.SerializeToString,
             taximeter_dot_v1_dot_tenant__service__pb2.PutTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutTenants(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/taximeter.v1.TenantService/PutTenants',
+            taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsRequest.SerializeToString,
+            taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -226,6 +291,33 @@ class TenantService:
             '/taximeter.v1.TenantService/GetQuotaStatus',
             taximeter_dot_v1_dot_tenant__service__pb2.GetQuotaStatusRequest.SerializeToString,
             taximeter_dot_v1_dot_tenant__service__pb2.GetQuotaStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taximeter.v1.TenantService/SimulateQuota',
+            taximeter_dot_v1_dot_tenant__service__pb2.SimulateQuotaRequest.SerializeToString,
+            taximeter_dot_v1_dot_tenant__service__pb2.SimulateQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,10 @@ class TenantServiceStub:
     """Creates or replaces the settings of one level of a tenant's path. New limits are in force at once, on every
     instance; what was used stays counted. Needs role admin. Safe to retry.
     """
+    PutTenants: _grpc.StreamStreamMultiCallable[_tenant_service_pb2.PutTenantsRequest, _tenant_service_pb2.PutTenantsResponse]
+    """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
+    up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
+    """
     GetTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
     """Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
     retry.
@@ -47,6 +51,12 @@ class TenantServiceStub:
     GetQuotaStatus: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetQuotaStatusRequest, _tenant_service_pb2.GetQuotaStatusResponse]
     """Shows every limit of the tenant and its parents with what is used now, consuming nothing. Needs role read,
     meter or admin. Safe to retry.
+    """
+    SimulateQuota: _grpc.UnaryStreamMultiCallable[_tenant_service_pb2.SimulateQuotaRequest, _tenant_service_pb2.SimulateQuotaResponse]
+    """Replays recorded usage against other limits and says whom they would have stopped. Changes nothing. Progress comes
+    while it goes on, rows and total in the last pieces. Calls are decided one by one in the order of occur_time, by
+    the rules of CheckQuota; one that is denied consumes nothing. What happened before start_time is not counted.
+    RESOURCE_EXHAUSTED (TOO_MUCH_USAGE) after ten minutes. Needs role read or admin. Safe to retry.
     """
 
 @_typing.type_check_only
@@ -58,6 +68,10 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Creates or replaces the settings of one level of a tenant's path. New limits are in force at once, on every
     instance; what was used stays counted. Needs role admin. Safe to retry.
     """
+    PutTenants: _aio.StreamStreamMultiCallable[_tenant_service_pb2.PutTenantsRequest, _tenant_service_pb2.PutTenantsResponse]  # type: ignore[assignment]
+    """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
+    up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
+    """
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]  # type: ignore[assignment]
     """Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
     retry.
@@ -67,6 +81,12 @@ class TenantServiceAsyncStub(TenantServiceStub):
     GetQuotaStatus: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetQuotaStatusRequest, _tenant_service_pb2.GetQuotaStatusResponse]  # type: ignore[assignment]
     """Shows every limit of the tenant and its parents with what is used now, consuming nothing. Needs role read,
     meter or admin. Safe to retry.
+    """
+    SimulateQuota: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.SimulateQuotaRequest, _tenant_service_pb2.SimulateQuotaResponse]  # type: ignore[assignment]
+    """Replays recorded usage against other limits and says whom they would have stopped. Changes nothing. Progress comes
+    while it goes on, rows and total in the last pieces. Calls are decided one by one in the order of occur_time, by
+    the rules of CheckQuota; one that is denied consumes nothing. What happened before start_time is not counted.
+    RESOURCE_EXHAUSTED (TOO_MUCH_USAGE) after ten minutes. Needs role read or admin. Safe to retry.
     """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -80,6 +100,16 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenant_service_pb2.PutTenantResponse, _abc.Awaitable[_tenant_service_pb2.PutTenantResponse]]:
         """Creates or replaces the settings of one level of a tenant's path. New limits are in force at once, on every
         instance; what was used stays counted. Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def PutTenants(
+        self,
+        request_iterator: _MaybeAsyncIterator[_tenant_service_pb2.PutTenantsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tenant_service_pb2.PutTenantsResponse], _abc.AsyncIterator[_tenant_service_pb2.PutTenantsResponse]]:
+        """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
+        up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -108,6 +138,18 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenant_service_pb2.GetQuotaStatusResponse, _abc.Awaitable[_tenant_service_pb2.GetQuotaStatusResponse]]:
         """Shows every limit of the tenant and its parents with what is used now, consuming nothing. Needs role read,
         meter or admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def SimulateQuota(
+        self,
+        request: _tenant_service_pb2.SimulateQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tenant_service_pb2.SimulateQuotaResponse], _abc.AsyncIterator[_tenant_service_pb2.SimulateQuotaResponse]]:
+        """Replays recorded usage against other limits and says whom they would have stopped. Changes nothing. Progress comes
+        while it goes on, rows and total in the last pieces. Calls are decided one by one in the order of occur_time, by
+        the rules of CheckQuota; one that is denied consumes nothing. What happened before start_time is not counted.
+        RESOURCE_EXHAUSTED (TOO_MUCH_USAGE) after ten minutes. Needs role read or admin. Safe to retry.
         """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
