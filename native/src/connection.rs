@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One connection, from its first byte to its last: TLS if the port has it, then HTTP/2.
+//! One connection, from its first byte to its last: TLS if the port has it, then HTTP/2, or HTTP/1.1 for callers
+//! without gRPC.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -8,11 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::http2::Builder;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -20,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::front::{self, Shared};
+use crate::grpc::AnswerBody;
 use crate::tls;
 
 /// A client that has not finished its TLS handshake by then is cut off.
@@ -31,9 +35,17 @@ const STREAM_WINDOW_SIZE: u32 = 1 << 20;
 const CONNECTION_WINDOW_SIZE: u32 = 4 << 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// For whoever tries a browser or curl without ALPN.
-const NOT_HTTP2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\n\
-    connection: close\r\n\r\nThis port serves gRPC over HTTP/2 and needs ALPN \"h2\".\n";
+/// A client that has not sent what tells HTTP/2 from HTTP/1.1, or the headers of a request of the latter, is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Its first bytes arrive together, but for a client that means harm.
+const SNIFF_DELAY: Duration = Duration::from_millis(5);
+/// HTTP/2 begins with "PRI * HTTP/2.0", and no method of HTTP/1.1 begins so.
+const HTTP2_PREFACE: &[u8; 3] = b"PRI";
+
+/// Longest line and header block of HTTP/1.1.
+const HTTP1_BUFFER_SIZE: usize = 32 << 10;
+
+type Answered = Result<Response<AnswerBody>, Infallible>;
 
 /// Who is at the other end.
 pub(crate) struct Peer {
@@ -53,36 +65,51 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, mut closing: w
             address,
             certificate_uri: None,
         };
-        return serve_http2(Transport::Plain(stream), shared, peer, closing).await;
+        let is_http2 = tokio::select! {
+            is_http2 = timeout(HEADER_TIMEOUT, begins_http2(&stream)) => is_http2,
+            // No call is lost by that.
+            _ = closing.changed() => return,
+        };
+        return match is_http2 {
+            Ok(Ok(true)) => serve_http2(Transport::Plain(stream), shared, peer, closing).await,
+            Ok(Ok(false)) => serve_http1(Transport::Plain(stream), shared, peer, closing).await,
+            Ok(Err(_)) | Err(_) => {}
+        };
     };
     let accepted = tokio::select! {
-        accepted = shake_hands(stream, config) => accepted,
-        // No call is lost by that.
-        _ = closing.changed() => None,
+        accepted = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)) => accepted,
+        // Nor by that.
+        _ = closing.changed() => return,
     };
-    if let Some(stream) = accepted {
+    // Who does not speak TLS, shows no good certificate or takes too long has nothing to say.
+    if let Ok(Ok(stream)) = accepted {
         let peer = Peer {
             address,
             certificate_uri: uri_of(&stream, &shared),
         };
-        serve_http2(Transport::Tls(Box::new(stream)), shared, peer, closing).await;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
+        let stream = Transport::Tls(Box::new(stream));
+        if is_http2 {
+            serve_http2(stream, shared, peer, closing).await;
+        } else {
+            serve_http1(stream, shared, peer, closing).await;
+        }
     }
 }
 
-/// None when the client does not speak TLS, shows no good certificate, takes too long or does not want HTTP/2.
-async fn shake_hands(stream: TcpStream, config: Arc<ServerConfig>) -> Option<TlsStream<TcpStream>> {
-    let accepted = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
-    let mut stream = accepted.ok()?.ok()?;
-    if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2) {
-        return Some(stream);
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; HTTP2_PREFACE.len()];
+    loop {
+        let size = stream.peek(&mut first).await?;
+        let seen = first.get(..size).unwrap_or_default();
+        if size == 0 || !HTTP2_PREFACE.starts_with(seen) {
+            return Ok(false);
+        }
+        if size == HTTP2_PREFACE.len() {
+            return Ok(true);
+        }
+        tokio::time::sleep(SNIFF_DELAY).await;
     }
-    let refuse = async {
-        stream.write_all(NOT_HTTP2).await?;
-        stream.shutdown().await
-    };
-    // It is refused either way.
-    let _ = timeout(HANDSHAKE_TIMEOUT, refuse).await;
-    None
 }
 
 fn uri_of(stream: &TlsStream<TcpStream>, shared: &Shared) -> Option<Arc<str>> {
@@ -92,12 +119,8 @@ fn uri_of(stream: &TlsStream<TcpStream>, shared: &Shared) -> Option<Arc<str>> {
 }
 
 async fn serve_http2(stream: Transport, shared: Arc<Shared>, peer: Peer, mut closing: watch::Receiver<bool>) {
-    let peer = Arc::new(peer);
-    let service = service_fn(move |request| {
-        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
-        async move { Ok::<_, std::convert::Infallible>(front::answer(&shared, &peer, request).await) }
-    });
-    let connection = Builder::new(TokioExecutor::new())
+    let service = service_fn(answering(shared, peer));
+    let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(HEADER_LIST_SIZE_MAX)
@@ -114,6 +137,35 @@ async fn serve_http2(stream: Transport, shared: Arc<Shared>, peer: Peer, mut clo
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
+    }
+}
+
+async fn serve_http1(stream: Transport, shared: Arc<Shared>, peer: Peer, mut closing: watch::Receiver<bool>) {
+    let service = service_fn(answering(shared, peer));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HTTP1_BUFFER_SIZE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        _ = closing.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// What answers the requests of a connection.
+fn answering(
+    shared: Arc<Shared>,
+    peer: Peer,
+) -> impl Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    let peer = Arc::new(peer);
+    move |request| {
+        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+        Box::pin(async move { Ok(front::answer(&shared, &peer, request).await) })
     }
 }
 

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
@@ -17,7 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::access::Principal;
 use crate::error::{Code, Failure};
-use crate::grpc::AnswerBody;
+use crate::grpc::{AnswerBody, RequestBody};
 use crate::proto::taximeter::v1::ErrorReason;
 
 const IDENTITY_PREFIX: &str = "x-taximeter-";
@@ -32,7 +31,7 @@ const WINDOW_SIZE: u32 = 1 << 20;
 /// One connection to the Python server, made again when it breaks.
 pub(crate) struct Forwarder {
     socket: PathBuf,
-    connection: Mutex<Option<SendRequest<Incoming>>>,
+    connection: Mutex<Option<SendRequest<RequestBody>>>,
 }
 
 impl Forwarder {
@@ -47,7 +46,7 @@ impl Forwarder {
     /// Forwards one call of any shape.
     pub(crate) async fn forward(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         principal: Option<&Principal>,
         peer: SocketAddr,
     ) -> Result<Response<AnswerBody>, Failure> {
@@ -67,7 +66,7 @@ impl Forwarder {
         Ok(response.map(AnswerBody::Forwarded))
     }
 
-    async fn sender(&self) -> Result<SendRequest<Incoming>, Failure> {
+    async fn sender(&self) -> Result<SendRequest<RequestBody>, Failure> {
         let mut connection = self.connection.lock().await;
         if let Some(sender) = connection.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());

@@ -9,19 +9,21 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use prost::Message;
 use rustls::ServerConfig;
 
 use crate::access::{self, METHODS, Principal, Rule};
 use crate::clock;
+use crate::connect;
 use crate::connection::Peer;
 use crate::engine::Engine;
 use crate::envoy;
 use crate::error::{Code, Failure, deadline_exceeded, internal, invalid_field};
 use crate::forward::Forwarder;
-use crate::grpc::{self, AnswerBody};
+use crate::grpc::{self, AnswerBody, RequestBody};
 use crate::identity::Identities;
 use crate::proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use crate::proto::taximeter::v1::record_result::Outcome;
@@ -59,6 +61,14 @@ impl Shared {
         access::authenticate(&self.engine.catalogue(), headers, clock::now_ms())
     }
 
+    /// Finds the method of a path, and who calls it. Fails unless the caller may.
+    pub(crate) fn admit(&self, peer: &Peer, path: &str, headers: &HeaderMap) -> Result<Admitted, Failure> {
+        let found = METHODS.iter().find(|(method, _)| *method == path);
+        let (method, rule) = found.ok_or_else(no_such_method)?;
+        let principal = self.let_in(*rule, method, peer, headers)?;
+        Ok(Admitted { method, principal })
+    }
+
     /// Who calls, where the method is not open to everyone. Fails unless the caller may.
     fn let_in(
         &self,
@@ -81,40 +91,60 @@ impl Shared {
     }
 }
 
+/// A call that may be carried out.
+pub(crate) struct Admitted {
+    method: &'static str,
+    /// Who calls, where the method is not open to everyone.
+    principal: Option<Principal>,
+}
+
 /// Answers one call of a connection.
 pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+    let version = request.version();
+    if let Some(codec) = connect::codec(&request) {
+        let called = unwinding(Box::pin(connect::call(shared, peer, request, codec))).await;
+        return called.unwrap_or_else(|failure| connect::failed(&failure, version));
+    }
+    if version < Version::HTTP_2 {
+        return connect::unsupported();
+    }
     if !grpc::is_grpc(request.headers()) {
         return grpc::unsupported_media_type();
     }
-    if let Err(failure) = grpc::check_metadata_size(request.headers()) {
-        return grpc::failed(&failure);
-    }
-    // A panic in one call must not take its connection down, nor show what it said.
-    match AssertUnwindSafe(dispatch(shared, peer, request))
-        .catch_unwind()
-        .await
-    {
-        Ok(Ok(response)) => response,
-        Ok(Err(failure)) => grpc::failed(&failure),
-        Err(_) => grpc::failed(&internal("panic")),
-    }
+    let called = unwinding(call(shared, peer, request.map(Either::Left))).await;
+    called.unwrap_or_else(|failure| grpc::failed(&failure))
 }
 
-async fn dispatch(
+/// A panic in one call must not take its connection down, nor show what it said.
+async fn unwinding<T>(call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let outcome = AssertUnwindSafe(call).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err(internal("panic")))
+}
+
+async fn call(
     shared: &Shared,
     peer: &Peer,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
+) -> Result<Response<AnswerBody>, Failure> {
+    grpc::check_metadata_size(request.headers())?;
+    let admitted = shared.admit(peer, request.uri().path(), request.headers())?;
+    carry_out(shared, peer, admitted, request).await
+}
+
+/// There is nothing at the path of a call.
+pub(crate) fn no_such_method() -> Failure {
+    Failure::new(Code::Unimplemented, ErrorReason::NotServed, "no such method")
+}
+
+/// Serves a call here, or has the Python server do it.
+pub(crate) async fn carry_out(
+    shared: &Shared,
+    peer: &Peer,
+    admitted: Admitted,
+    request: Request<RequestBody>,
 ) -> Result<Response<AnswerBody>, Failure> {
     let started = Instant::now();
-    let path = request.uri().path();
-    let Some((method, rule)) = METHODS.iter().find(|(method, _)| *method == path) else {
-        return Err(Failure::new(
-            Code::Unimplemented,
-            ErrorReason::NotServed,
-            "no such method",
-        ));
-    };
-    let principal = shared.let_in(*rule, method, peer, request.headers())?;
+    let Admitted { method, principal } = admitted;
     let name = SERVICES_HERE
         .iter()
         .find_map(|service| method.strip_prefix(service));
@@ -185,7 +215,7 @@ impl Deadline {
 
 async fn record(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
@@ -212,7 +242,7 @@ pub(crate) async fn serve_record(
 
 async fn record_batch(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
@@ -262,7 +292,7 @@ fn result(answer: Result<crate::proto::taximeter::v1::RecordResponse, Failure>) 
 
 /// Reads the message of a call about one tenant, which the caller's key must reach.
 async fn read_for_tenant<M: Message + Default>(
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
     tenant_of: fn(&M) -> &str,
@@ -276,7 +306,7 @@ async fn read_for_tenant<M: Message + Default>(
 
 async fn check_quota(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
@@ -287,7 +317,7 @@ async fn check_quota(
 
 async fn limit(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
@@ -301,7 +331,7 @@ async fn limit(
 
 async fn extend_hold(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
@@ -312,7 +342,7 @@ async fn extend_hold(
 
 async fn release_hold(
     shared: &Shared,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {

@@ -10,16 +10,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use base64::alphabet::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD_NO_PAD as BASE64};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use prost::Message;
 
 use crate::error::{Code, Failure, malformed};
+use crate::proto::google::rpc;
 use crate::proto::taximeter::v1::ErrorReason;
 
 /// Larger messages are refused, compressed or not.
@@ -28,12 +31,21 @@ pub(crate) const MESSAGE_SIZE_MAX: usize = 1 << 20;
 const METADATA_SIZE_MAX: usize = 16 << 10;
 const HEADER_OVERHEAD_SIZE: usize = 32;
 const MESSAGE_TOO_LARGE: &str = "message larger than 1 MiB";
-const PREFIX_SIZE: usize = 5;
+/// Bytes before each message: compressed or not, and its length.
+pub(crate) const PREFIX_SIZE: usize = 5;
 const CONTENT_TYPE_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+/// Binary metadata comes with padding or without.
+const BASE64_ANY: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 const STATUS_OK: HeaderValue = HeaderValue::from_static("0");
+
+/// Body of a request: what arrives, or what was made of it.
+pub(crate) type RequestBody = Either<Incoming, Full<Bytes>>;
 
 /// Body of an answer: what was made here, or what the Python server streams.
 pub(crate) enum AnswerBody {
@@ -81,10 +93,7 @@ impl Body for AnswerBody {
 
 /// An answer with a message and status OK.
 pub(crate) fn ok(message: &impl Message) -> Response<AnswerBody> {
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(length.saturating_add(PREFIX_SIZE));
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    let mut frame = prefixed(message.encoded_len());
     // The buffer grows as needed, so encoding cannot fail.
     let _ = message.encode(&mut frame);
     let mut trailers = HeaderMap::with_capacity(1);
@@ -93,6 +102,33 @@ pub(crate) fn ok(message: &impl Message) -> Response<AnswerBody> {
         message: Some(frame.freeze()),
         trailers: Some(trailers),
     })
+}
+
+/// A message as it goes over the wire, not compressed.
+pub(crate) fn frame(message: &[u8]) -> Bytes {
+    let mut frame = prefixed(message.len());
+    frame.extend_from_slice(message);
+    frame.freeze()
+}
+
+fn prefixed(length: usize) -> BytesMut {
+    let mut frame = BytesMut::with_capacity(length.saturating_add(PREFIX_SIZE));
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    frame
+}
+
+/// The status that headers or trailers carry; None when they carry none.
+pub(crate) fn status(headers: &HeaderMap) -> Option<rpc::Status> {
+    let code: i32 = headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()?;
+    let details = headers.get(GRPC_STATUS_DETAILS);
+    let details = details.and_then(|value| BASE64_ANY.decode(value).ok());
+    let detailed = details.and_then(|bytes| rpc::Status::decode(bytes.as_slice()).ok());
+    Some(detailed.unwrap_or_else(|| rpc::Status {
+        code,
+        message: headers.get(GRPC_MESSAGE).map_or_else(String::new, percent_decode),
+        details: Vec::new(),
+    }))
 }
 
 /// An answer with a status other than OK, in headers alone.
@@ -142,6 +178,20 @@ fn percent_encode(message: &str) -> String {
     encoded
 }
 
+fn percent_decode(value: &HeaderValue) -> String {
+    let mut bytes = value.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while let Some((&first, rest)) = bytes.split_first() {
+        let escaped = rest
+            .first_chunk::<2>()
+            .filter(|_| first == b'%')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        decoded.push(escaped.unwrap_or(first));
+        bytes = escaped.and_then(|_| rest.get(2..)).unwrap_or(rest);
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
 /// True for `application/grpc` with any +suffix or ;parameter.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let rest = headers
@@ -182,7 +232,7 @@ pub(crate) fn budget(headers: &HeaderMap) -> Option<Duration> {
 /// Reads the one message of a unary call.
 pub(crate) async fn read_message<M: Message + Default>(
     headers: &HeaderMap,
-    body: Incoming,
+    body: RequestBody,
 ) -> Result<M, Failure> {
     let mut frame = read_body(body).await?;
     if frame.len() < PREFIX_SIZE {
@@ -201,7 +251,8 @@ pub(crate) async fn read_message<M: Message + Default>(
     M::decode(message).map_err(|_| malformed())
 }
 
-async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
+/// Reads a body whole, up to the largest message.
+pub(crate) async fn read_body(mut body: RequestBody) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     while let Some(frame) = body.frame().await {

@@ -17,8 +17,9 @@ use webpki::EndEntityCert;
 
 use crate::identity::{self, Identities};
 
-/// The one protocol that is spoken here, as ALPN names it.
+/// HTTP/2 as ALPN names it; who does not ask for it gets HTTP/1.1.
 pub(crate) const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 
 /// A file that cannot be used; `setting` names it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(crate) struct ClientCertificates<'a> {
     pub(crate) identities: Arc<Identities>,
 }
 
-/// Puts together what connections are accepted with: TLS 1.2 and 1.3, HTTP/2 only.
+/// Puts together what connections are accepted with: TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1.
 pub(crate) fn server_config(
     certificate_pem: &[u8],
     key_pem: &[u8],
@@ -58,7 +59,7 @@ pub(crate) fn server_config(
             Error::InvalidCertificate(_) => problem("tls_cert", "is no certificate that can be read"),
             _ => problem("tls_key", "is no key of a supported kind"),
         })?;
-    config.alpn_protocols = vec![HTTP2.to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
     if clients.is_some() {
         // A session that is resumed would not be asked for its certificate again.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -20,12 +20,20 @@ from grpc_status import rpc_status
 from taximeter.v1 import access_service_pb2, metering_service_pb2
 
 
+@dataclass(frozen=True)
+class Pushback:
+    """A status with the time that the server asks for, in milliseconds as it is written."""
+
+    pushback_ms: str
+    code: grpc.StatusCode
+
+
 @dataclass
 class FailingServer:
     """Answers each call with the next planned outcome, and with an empty answer when the plan is used up."""
 
     address: str = ""
-    plan: deque[status_pb2.Status | Callable[[], object]] = field(default_factory=deque)
+    plan: deque[status_pb2.Status | Pushback | Callable[[], object]] = field(default_factory=deque)
     requests: list[Any] = field(default_factory=list)
 
     def handle(self, empty: type[Message]) -> Callable[[object, grpc.ServicerContext], object]:
@@ -36,6 +44,9 @@ class FailingServer:
             if not self.plan:
                 return empty()
             outcome = self.plan.popleft()
+            if isinstance(outcome, Pushback):
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", outcome.pushback_ms),))
+                context.abort(outcome.code, "on purpose")
             if isinstance(outcome, status_pb2.Status):
                 context.abort_with_status(rpc_status.to_status(outcome))
             return outcome()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
-from client.failing_server import FailingServer, failure
+from client.failing_server import FailingServer, Pushback, failure
 
 from taximeter import (
     ConflictError,
@@ -75,6 +75,31 @@ def test_five_attempts_with_growing_waits(meter: Meter, failing: FailingServer, 
     assert len(failing.requests) == 5
     assert waits_s == [0.1, 0.2, 0.4, 0.8]
     assert not caught.value.not_recorded
+
+
+def test_a_server_that_asks_for_time_gets_it(
+    meter: Meter, failing: FailingServer, waits_s: list[float]
+) -> None:
+    """Pushback decides how long to wait, makes an overload worth another attempt, and can forbid one."""
+    failing.plan.extend([Pushback("250", Code.UNAVAILABLE), Pushback("70", Code.RESOURCE_EXHAUSTED)])
+    meter.record("acme", USAGE)
+    assert waits_s == [0.25, 0.07]
+
+    failing.plan.append(Pushback("-1", Code.UNAVAILABLE))
+    with pytest.raises(UnavailableError):
+        meter.record("acme", USAGE)
+    assert len(failing.requests) == 4
+
+
+def test_retries_have_a_budget(meter: Meter, failing: FailingServer) -> None:
+    """When everything fails, retries end before they multiply the load on a server that cannot bear it."""
+    failing.plan.extend([failure(Code.UNAVAILABLE)] * 1_000)
+    for _ in range(60):
+        with pytest.raises(UnavailableError):
+            meter.record("acme", USAGE)
+
+    retries = len(failing.requests) - 60
+    assert 100 <= retries <= 110
 
 
 def test_the_longest_wait_is_two_seconds() -> None:

@@ -86,20 +86,28 @@ def test_tls_1_1_is_refused(tls_server: ServerProcess, tls_files: TlsFiles) -> N
 
 
 def test_other_protocols_are_refused_in_the_handshake(tls_server: ServerProcess, tls_files: TlsFiles) -> None:
-    """A client that offers HTTP/1.1 alone learns by a TLS alert that it is not spoken."""
+    """A client that offers neither HTTP/2 nor HTTP/1.1 learns by a TLS alert that nothing else is spoken."""
     with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
-        shake_hands(tls_server, tls_files, alpn=["http/1.1"])
+        shake_hands(tls_server, tls_files, alpn=["h3"])
 
 
-def test_a_client_without_alpn_is_told(tls_server: ServerProcess, tls_files: TlsFiles) -> None:
-    """A client that says nothing of HTTP/2 gets an HTTP/1.1 answer that does."""
-    with shake_hands(tls_server, tls_files, alpn=[]) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+@pytest.mark.parametrize("alpn", [[], ["http/1.1"]])
+def test_clients_without_http2_get_http1(
+    alpn: list[str], tls_server: ServerProcess, tls_files: TlsFiles
+) -> None:
+    """A client that does not ask for HTTP/2 may call over HTTP/1.1."""
+    body = b"{}"
+    with shake_hands(tls_server, tls_files, alpn=alpn) as connection:
+        connection.sendall(
+            b"POST /taximeter.v1.AccessService/WhoAmI HTTP/1.1\r\nhost: localhost\r\n"
+            b"authorization: Bearer " + tls_server.admin_key.encode() + b"\r\n"
+            b"content-type: application/json\r\ncontent-length: 2\r\n\r\n" + body
+        )
         answer = http.client.HTTPResponse(connection)
         answer.begin()
 
-        assert answer.status == http.HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
-        assert b'ALPN "h2"' in answer.read()
+        assert answer.status == http.HTTPStatus.OK
+        assert json.loads(answer.read())["role"] == "ROLE_ADMIN"
 
 
 @pytest.mark.parametrize(

@@ -128,13 +128,13 @@ def test_bad_frames_are_refused(
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "text/plain", "application/grpc-web+proto", "", None]
+    "content_type", ["application/jsonp", "text/plain", "application/grpc-web+proto", "", None]
 )
 @pytest.mark.parametrize("path", [RECORD, WHO_AM_I])
 def test_other_content_types_are_refused(
     content_type: str | None, path: str, server: ServerProcess, client: Http2Client
 ) -> None:
-    """What is not gRPC is answered with 415 by HTTP, on either side of the front."""
+    """What is neither gRPC nor Connect is answered with 415 by HTTP, on either side of the front."""
     headers = [pair for pair in grpc_headers(path, server.admin_key) if pair[0] != "content-type"]
     headers += [] if content_type is None else [("content-type", content_type)]
     with client:
@@ -179,7 +179,7 @@ def test_unknown_methods_are_unimplemented(path: str, server: ServerProcess, cli
 
 
 def test_other_protocols_are_closed(server: ServerProcess) -> None:
-    """HTTP/1.1, TLS and noise on the port end in a closed connection, and the server goes on."""
+    """What is no call of HTTP/1.1, TLS and noise on the port end in a closed connection, and the server goes on."""
     host, _, port = server.address.rpartition(":")
     for sent in (
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -10,6 +10,7 @@ meter.record("acme", Usage(uncached_input_tokens=1200, visible_output_tokens=300
 """
 
 from taximeter._reporting import ExportFormat
+from taximeter.aio import AsyncMeter
 from taximeter.client import Meter
 from taximeter.config import Connection, resolve_connection
 from taximeter.errors import (
@@ -27,11 +28,17 @@ from taximeter.errors import (
     OutOfRangeError,
     OverloadedError,
     PreconditionError,
+    QuotaDeniedError,
     ServerError,
+    SpoolError,
+    SpoolFullError,
     TaximeterError,
     UnauthenticatedError,
     UnavailableError,
+    UsageMissingError,
 )
+from taximeter.metered_call import AsyncMeteredCall, CallPlan, MeteredCall
+from taximeter.metered_client import metered
 from taximeter.money import Money, decimal_string, parse_picos, picos_of
 from taximeter.provider_usage import ProviderUsage
 from taximeter.rate_cards import (
@@ -101,6 +108,7 @@ from taximeter.settings import (
     TenantPrices,
 )
 from taximeter.simulation import QuotaSimulation, SimulatedDenial, SimulatedTenant
+from taximeter.spool import SpoolSettings, SpoolStatus
 from taximeter.usage import Usage, UsageQuality, UsageRecord
 
 __all__ = [
@@ -108,7 +116,10 @@ __all__ = [
     "AbortedError",
     "AdjustedLine",
     "AppliedOverlay",
+    "AsyncMeter",
+    "AsyncMeteredCall",
     "BatchItem",
+    "CallPlan",
     "Caller",
     "CancelledError",
     "CardChange",
@@ -148,6 +159,7 @@ __all__ = [
     "Measure",
     "Measures",
     "Meter",
+    "MeteredCall",
     "ModelResolution",
     "Money",
     "NotFoundError",
@@ -163,6 +175,7 @@ __all__ = [
     "PublishedRateCard",
     "PutOutcome",
     "QuotaDecision",
+    "QuotaDeniedError",
     "QuotaSimulation",
     "RateCard",
     "RateCardCheck",
@@ -187,6 +200,10 @@ __all__ = [
     "ServerStatus",
     "SimulatedDenial",
     "SimulatedTenant",
+    "SpoolError",
+    "SpoolFullError",
+    "SpoolSettings",
+    "SpoolStatus",
     "TaximeterError",
     "TemporaryLimits",
     "Tenant",
@@ -194,9 +211,11 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "Usage",
+    "UsageMissingError",
     "UsageQuality",
     "UsageRecord",
     "decimal_string",
+    "metered",
     "new_record_id",
     "parse_picos",
     "picos_of",

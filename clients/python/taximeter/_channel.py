@@ -5,6 +5,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 
 import grpc
+import grpc.aio
 
 from taximeter.config import Connection
 from taximeter.v1 import (
@@ -77,6 +78,27 @@ def service_config() -> str:
 
 def open_channel(connection: Connection) -> grpc.Channel:
     """Opens a channel; it connects when it is first used. Raises nothing."""
+    options = _options(connection)
+    if not connection.address.tls:
+        return grpc.insecure_channel(connection.address.target, options=options)
+    return grpc.secure_channel(connection.address.target, _credentials(connection), options=options)
+
+
+def open_async_channel(connection: Connection) -> grpc.aio.Channel:
+    """Opens a channel of the running event loop; it connects when it is first used."""
+    options = _options(connection)
+    if not connection.address.tls:
+        return grpc.aio.insecure_channel(connection.address.target, options=options)
+    return grpc.aio.secure_channel(connection.address.target, _credentials(connection), options=options)
+
+
+def _credentials(connection: Connection) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        connection.ca_pem, connection.private_key_pem, connection.certificate_pem
+    )
+
+
+def _options(connection: Connection) -> list[tuple[str, str | int]]:
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", service_config()),
         ("grpc.primary_user_agent", f"taximeter-client/{client_version()}"),
@@ -91,9 +113,4 @@ def open_channel(connection: Connection) -> grpc.Channel:
     ]
     if connection.address.is_loopback:
         options.append(("grpc.enable_http_proxy", 0))
-    if not connection.address.tls:
-        return grpc.insecure_channel(connection.address.target, options=options)
-    credentials = grpc.ssl_channel_credentials(
-        connection.ca_pem, connection.private_key_pem, connection.certificate_pem
-    )
-    return grpc.secure_channel(connection.address.target, credentials, options=options)
+    return options

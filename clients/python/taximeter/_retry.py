@@ -5,13 +5,17 @@ gRPC's own retries end with the deadline of the call, so they cannot send again 
 in time. Here every attempt has a deadline of its own within that of the caller.
 """
 
+import asyncio
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
+
+from taximeter._status import metadata_of
 
 T = TypeVar("T")
 
@@ -20,6 +24,9 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 2.0
 # The server answers or fails within 2 s; what takes longer was lost on the way.
 ATTEMPT_TIMEOUT_S = 2.5
+BUDGET_RATIO = 0.1
+BUDGET_RESERVE = 100
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 RETRYABLE = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -51,25 +58,111 @@ def backoff_max_s(attempt: int) -> float:
     return float(min(BACKOFF_FIRST_S * 2 ** (attempt - 1), BACKOFF_MAX_S))
 
 
-def call_until_known(attempt_once: Callable[[float, bool], T], timeout_s: float, timing: Timing) -> T:
+class RetryBudget:
+    """What may be sent again: a tenth of what is sent, and a reserve. Safe to share between threads.
+
+    When every call fails, retries would multiply the load on a server that cannot bear it already.
+    """
+
+    def __init__(self) -> None:
+        """Begins with the whole reserve."""
+        self._tokens = float(BUDGET_RESERVE)
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """Notes a call."""
+        with self._lock:
+            self._tokens = min(self._tokens + BUDGET_RATIO, float(BUDGET_RESERVE))
+
+    def spend(self) -> bool:
+        """Takes one retry; False when there is none left."""
+        with self._lock:
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True
+
+
+class Attempts:
+    """The attempts of one call: how long each may take, and whether and when another follows."""
+
+    def __init__(self, timeout_s: float, timing: Timing, budget: RetryBudget) -> None:
+        """`timeout_s` is the time for all attempts together."""
+        self._deadline_s = timing.monotonic() + timeout_s
+        self._timing = timing
+        self._budget = budget
+        self._number = 1
+        budget.earn()
+
+    @property
+    def timeout_s(self) -> float:
+        """The time that the attempt may take."""
+        return min(self._deadline_s - self._timing.monotonic(), ATTEMPT_TIMEOUT_S)
+
+    @property
+    def waits_for_ready(self) -> bool:
+        """Whether to wait for a connection, as all attempts but the first do: a server that restarts needs seconds."""
+        return self._number > 1
+
+    def wait_s(self, error: Exception) -> float | None:
+        """Returns how long to wait before the next attempt. None when the error is final."""
+        code = error.code() if isinstance(error, grpc.RpcError) else grpc.StatusCode.UNKNOWN
+        pushback_s = pushback_of(error)
+        is_retryable = code in RETRYABLE or (
+            code is grpc.StatusCode.RESOURCE_EXHAUSTED and pushback_s is not None
+        )
+        if not is_retryable or self._number == ATTEMPTS_MAX or (pushback_s is not None and pushback_s < 0):
+            return None
+        # The server knows best when it will have time.
+        wait_s = self._timing.uniform(0, backoff_max_s(self._number)) if pushback_s is None else pushback_s
+        if self._timing.monotonic() + wait_s >= self._deadline_s or not self._budget.spend():
+            return None
+        self._number += 1
+        return wait_s
+
+
+def pushback_of(error: Exception) -> float | None:
+    """Returns the seconds that the server asks to wait, negative for "not again", None when it does not say."""
+    if not isinstance(error, grpc.RpcError):
+        return None
+    for key, value in metadata_of(error):
+        if key == PUSHBACK_KEY:
+            text = value.decode() if isinstance(value, bytes) else value
+            # What is no number means "not again", as gRPC has it.
+            return int(text) / 1_000 if text.isascii() and text.isdigit() else -1.0
+    return None
+
+
+def call_until_known(
+    attempt_once: Callable[[float, bool], T], timeout_s: float, timing: Timing, budget: RetryBudget
+) -> T:
     """Calls until the outcome is known: an answer, or a status that says that nothing was recorded.
 
     `attempt_once` takes the seconds it may take and whether to wait for a connection. Raises the last
-    grpc.RpcError or OutcomeUnknownError after 5 attempts, or when the wait for the next would pass the
-    deadline.
+    grpc.RpcError or OutcomeUnknownError after 5 attempts, when the budget is spent, or when the wait for the next
+    would pass the deadline.
     """
-    deadline = timing.monotonic() + timeout_s
-    attempt = 1
+    attempts = Attempts(timeout_s, timing, budget)
     while True:
-        left_s = deadline - timing.monotonic()
         try:
-            # Only the first attempt fails at once when there is no connection: a server that restarts needs
-            # seconds.
-            return attempt_once(min(left_s, ATTEMPT_TIMEOUT_S), attempt > 1)
+            return attempt_once(attempts.timeout_s, attempts.waits_for_ready)
         except (grpc.RpcError, OutcomeUnknownError) as error:
-            code = error.code() if isinstance(error, grpc.RpcError) else grpc.StatusCode.UNKNOWN
-            wait_s = timing.uniform(0, backoff_max_s(attempt))
-            if code not in RETRYABLE or attempt == ATTEMPTS_MAX or timing.monotonic() + wait_s >= deadline:
+            wait_s = attempts.wait_s(error)
+            if wait_s is None:
                 raise
             timing.sleep(wait_s)
-            attempt += 1
+
+
+async def await_until_known(
+    attempt_once: Callable[[float, bool], Awaitable[T]], timeout_s: float, timing: Timing, budget: RetryBudget
+) -> T:
+    """Does what call_until_known does, without holding up the event loop."""
+    attempts = Attempts(timeout_s, timing, budget)
+    while True:
+        try:
+            return await attempt_once(attempts.timeout_s, attempts.waits_for_ready)
+        except (grpc.RpcError, OutcomeUnknownError) as error:
+            wait_s = attempts.wait_s(error)
+            if wait_s is None:
+                raise
+            await asyncio.sleep(wait_s)

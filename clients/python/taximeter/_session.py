@@ -6,8 +6,9 @@ from typing import Protocol, TypeVar
 
 import grpc
 
+from taximeter._address import Address
 from taximeter._channel import open_channel
-from taximeter._retry import Timing, call_until_known
+from taximeter._retry import RetryBudget, Timing, call_until_known
 from taximeter._status import error_of_call
 from taximeter.config import Connection
 from taximeter.errors import ServerError, UnavailableError
@@ -38,7 +39,8 @@ class Session:
         self.address = connection.address
         self.channel = open_channel(connection)
         self.timing = timing
-        self._metadata = (("authorization", f"Bearer {connection.key}"),) if connection.key else ()
+        self.budget = RetryBudget()
+        self._metadata = credentials_of(connection)
 
     def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
@@ -79,6 +81,7 @@ class Session:
                 lambda left_s, wait: self.attempt(method, request, left_s, wait_for_ready=wait),
                 timeout_s,
                 self.timing,
+                self.budget,
             )
         except grpc.RpcError as error:
             raise self.error(error) from error
@@ -121,8 +124,18 @@ class Session:
 
     def error(self, error: grpc.RpcError) -> ServerError:
         """Returns the exception for a call that failed."""
-        result = error_of_call(error)
-        if isinstance(result, UnavailableError) and not result.reason:
-            # No server said this: gRPC did, and its text does not name the address as the caller wrote it.
-            return UnavailableError(result.code, f"no answer from {self.address}: {result.message}")
-        return result
+        return error_from(self.address, error)
+
+
+def error_from(address: Address, error: grpc.RpcError) -> ServerError:
+    """Returns the exception for a call to a server that failed."""
+    result = error_of_call(error)
+    if isinstance(result, UnavailableError) and not result.reason:
+        # No server said this: gRPC did, and its text does not name the address as the caller wrote it.
+        return UnavailableError(result.code, f"no answer from {address}: {result.message}")
+    return result
+
+
+def credentials_of(connection: Connection) -> tuple[tuple[str, str], ...]:
+    """Returns the metadata that says who calls."""
+    return (("authorization", f"Bearer {connection.key}"),) if connection.key else ()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns gRPC statuses into the exceptions of `taximeter.errors`."""
 
+from collections.abc import Iterable
+
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
@@ -14,14 +16,20 @@ _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in g
 def error_of_call(error: grpc.RpcError) -> ServerError:
     """Returns the exception for a call that failed. Raises nothing, whatever the details are."""
     status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
-    for entry in error.trailing_metadata() or ():
-        if entry.key == _DETAILS_KEY:
+    for key, value in metadata_of(error):
+        if key == _DETAILS_KEY and isinstance(value, bytes):
             try:
-                status = status_pb2.Status.FromString(entry.value)
+                status = status_pb2.Status.FromString(value)
             except DecodeError:
                 # A proxy's garbage must not hide the status that came with it.
                 break
     return error_of_status(status)
+
+
+def metadata_of(error: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:
+    """Returns the trailing metadata of a call that failed, of either kind of channel."""
+    found: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]  # pairs all
+    return found
 
 
 def error_of_status(status: status_pb2.Status) -> ServerError:

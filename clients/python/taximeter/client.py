@@ -1,30 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client: one object per server, shared by all threads."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Self
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
 from taximeter import _convert
 from taximeter._administration import Administration
-from taximeter._checking import Checking
+from taximeter._batch import Batch
+from taximeter._metering_calls import RECORD_TIMEOUT_S, Call, MeteringCalls
 from taximeter._reporting import Reporting
-from taximeter._retry import RETRYABLE, OutcomeUnknownError, Timing, call_until_known
+from taximeter._retry import OutcomeUnknownError, Timing, call_until_known
 from taximeter._session import Session
+from taximeter._spool_drain import SpoolDrain
 from taximeter.config import Connection, resolve_connection
-from taximeter.errors import InternalError
-from taximeter.provider_usage import ProviderUsage, ReportedUsage
+from taximeter.errors import ConfigurationError
+from taximeter.metered_call import CallPlan, MeteredCall
 from taximeter.record_id import RecordIds
-from taximeter.results import BatchItem, LevelRecorded, Recorded
-from taximeter.usage import NO_ATTRIBUTES, Usage, UsageQuality, UsageRecord, usage_given
-from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
+from taximeter.results import BatchItem
+from taximeter.spool import SpoolSettings, SpoolStatus
+from taximeter.usage import UsageRecord
+from taximeter.v1 import metering_service_pb2_grpc
 
-RECORD_TIMEOUT_S = 10.0
+P = ParamSpec("P")
+AnswerT = TypeVar("AnswerT")
 
 
-class Meter(Checking, Reporting, Administration):
+def blocking(
+    build: Callable[Concatenate[MeteringCalls, P], Call[AnswerT]],
+) -> Callable[Concatenate["Meter", P], AnswerT]:
+    """Makes a method that makes a call and waits for its answer."""
+
+    @functools.wraps(build)
+    def method(meter: "Meter", /, *args: P.args, **kwargs: P.kwargs) -> AnswerT:
+        return meter.run(build(meter.calls, *args, **kwargs))
+
+    return method
+
+
+def opening(plan: Callable[P, CallPlan]) -> Callable[Concatenate["Meter", P], MeteredCall]:
+    """Makes a method that opens the context of a call, as it was planned."""
+
+    def call(meter: "Meter", /, *args: P.args, **kwargs: P.kwargs) -> MeteredCall:
+        return meter.open(plan(*args, **kwargs))
+
+    call.__doc__ = MeteredCall.__doc__
+    return call
+
+
+class Meter(Reporting, Administration):
     """Records usage, asks before calls whether they may go on, reports, and administers.
 
     Safe to share between threads. Usable as a context manager. Every method raises ServerError; the families
@@ -40,17 +67,21 @@ class Meter(Checking, Reporting, Administration):
         connection: Connection | None = None,
         record_ids: RecordIds | None = None,
         timing: Timing | None = None,
+        spool: SpoolSettings | Path | str | None = None,
     ) -> None:
         """Opens a channel to `url`: http://host:port, https://host:port, or host:port.
 
         Without arguments it takes environment, profile and this machine's server in that order, see
-        `taximeter.config`; `connection` replaces all of that. Connects at the first call. Raises
-        ConfigurationError.
+        `taximeter.config`; `connection` replaces all of that. Connects at the first call. `spool` is a directory for
+        `record(..., durable=True)`: one process at a time may use it, and what is left in it is sent at once. Raises
+        ConfigurationError, and SpoolError for a spool that cannot be opened.
         """
         self.connection = connection or resolve_connection(url, key, profile)
         super().__init__(Session(self.connection, timing or Timing()))
-        self._record_ids = record_ids or RecordIds()
+        self.calls = MeteringCalls(record_ids or RecordIds())
         self._metering = metering_service_pb2_grpc.MeteringServiceStub(self._session.channel)
+        settings = spool if isinstance(spool, SpoolSettings | None) else SpoolSettings(directory=Path(spool))
+        self._drain = None if settings is None else SpoolDrain(settings, self._session, self._metering)
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -61,55 +92,48 @@ class Meter(Checking, Reporting, Administration):
         self.close()
 
     def close(self) -> None:
-        """Closes the channel; calls under way are cancelled."""
+        """Closes spool and channel; calls under way are cancelled, and what is in the spool stays there."""
+        if self._drain is not None:
+            self._drain.close()
         self._session.close()
 
-    def record(  # noqa: PLR0913 - by name, one per field of the request
-        self,
-        tenant: str,
-        usage: Usage | ProviderUsage | None = None,
-        *,
-        provider_usage: ReportedUsage | None = None,
-        api: str = "",
-        model: str = "",
-        record_id: str | None = None,
-        provider: str = "",
-        occur_time: datetime | None = None,
-        tier: str = "",
-        region: str = "",
-        speed: str = "",
-        attributes: Mapping[str, str] = NO_ATTRIBUTES,
-        quality: UsageQuality | None = None,
-        hold_id: str = "",
-        timeout_s: float = RECORD_TIMEOUT_S,
-    ) -> Recorded:
-        """Records what one call used and returns once the record is durable; settles `hold_id` where there is one.
+    check_quota = blocking(MeteringCalls.check_quota)
+    extend_hold = blocking(MeteringCalls.extend_hold)
+    release_hold = blocking(MeteringCalls.release_hold)
+    record = blocking(MeteringCalls.record)
+    record_level = blocking(MeteringCalls.record_level)
 
-        The id is made before the first attempt and sent again with every retry, so that a record counts once
-        whatever happens on the way. Where the error's `not_recorded` is false the outcome is unknown: record
-        again with the same `record_id`, which is why a caller that wants to do so makes it itself.
+    call = opening(CallPlan)
 
-        What was used is `usage`, or `provider_usage`: the usage object of a provider's answer, such as
-        `response.usage`, with the names of `provider` and `api`, which decide how its numbers are meant. Raises
-        ValueError for both or neither.
-        """
-        record = UsageRecord(
-            record_id=record_id or self._record_ids.new(),
-            tenant=tenant,
-            usage=usage_given(usage, provider_usage, provider=provider, api=api),
-            model=model,
-            provider=provider,
-            occur_time=occur_time,
-            tier=tier,
-            region=region,
-            speed=speed,
-            attributes=attributes,
-            quality=quality,
-            hold_id=hold_id,
-        )
-        request = metering_service_pb2.RecordRequest(record=_convert.record_message(record))
-        response = self._session.until_known(self._metering.Record, request, timeout_s)
-        return _convert.recorded(record.record_id, response)
+    def open(self, plan: CallPlan) -> MeteredCall:
+        """Returns the context of a call that was planned."""
+        return MeteredCall(self, plan)
+
+    def run(self, call: Call[AnswerT]) -> AnswerT:
+        """Makes a call that `calls` made. Raises ServerError, and SpoolError for one that goes through the spool."""
+        if call.spooled is not None:
+            future = self.drain.keep(call)
+            try:
+                answer: AnswerT = future.result(call.timeout_s)
+            except TimeoutError:
+                return call.spooled
+            return answer
+        method = getattr(self._metering, call.method)
+        if call.repeats:
+            return call.read(self._session.until_known(method, call.request, call.timeout_s))
+        return call.read(self._session.unary(method, call.request, call.timeout_s))
+
+    @property
+    def drain(self) -> SpoolDrain:
+        """The spool of this client. Raises ConfigurationError without one."""
+        if self._drain is None:
+            message = "a durable record needs a spool: Meter(spool=directory)"
+            raise ConfigurationError(message)
+        return self._drain
+
+    def spool_status(self) -> SpoolStatus:
+        """Returns what waits in the spool. Raises ConfigurationError without one."""
+        return self.drain.spool.status()
 
     def record_batch(
         self, records: Sequence[UsageRecord], *, timeout_s: float = RECORD_TIMEOUT_S
@@ -118,58 +142,18 @@ class Meter(Checking, Reporting, Administration):
 
         A bad record fails alone: its error is in its item. Records whose outcome is unknown are sent again.
         """
-        messages = [_convert.record_message(record) for record in records]
-        items: dict[int, BatchItem] = {}
-        unknown = list(range(len(records)))
+        batch = Batch([_convert.record_message(record) for record in records])
 
         def attempt(left_s: float, wait: bool) -> None:  # noqa: FBT001 - the shape that the loop calls
-            request = metering_service_pb2.RecordBatchRequest(records=[messages[i] for i in unknown])
-            response = self._session.attempt(self._metering.RecordBatch, request, left_s, wait_for_ready=wait)
-            if len(response.results) != len(unknown):
-                message = f"{len(unknown)} records were answered with {len(response.results)} results"
-                raise InternalError(grpc.StatusCode.INTERNAL, message)
-            for i, result in zip(unknown, response.results, strict=True):
-                items[i] = _convert.batch_item(records[i].record_id, result)
-            unknown[:] = [i for i in unknown if (e := items[i].error) is not None and e.code in RETRYABLE]
-            if unknown:
-                raise OutcomeUnknownError
+            method = self._metering.RecordBatch
+            batch.take(self._session.attempt(method, batch.request(), left_s, wait_for_ready=wait))
 
         try:
-            call_until_known(attempt, timeout_s, self._session.timing)
+            call_until_known(attempt, timeout_s, self._session.timing, self._session.budget)
         except OutcomeUnknownError:
             pass
         except grpc.RpcError as error:
             # After a first answer every record has an outcome; a retry that failed leaves them as they are.
-            if not items:
+            if not batch.has_answers:
                 raise self._session.error(error) from error
-        return tuple(items[i] for i in range(len(records)))
-
-    def record_level(
-        self,
-        tenant: str,
-        series: str,
-        level_bytes: int,
-        *,
-        occur_time: datetime,
-        attributes: Mapping[str, str] = NO_ATTRIBUTES,
-        timeout_s: float = RECORD_TIMEOUT_S,
-    ) -> LevelRecorded:
-        """Records a reading of a level that lasts, such as bytes stored; returns what the level before came to.
-
-        The level holds until the next reading of its series, whose byte-hours are recorded hour by hour. Readings of
-        a series come in the order of their times; the same one again changes nothing.
-        """
-        request = metering_service_pb2.RecordLevelRequest(
-            tenant=tenant,
-            series=series,
-            level_bytes=level_bytes,
-            occur_time=_convert.timestamp(occur_time),
-            attributes=attributes,
-        )
-        response = self._session.until_known(self._metering.RecordLevel, request, timeout_s)
-        return LevelRecorded(
-            duplicate=response.duplicate,
-            byte_hours=response.byte_hours,
-            cost=_convert.money(response.cost),
-            unrecorded=_convert.span(response.unrecorded),
-        )
+        return batch.items

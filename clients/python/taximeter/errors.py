@@ -3,6 +3,10 @@
 
     TaximeterError                     everything below
     ├── ConfigurationError             no server was asked: bad URL, unreadable key or profile
+    ├── QuotaDeniedError               `with meter.call(...)` was not allowed; carries the decision
+    ├── UsageMissingError              `with meter.call(...)` ended without saying what was used
+    ├── SpoolError                     a spool that cannot be opened or written
+    │   └── SpoolFullError             a spool without room
     └── ServerError                    a call failed; carries code, reason, metadata, field_violations
         ├── InvalidArgumentError       INVALID_ARGUMENT     the request can never work as it is
         ├── OutOfRangeError            OUT_OF_RANGE         a time, cost or sum outside what is accepted
@@ -19,14 +23,17 @@
         ├── CancelledError             CANCELLED            the call was cancelled
         └── InternalError              INTERNAL, UNKNOWN, DATA_LOSS and codes this client does not know
 
-A denied quota check is none of these: it is an answer, see `QuotaDecision`.
+A quota check that is denied is an answer, see `QuotaDecision`; only the context of a call makes it an exception.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import grpc
+
+if TYPE_CHECKING:
+    from taximeter.results import QuotaDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,35 @@ class TaximeterError(Exception):
 
 class ConfigurationError(TaximeterError):
     """No server was asked, because the connection is not set up right."""
+
+
+class QuotaDeniedError(TaximeterError):
+    """The limits do not let a call go on."""
+
+    def __init__(self, decision: "QuotaDecision") -> None:
+        """Takes the answer to the check."""
+        exceeded = ", ".join(
+            f"{limit.kind.value} of {limit.tenant}" for limit in decision.limits if limit.exceeded
+        )
+        super().__init__(f"the call is not allowed: {exceeded}")
+        self.decision = decision
+        """The answer, with all limits, and when to come back."""
+
+
+class UsageMissingError(TaximeterError):
+    """The body of `with meter.call(...)` ended without `used`, so nothing was recorded, and the hold is freed."""
+
+    def __init__(self) -> None:
+        """Says what to do."""
+        super().__init__("say what the call used: call.used(...)")
+
+
+class SpoolError(TaximeterError):
+    """A spool cannot be opened or written: what was to be kept is not."""
+
+
+class SpoolFullError(SpoolError):
+    """A spool has no room; nothing in it was dropped, and the new record is not kept."""
 
 
 class ServerError(TaximeterError):

@@ -37,6 +37,8 @@ class Durability(StrEnum):
     """On disk in the journal while the store is away; applied when it returns."""
     VOLATILE = "VOLATILE"
     """Applied in a store that the operator allowed to be volatile; may be lost."""
+    SPOOLED = "SPOOLED"
+    """On disk in the client's spool; the server has not answered, so that the cost is not known."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A state that this client does not know yet."""
 
@@ -102,8 +104,7 @@ class LimitStatus:
     reset_time: datetime | None
     """When the window has room again. None when it never will: the limit is 0, or less than the call needs."""
     retry_after: timedelta | None
-    """How long to wait until this limit alone would let the same call pass. Zero when not exceeded, None when no
-    wait can help."""
+    """Wait until this limit alone would let the same call pass. Zero when not exceeded, None when none can help."""
     exceeded: bool
     """True when this limit denied the call or, after a record, when used is at or above maximum. Never for one that is
     only watched."""

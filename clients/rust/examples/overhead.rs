@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Measures what this client adds to a check: p50 of `Client::check` beside that of the bare generated stub, in turns, on one
-//! connection each, against the server that the environment names. Arguments: rounds, and calls per turn.
+//! Measures what this client adds to a check: p50 of `Client::check` beside that of the bare generated stub, in
+//! turns, on one connection each, against the server that the environment names. Arguments: rounds, and calls per
+//! turn.
 
 use std::time::{Duration, Instant};
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 const TENTHS_MAX: i32 = 100;
 const TENTHS_PER_FAILURE: i32 = 10;
 
-/// The throttle of gRPC's retry design: a failure takes a token, a success gives a tenth back, and there are no retries
-/// below half of the ten tokens.
+/// The throttle of gRPC's retry design: a failure takes a token, a success gives a tenth back, and there are no
+/// retries below half of the ten tokens.
 #[derive(Debug)]
 pub(crate) struct Budget {
     tenths: AtomicI32,

@@ -128,13 +128,13 @@ impl Client {
         .await
     }
 
-    /// Records what one call used, and returns once that is durable, within 10 s. Makes a record id where there is none,
-    /// and sends the same record again while the outcome is unknown, so that it is charged once.
+    /// Records what one call used, and returns once that is durable, within 10 s. Makes a record id where there is
+    /// none, and sends the same record again while the outcome is unknown, so that it is charged once.
     ///
     /// # Errors
     ///
-    /// Where [`Error::is_not_recorded`] is false the outcome is unknown: record again with the same id, which is why a
-    /// caller that wants to do so makes it itself.
+    /// Where [`Error::is_not_recorded`] is false the outcome is unknown: record again with the same id, which is
+    /// why a caller that wants to do so makes it itself.
     pub async fn record(&self, record: UsageRecord) -> Result<Recorded, Error> {
         let record = self.named(record);
         let record_id = record.record_id.clone();

@@ -34,8 +34,8 @@ pub struct FieldViolation {
 }
 
 impl Error {
-    /// Whether a record, or the record of a batch, certainly changed nothing. False means unknown: record it again, with
-    /// the same id.
+    /// Whether a record, or the record of a batch, certainly changed nothing. False means unknown: record it again,
+    /// with the same id.
     #[must_use]
     pub fn is_not_recorded(&self) -> bool {
         matches!(

@@ -25,7 +25,8 @@ impl Hold {
         &self.id
     }
 
-    /// Lets the hold live and hold more; tenant and hold are filled in. Where the decision is not ALLOW it stays as it was.
+    /// Lets the hold live and hold more; tenant and hold are filled in. Where the decision is not ALLOW it stays as
+    /// it was.
     ///
     /// # Errors
     ///

@@ -21,8 +21,8 @@ pub type CheckOf = dyn Fn(&http::HeaderMap, &http::Uri) -> Option<CheckQuotaRequ
 /// How a layer meters.
 #[derive(Clone)]
 pub struct Metering {
-    /// The check to make before a request is served: tenant and model, and an estimate with a `hold_ttl` where the estimate
-    /// is to be held. `None` means that the request is not metered.
+    /// The check to make before a request is served: tenant and model, and an estimate with a `hold_ttl` where the
+    /// estimate is to be held. `None` means that the request is not metered.
     pub check: Arc<CheckOf>,
     /// Lets requests pass that cannot be decided. They are recorded all the same.
     pub fail_open: bool,
@@ -30,9 +30,9 @@ pub struct Metering {
     pub on_error: Arc<dyn Fn(Error) + Send + Sync>,
 }
 
-/// One request behind the layer, in its extensions: what it used is recorded when the handler has answered. A handler that
-/// streams keeps a clone until it has said everything; then it is recorded when the last clone goes, as it is when the
-/// caller has gone.
+/// One request behind the layer, in its extensions: what it used is recorded when the handler has answered. A
+/// handler that streams keeps a clone until it has said everything; then it is recorded when the last clone goes,
+/// as it is when the caller has gone.
 #[derive(Clone)]
 pub struct Call {
     state: Arc<CallState>,
@@ -54,8 +54,8 @@ impl Call {
         self.state.decision.as_ref()
     }
 
-    /// Says what the request used, once for each model or tool that it called; the first settles the hold, where there is
-    /// one. Without a tenant it is that of the check.
+    /// Says what the request used, once for each model or tool that it called; the first settles the hold, where
+    /// there is one. Without a tenant it is that of the check.
     pub fn use_(&self, mut record: UsageRecord) {
         let mut open = self.state.open.lock().unwrap_or_else(PoisonError::into_inner);
         let records = open.get_or_insert_default();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rust client of Taximeter, which meters what AI workloads use, prices it by a rate card, and says before each call
-//! whether a tenant may go on.
+//! Rust client of Taximeter, which meters what AI workloads use, prices it by a rate card, and says before each
+//! call whether a tenant may go on.
 //!
-//! Requests and answers are the messages of [`v1`], whose comments say units, ranges and defaults. This crate adds what a
-//! generated stub does not have: where the server is, retries that charge once, typed errors, holds, exact amounts, the
-//! header fields of a gateway, and a tower layer.
+//! Requests and answers are the messages of [`v1`], whose comments say units, ranges and defaults. This crate adds
+//! what a generated stub does not have: where the server is, retries that charge once, typed errors, holds, exact
+//! amounts, the header fields of a gateway, and a tower layer.
 
 mod budget;
 mod client;

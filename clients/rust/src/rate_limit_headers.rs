@@ -15,12 +15,12 @@ const UNITS: [(LimitKind, (&str, u32, i64)); 3] = [
     (LimitKind::CostPerDay, ("micro-units", 86_400, 1_000_000)),
 ];
 
-/// `Retry-After` of RFC 9110, and `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10. `now` is
-/// when the call was decided.
+/// `Retry-After` of RFC 9110, and `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10.
+/// `now` is when the call was decided.
 ///
 /// Each limit is a policy named by kind and level. Costs are in millionths of the currency's unit, rounded down.
-/// `Retry-After`, in whole seconds rounded up, is there when the call was denied and waiting helps; a denied call is to be
-/// answered with status 429.
+/// `Retry-After`, in whole seconds rounded up, is there when the call was denied and waiting helps; a denied call
+/// is to be answered with status 429.
 #[must_use]
 pub fn rate_limit_headers(decision: &CheckQuotaResponse, now: SystemTime) -> Vec<(&'static str, String)> {
     let mut policies = Vec::new();

@@ -9,8 +9,8 @@ const COUNTER_MAX: u64 = 0xFFF;
 const COUNTER_START_MASK: u64 = 0x7FF;
 const VARIANT: u64 = 0x8000_0000_0000_0000;
 
-/// Makes record ids. The 12 bits after the version count up within a millisecond from a random start; where they would
-/// overflow, the id borrows the next millisecond.
+/// Makes record ids. The 12 bits after the version count up within a millisecond from a random start; where they
+/// would overflow, the id borrows the next millisecond.
 #[derive(Debug)]
 pub struct RecordIds {
     clock: fn() -> u64,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Runs the contract suite's calls with this client: one line of JSON in, one out; see tests/cases/contract/README.md.
+//! Runs the contract suite's calls with this client: one line of JSON in, one out; see
+//! tests/cases/contract/README.md.
 
 mod gateway;
 mod messages;

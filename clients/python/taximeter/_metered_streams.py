@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of an SDK with a meter around them, and streams that are charged when they end, however they end."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
+from typing import Any, Self
+
+from taximeter._answers import Answer, Api
+from taximeter.metered_call import AsyncMeteredCall, CallInProgress, MeteredCall
+from taximeter.usage import UsageQuality
+
+
+def charge(call: CallInProgress, api: Api, answer: Answer, *, is_whole: bool) -> None:
+    """Says what an answer has used: as reported, or estimated where it was cut off or reports nothing."""
+    reported = answer.usage if is_whole else answer.interrupted()
+    quality = None if is_whole else UsageQuality.ESTIMATED
+    if reported is None:
+        call.used(answer.estimate(), model=answer.model, quality=UsageQuality.ESTIMATED)
+    else:
+        call.used(provider_usage=reported, api=api.name, model=answer.model, quality=quality)
+
+
+def parsed(response: Any) -> Any:
+    """Returns the answer within a raw response, or the answer itself."""
+    is_raw = hasattr(response, "http_response") and callable(getattr(response, "parse", None))
+    return response.parse() if is_raw else response
+
+
+def run(
+    call: MeteredCall, api: Api, asked: Mapping[str, Any], send: Callable[[], Any], *, is_stream: bool
+) -> Any:
+    """Makes a call of an SDK within a metered one."""
+    with ExitStack() as stack:
+        stack.enter_context(call)
+        answer = api.answer(asked)
+        response = send()
+        if is_stream and hasattr(response, "__iter__"):
+            return MeteredStream(response, answer, api, call, stack.pop_all())
+        answer.whole(parsed(response))
+        charge(call, api, answer, is_whole=True)
+        return response
+
+
+async def run_async(
+    call: AsyncMeteredCall,
+    api: Api,
+    asked: Mapping[str, Any],
+    send: Callable[[], Awaitable[Any]],
+    *,
+    is_stream: bool,
+) -> Any:
+    """Makes a call of an asynchronous SDK within a metered one."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(call)
+        answer = api.answer(asked)
+        response = await send()
+        if is_stream and hasattr(response, "__aiter__"):
+            return AsyncMeteredStream(response, answer, api, call, stack.pop_all())
+        answer.whole(parsed(response))
+        charge(call, api, answer, is_whole=True)
+        return response
+
+
+class _Stream:
+    """What both streams share: whatever they do not do themselves is the SDK's."""
+
+    def __init__(self, stream: Any, answer: Answer, api: Api, call: CallInProgress) -> None:
+        self._stream = stream
+        self._answer = answer
+        self._api = api
+        self._call = call
+        self._is_open = True
+
+    def __getattr__(self, name: str) -> Any:
+        """Looks up what the SDK's stream has."""
+        return getattr(self._stream, name)
+
+    def _ends(self, *, is_whole: bool) -> bool:
+        """Says what was used, once; False when that was done before."""
+        was_open, self._is_open = self._is_open, False
+        if was_open:
+            charge(self._call, self._api, self._answer, is_whole=is_whole)
+        return was_open
+
+
+class MeteredStream(_Stream):
+    """A stream that is charged when it ends: as reported, or as estimated where it was interrupted."""
+
+    def __init__(
+        self, stream: Any, answer: Answer, api: Api, call: CallInProgress, end: AbstractContextManager[Any]
+    ) -> None:
+        """Takes the SDK's stream and what is to be left when it ends."""
+        super().__init__(stream, answer, api, call)
+        self._end = end
+        self._events = self._metered(iter(stream))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Returns the events."""
+        return self._events
+
+    def __next__(self) -> Any:
+        """Returns the next event."""
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the stream."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes the stream and charges what has come."""
+        try:
+            if callable(close := getattr(self._stream, "close", None)):
+                close()
+        finally:
+            self._finish(is_whole=False)
+
+    def _metered(self, events: Iterator[Any]) -> Iterator[Any]:
+        is_whole = False
+        try:
+            for event in events:
+                if self._answer.event(event):
+                    yield event
+            is_whole = True
+        finally:
+            self._finish(is_whole=is_whole)
+
+    def _finish(self, *, is_whole: bool) -> None:
+        if self._ends(is_whole=is_whole):
+            self._end.__exit__(None, None, None)
+
+
+class AsyncMeteredStream(_Stream):
+    """As MeteredStream, for `async for`."""
+
+    def __init__(
+        self,
+        stream: Any,
+        answer: Answer,
+        api: Api,
+        call: CallInProgress,
+        end: AbstractAsyncContextManager[Any],
+    ) -> None:
+        """Takes the SDK's stream and what is to be left when it ends."""
+        super().__init__(stream, answer, api, call)
+        self._end = end
+        self._events = self._metered(aiter(stream))
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Returns the events."""
+        return self._events
+
+    async def __anext__(self) -> Any:
+        """Returns the next event."""
+        return await anext(self._events)
+
+    async def __aenter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the stream."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the stream and charges what has come."""
+        try:
+            if callable(close := getattr(self._stream, "close", None)):
+                await close()
+        finally:
+            await self._finish(is_whole=False)
+
+    async def _metered(self, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        is_whole = False
+        try:
+            async for event in events:
+                if self._answer.event(event):
+                    yield event
+            is_whole = True
+        finally:
+            await self._finish(is_whole=is_whole)
+
+    async def _finish(self, *, is_whole: bool) -> None:
+        if self._ends(is_whole=is_whole):
+            await self._end.__aexit__(None, None, None)

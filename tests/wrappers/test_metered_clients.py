@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The official SDKs, metered by one line: whole answers, streams, interrupted ones, errors and denials."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from google import genai
+from wrappers.provider_server import WORDS, ProviderServer
+
+from taximeter import (
+    AsyncMeter,
+    ConfigurationError,
+    LimitKind,
+    Limits,
+    Meter,
+    QuotaDeniedError,
+    metered,
+)
+from taximeter.clock import system_clock_ms
+
+CHARGED = {"input": 12, "cache_read": 8, "output": 6, "reasoning": 4}
+"""What every provider's answer comes to, but for reasoning that Anthropic does not tell apart."""
+MESSAGE_CHARGED = {"input": 12, "cache_read": 8, "output": 10}
+ASKED: Any = [{"role": "user", "content": "Say hello."}]
+
+
+def charged(meter: Meter, tenant: str, calls: int = 1) -> dict[str, int]:
+    """What the tenant was charged for; the number of calls must be that."""
+    now = datetime.fromtimestamp(system_clock_ms() // 1_000, UTC)
+    report = meter.report(now - timedelta(days=1), now + timedelta(days=1), tenant=tenant)
+    assert report.total.calls == calls
+    return dict(report.total.quantities)
+
+
+def openai_client(provider: ProviderServer) -> openai.OpenAI:
+    """The official client."""
+    return openai.OpenAI(base_url=f"{provider.url}/v1", api_key="none", max_retries=0)
+
+
+def anthropic_client(provider: ProviderServer) -> anthropic.Anthropic:
+    """The official client."""
+    return anthropic.Anthropic(base_url=provider.url, api_key="none", max_retries=0)
+
+
+def gemini_client(provider: ProviderServer) -> genai.Client:
+    """The official client."""
+    return genai.Client(api_key="none", http_options={"base_url": provider.url})
+
+
+def texts(chunks: Iterable[Any]) -> str:
+    """The text of a chat completion's chunks; each must have a choice, as without the meter."""
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+SYNC_CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], object], dict[str, int]]] = {
+    "chat": (
+        openai_client,
+        lambda client: client.chat.completions.create(model="gpt-5", messages=ASKED),
+        CHARGED,
+    ),
+    "chat stream": (
+        openai_client,
+        lambda client: texts(client.chat.completions.create(model="gpt-5", messages=ASKED, stream=True)),
+        CHARGED,
+    ),
+    "chat raw": (
+        openai_client,
+        lambda client: client.chat.completions.with_raw_response.create(
+            model="gpt-5", messages=ASKED
+        ).parse(),
+        CHARGED,
+    ),
+    "responses": (
+        openai_client,
+        lambda client: client.responses.create(model="gpt-5", input="Say hello."),
+        CHARGED | {"web_searches": 1},
+    ),
+    "responses stream": (
+        openai_client,
+        lambda client: list(client.responses.create(model="gpt-5", input="Say hello.", stream=True)),
+        CHARGED | {"web_searches": 1},
+    ),
+    "embeddings": (
+        openai_client,
+        lambda client: client.embeddings.create(
+            model="text-embedding-3-small", input="x", encoding_format="float"
+        ),
+        {"input": 7},
+    ),
+    "messages": (
+        anthropic_client,
+        lambda client: client.messages.create(model="claude-opus-4-7", max_tokens=9, messages=ASKED),
+        MESSAGE_CHARGED,
+    ),
+    "messages stream": (
+        anthropic_client,
+        lambda client: list(
+            client.messages.create(model="claude-opus-4-7", max_tokens=9, messages=ASKED, stream=True)
+        ),
+        MESSAGE_CHARGED,
+    ),
+    "generate": (
+        gemini_client,
+        lambda client: client.models.generate_content(model="gemini-2.5-pro", contents="Say hello."),
+        CHARGED,
+    ),
+    "generate stream": (
+        gemini_client,
+        lambda client: list(
+            client.models.generate_content_stream(model="gemini-2.5-pro", contents="Say hello.")
+        ),
+        CHARGED,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SYNC_CALLS)
+def test_every_call_is_charged_as_it_was_reported(
+    meter: Meter, provider: ProviderServer, tenant: str, name: str
+) -> None:
+    """Each API of each SDK, streaming and not, is recorded once with the usage of its answer."""
+    make, call, expected = SYNC_CALLS[name]
+    with contextlib.closing(make(provider)) as client:
+        assert call(metered(client, meter, tenant))
+
+    assert charged(meter, tenant) == expected
+
+
+def test_a_stream_looks_as_it_would_without_the_meter(
+    meter: Meter, provider: ProviderServer, tenant: str
+) -> None:
+    """The chunk that only the meter asked for is not shown; who asked for it gets it."""
+    with openai_client(provider) as client:
+        create = metered(client, meter, tenant).chat.completions.create
+        plain = create(model="gpt-5", messages=ASKED, stream=True)
+        assert [len(chunk.choices) for chunk in plain] == [1] * (len(WORDS) + 1)
+        option = {"include_usage": True}
+        asked = create(model="gpt-5", messages=ASKED, stream=True, stream_options=option)  # type: ignore[call-overload]
+        assert [len(chunk.choices) for chunk in asked] == [1] * (len(WORDS) + 1) + [0]
+    assert charged(meter, tenant, 2)["input"] == 2 * CHARGED["input"]
+
+
+def test_the_sdks_helper_for_streams_is_charged(meter: Meter, provider: ProviderServer, tenant: str) -> None:
+    """Anthropic's message streams, which read events themselves, give their text and are charged."""
+    with (
+        anthropic_client(provider) as client,
+        metered(client, meter, tenant).messages.stream(
+            model="claude-opus-4-7", max_tokens=9, messages=ASKED
+        ) as stream,
+    ):
+        assert "".join(stream.text_stream) == "".join(WORDS)
+    assert charged(meter, tenant) == MESSAGE_CHARGED
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "expected"),
+    [
+        (
+            openai_client,
+            lambda client: client.chat.completions.create(model="gpt-5", messages=ASKED, stream=True),
+            None,
+        ),
+        (
+            anthropic_client,
+            lambda client: client.messages.create(
+                model="claude-opus-4-7", max_tokens=9, messages=ASKED, stream=True
+            ),
+            {"input": 12, "cache_read": 8, "output": 2},
+        ),
+    ],
+    ids=["openai", "anthropic"],
+)
+def test_an_interrupted_stream_is_charged_as_estimated(
+    meter: Meter,
+    provider: ProviderServer,
+    tenant: str,
+    make: Callable[[ProviderServer], Any],
+    call: Callable[[Any], Any],
+    expected: dict[str, int] | None,
+) -> None:
+    """A caller that turns away pays for what has come: by what was reported so far, else by the length of the texts."""
+    with contextlib.closing(make(provider)) as client:
+        stream = call(metered(client, meter, tenant))
+        for event in stream:
+            if getattr(event, "type", "") == "content_block_delta" or getattr(event, "choices", None):
+                break
+        stream.close()
+        stream.close()
+
+    found = charged(meter, tenant)
+    if expected is None:
+        assert found["output"] == -(-len(WORDS[0]) // 4)
+        assert found["input"] > 0
+    else:
+        assert found == expected
+
+
+def test_a_call_that_fails_is_free(meter: Meter, provider: ProviderServer, tenant: str) -> None:
+    """An error of the provider reaches the caller as it is, and nothing is charged."""
+    with openai_client(provider) as client, pytest.raises(openai.InternalServerError):
+        metered(client, meter, tenant).chat.completions.create(model="broken", messages=ASKED)
+    charged(meter, tenant, 0)
+
+
+def test_a_denied_call_never_reaches_the_provider(
+    meter: Meter, provider: ProviderServer, tenant: str
+) -> None:
+    """Over its limit a tenant is told so, and the provider is not asked."""
+    meter.put_tenant(tenant, Limits(requests_per_minute=0))
+    before = len(provider.requests)
+    with openai_client(provider) as client, pytest.raises(QuotaDeniedError) as caught:
+        metered(client, meter, tenant).chat.completions.create(model="gpt-5", messages=ASKED)
+    assert len(provider.requests) == before
+    assert LimitKind.REQUESTS_PER_MINUTE in {limit.kind for limit in caught.value.decision.limits}
+
+
+def test_what_is_no_call_to_a_model_is_not_metered(
+    meter: Meter, provider: ProviderServer, tenant: str
+) -> None:
+    """Counting tokens costs nothing and is not charged."""
+    with anthropic_client(provider) as client:
+        messages = metered(client, meter, tenant).messages
+        assert messages.count_tokens(model="claude-opus-4-7", messages=ASKED).input_tokens == 12
+    charged(meter, tenant, 0)
+
+
+# google-genai's own, where litellm has brought aiohttp.
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+def test_awaited_clients_are_metered(meter: Meter, provider: ProviderServer, tenant: str) -> None:
+    """The SDKs' asynchronous clients are metered by the asyncio client, streams and interrupted ones, too."""
+
+    async def run() -> None:
+        async with (
+            AsyncMeter(connection=meter.connection) as client,
+            openai.AsyncOpenAI(base_url=f"{provider.url}/v1", api_key="none") as openai_sdk,
+            anthropic.AsyncAnthropic(base_url=provider.url, api_key="none") as anthropic_sdk,
+        ):
+            chat = metered(openai_sdk, client, tenant).chat.completions
+            assert (await chat.create(model="gpt-5", messages=ASKED)).usage
+            stream = await chat.create(model="gpt-5", messages=ASKED, stream=True)
+            assert len([chunk async for chunk in stream]) == len(WORDS) + 1
+            messages = metered(anthropic_sdk, client, tenant).messages
+            cut = await messages.create(model="claude-opus-4-7", max_tokens=9, messages=ASKED, stream=True)
+            async for event in cut:
+                if event.type == "content_block_delta":
+                    break
+            await cut.close()
+            gemini = gemini_client(provider)
+            models = metered(gemini, client, tenant).aio.models
+            assert (await models.generate_content(model="gemini-2.5-pro", contents="Hi")).text
+            chunks = await models.generate_content_stream(model="gemini-2.5-pro", contents="Hi")
+            assert len([chunk async for chunk in chunks]) == len(WORDS)
+            await gemini.aio.aclose()
+            gemini.close()
+
+    asyncio.run(run())
+    assert charged(meter, tenant, 5) == {
+        "input": 5 * 12,
+        "cache_read": 5 * 8,
+        "output": 4 * 6 + 2,
+        "reasoning": 4 * 4,
+    }
+
+
+def test_other_objects_are_refused(meter: Meter) -> None:
+    """What nobody knows how to meter is not silently left alone."""
+    with pytest.raises(ConfigurationError, match="no client that can be metered"):
+        metered(object(), meter, "acme")
