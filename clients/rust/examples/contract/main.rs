@@ -2,11 +2,11 @@
 //! Runs the contract suite's calls with this client: one line of JSON in, one out; see
 //! tests/cases/contract/README.md.
 
+mod clock;
 mod gateway;
 mod messages;
 
 use std::io::{BufRead, stdin};
-use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use taximeter::v1::{CheckQuotaResponse, Decision};
@@ -108,7 +108,7 @@ impl Runner {
 }
 
 fn decision(answer: &CheckQuotaResponse) -> Value {
-    let headers: serde_json::Map<_, _> = rate_limit_headers(answer, SystemTime::now())
+    let headers: serde_json::Map<_, _> = rate_limit_headers(answer, clock::now())
         .into_iter()
         .map(|(name, value)| (name.to_owned(), Value::from(value)))
         .collect();
