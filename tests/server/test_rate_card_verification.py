@@ -16,7 +16,8 @@ from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.rate_card_verification import Difference, RateCardVerifier
-from taximeter_server.store import RATE_CARDS, TIMELINE, DocumentStore
+from taximeter_server.store import DocumentStore
+from taximeter_server.store_names import RATE_CARDS, TIMELINE
 from taximeter_server.timeline_entry import TimelineEntry
 
 
