@@ -8,6 +8,7 @@ for the cost of the same call in the way that its documentation shows, with its 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import genai_prices
 import litellm
@@ -27,7 +28,13 @@ USAGE = {"input": 1_200, "cache_read": 800, "cache_write": 400, "output": 500, "
 COST_PICOS = 14_640_000_000
 CALLED_AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROUNDS = 7
-CALLS = {"taximeter": 20_000, "taximeter, all lines": 5_000, "litellm": 300, "genai-prices": 300}
+CALLS = {
+    "taximeter": 20_000,
+    "taximeter, cost alone": 20_000,
+    "taximeter, every line read": 5_000,
+    "litellm": 300,
+    "genai-prices": 300,
+}
 CARD_ROWS = 3_000
 
 
@@ -53,11 +60,14 @@ def calculators() -> dict[str, Callable[[], object]]:
         cache_write_tokens=USAGE["cache_write"],
         output_tokens=completion_tokens,
     )
+    facts: dict[str, Any] = {"model": MODEL, "usage": USAGE, "occur_time_nanos": occur_time_nanos}
     return {
-        "taximeter": lambda: card.cost_picos(model=MODEL, usage=USAGE, occur_time_nanos=occur_time_nanos),
-        "taximeter, all lines": lambda: card.price(
-            model=MODEL, usage=USAGE, occur_time_nanos=occur_time_nanos
-        ),
+        "taximeter": lambda: card.price(**facts).cost_picos,
+        "taximeter, cost alone": lambda: card.cost_picos(**facts),
+        "taximeter, every line read": lambda: [
+            (line.usage_class, line.quantity, line.unit_price, line.cost_picos)
+            for line in card.price(**facts).lines
+        ],
         "litellm": lambda: litellm.cost_per_token(
             model=MODEL,
             custom_llm_provider="anthropic",
@@ -114,6 +124,7 @@ def main() -> None:
     text = large_card()
     document = parse_rate_card(text)
     loading: dict[str, Callable[[], object]] = {
+        "load it, from text to compiled": lambda: RateCard(parse_rate_card(text).canonical_json),
         "read and check the YAML, once when published": lambda: parse_rate_card(text),
         "compile it, at every start and on every instance": lambda: RateCard(document.canonical_json),
     }

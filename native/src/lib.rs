@@ -5,13 +5,16 @@
 //! `identity`, dispatch) to `engine` (Record), `check`
 //! (`CheckQuota`) or `hold`, to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
-//! and `adjust` correct what was charged. `callers` is what is remembered of who called. `python` is the border.
+//! and `adjust` correct what was charged. `callers` is what is remembered of who called. `card_yaml` reads rate
+//! cards. `python` is the border.
 
 mod access;
 mod adjust;
 mod archive;
 mod attribute_cap;
 mod callers;
+mod card_path;
+mod card_yaml;
 mod catalogue;
 mod check;
 mod clock;
@@ -41,6 +44,7 @@ mod limits;
 mod listener;
 mod lost;
 mod pending;
+mod priced_call;
 mod proto;
 mod provider_usage;
 mod python;
@@ -74,6 +78,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("PARTITION_COUNT", keys::PARTITION_COUNT)?;
+    module.add("ROOT_KEY", card_path::ROOT_KEY)?;
     module.add(
         "StoreUnavailableError",
         py.get_type::<python_error::StoreUnavailableError>(),
@@ -88,15 +93,27 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CardError", py.get_type::<rate_card::CardError>())?;
     module.add_class::<rate_card::RateCard>()?;
     module.add_class::<rate_card::TenantPrices>()?;
+    module.add_class::<priced_call::PricedCall>()?;
+    module.add_class::<priced_call::PricedLine>()?;
+    module.add_class::<priced_call::CardPrice>()?;
     module.add_class::<python::PyEngine>()?;
     module.add_class::<python_front::PyFront>()?;
     module.add_class::<python_front::PyIdentities>()?;
     module.add_class::<python_front::PyTls>()?;
+    module.add_class::<card_yaml::Mark>()?;
+    module.add_class::<card_yaml::Scalar>()?;
+    module.add_class::<card_yaml::MappingNode>()?;
+    module.add_class::<card_yaml::SequenceNode>()?;
+    module.add_class::<card_yaml::RefusedNode>()?;
+    module.add_function(wrap_pyfunction!(card_path::join_path, module)?)?;
+    module.add_function(wrap_pyfunction!(card_path::shown, module)?)?;
+    module.add_function(wrap_pyfunction!(card_yaml::read_card_yaml, module)?)?;
     module.add_function(wrap_pyfunction!(access::method_roles, module)?)?;
     module.add_function(wrap_pyfunction!(callers::key_uses, module)?)?;
     module.add_function(wrap_pyfunction!(callers::take_denials, module)?)?;
     module.add_function(wrap_pyfunction!(rate_card::rounded_prices, module)?)?;
     module.add("UsageError", py.get_type::<provider_usage::UsageError>())?;
     module.add_function(wrap_pyfunction!(provider_usage::normalise_usage, module)?)?;
+    module.add_function(wrap_pyfunction!(rate_card::usage_quantities, module)?)?;
     Ok(())
 }

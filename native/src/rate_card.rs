@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `RateCard`: pricing from Python, by the same code as the front's.
 
+use prost::Message;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyDict, PyList, PyMapping};
+use pyo3::types::{PyDict, PyMapping};
 use sha2::{Digest, Sha256};
-use taximeter_pricing::{
-    Call, Line, ListPrice, PriceError, Priced, ResolvedBy, RoundedPrice, decimal_string,
-};
+use taximeter_pricing::{Call, PriceError, Priced, ResolvedBy, RoundedPrice};
+
+use crate::error::malformed;
+use crate::priced_call::PricedCall;
+use crate::proto::taximeter::v1::Usage;
+use crate::python_error::rpc_error;
+use crate::validate::{Problems, usage_classes};
 
 pyo3::create_exception!(
     taximeter_server._native,
@@ -65,11 +70,10 @@ impl RateCard {
         *, model, usage, provider = "", occur_time_nanos, tier = "", region = "", speed = "", calls = 1,
         tenant_prices = None
     ))]
-    fn price<'py>(
+    fn price(
         &self,
-        py: Python<'py>,
         model: &str,
-        usage: &Bound<'py, PyMapping>,
+        usage: &Bound<'_, PyMapping>,
         provider: &str,
         occur_time_nanos: i64,
         tier: &str,
@@ -77,7 +81,7 @@ impl RateCard {
         speed: &str,
         calls: i64,
         tenant_prices: Option<&TenantPrices>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<PricedCall> {
         let call = Call {
             model,
             provider,
@@ -88,8 +92,7 @@ impl RateCard {
             calls,
             usage: &[],
         };
-        let priced = self.charge(call, usage, tenant_prices)?;
-        priced_to_python(py, &priced, tenant_prices.is_some())
+        self.charge(call, usage, tenant_prices).map(PricedCall::new)
     }
 
     #[expect(clippy::too_many_arguments)]
@@ -223,61 +226,20 @@ pub(crate) fn rounded_prices(
     Ok(rounded.into_iter().map(parts).collect())
 }
 
+/// Checks a `taximeter.v1.Usage` and returns what it says by class, without zeros. `field`: its path in the request.
+#[pyfunction]
+pub(crate) fn usage_quantities(usage: &[u8], field: &str) -> PyResult<Vec<(String, i64)>> {
+    let usage: Usage = Message::decode(usage).map_err(|_| rpc_error(&malformed()))?;
+    let mut problems = Problems::default();
+    let classes = usage_classes(&usage, field, &mut problems);
+    problems.into_result().map_err(|failure| rpc_error(&failure))?;
+    let owned = classes
+        .into_iter()
+        .map(|(class, count)| (class.to_owned(), count));
+    Ok(owned.collect())
+}
+
 /// Lower-case hex SHA-256 of a canonical card.
 pub(crate) fn rate_card_id(canonical_json: &[u8]) -> String {
     format!("{:x}", Sha256::digest(canonical_json))
-}
-
-fn priced_to_python<'py>(
-    py: Python<'py>,
-    priced: &Priced,
-    has_own_prices: bool,
-) -> PyResult<Bound<'py, PyDict>> {
-    let lines = priced
-        .lines
-        .iter()
-        .map(|line| line_to_python(py, line))
-        .collect::<PyResult<Vec<_>>>()?;
-    let answer = PyDict::new(py);
-    answer.set_item("row", priced.row.as_deref())?;
-    answer.set_item("overlays_applied", PyList::new(py, &priced.overlays_applied)?)?;
-    answer.set_item("prompt_tokens", priced.prompt_tokens)?;
-    answer.set_item("quota_tokens", priced.quota_tokens)?;
-    answer.set_item("lines", lines)?;
-    answer.set_item("cost_picos", priced.cost_picos)?;
-    if has_own_prices {
-        answer.set_item("list_cost_picos", priced.list_cost_picos)?;
-    }
-    answer.set_item("unknown_model", priced.unknown_model)?;
-    Ok(answer)
-}
-
-fn line_to_python<'py>(py: Python<'py>, line: &Line) -> PyResult<Bound<'py, PyDict>> {
-    let answer = PyDict::new(py);
-    answer.set_item("usage_class", &*line.usage_class)?;
-    answer.set_item("priced_as", line.priced_as.as_deref())?;
-    answer.set_item("quantity", line.quantity)?;
-    answer.set_item("billed_quantity", line.billed_quantity)?;
-    answer.set_item(
-        "unit_price",
-        (!line.unpriced).then(|| decimal_string(line.amount_picos)),
-    )?;
-    answer.set_item("amount_picos", line.amount_picos)?;
-    answer.set_item("per", line.per)?;
-    answer.set_item("cost_picos", line.cost_picos)?;
-    answer.set_item("unpriced", line.unpriced)?;
-    if let Some(list) = &line.list {
-        answer.set_item("list", list_to_python(py, list)?)?;
-    }
-    Ok(answer)
-}
-
-fn list_to_python<'py>(py: Python<'py>, list: &ListPrice) -> PyResult<Bound<'py, PyDict>> {
-    let answer = PyDict::new(py);
-    answer.set_item("priced_as", list.priced_as.as_deref())?;
-    answer.set_item("billed_quantity", list.billed_quantity)?;
-    answer.set_item("amount_picos", list.amount_picos)?;
-    answer.set_item("per", list.per)?;
-    answer.set_item("cost_picos", list.cost_picos)?;
-    Ok(answer)
 }

@@ -5,7 +5,7 @@ Every blocking function releases the GIL. Times are milliseconds since 1970 UTC 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Self, final
+from typing import Protocol, Self, final
 
 from taximeter_server.limits import Limits
 from taximeter_server.tenants import Tenant
@@ -27,6 +27,76 @@ def take_denials(engine: Engine) -> list[tuple[str, str, int, str]]:
     of what was too much to be told apart.
     """
 
+ROOT_KEY: str
+"""The one key at the top of a rate card, "billing". Paths leave it out."""
+
+@final
+class Mark:
+    """A place in a file: line and column from 1; line 0 stands for the whole file."""
+
+    def __new__(cls, line: int, column: int) -> Self: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Scalar:
+    """Text as it stands in a rate card. is_null: nothing stands here."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def is_null(self) -> bool: ...
+    @property
+    def mark(self) -> Mark: ...
+
+@final
+class MappingNode:
+    """Keys and values in the order of the file, without the repetitions of a key."""
+
+    @property
+    def mark(self) -> Mark: ...
+    @property
+    def entries(self) -> dict[str, tuple[Scalar, Scalar | MappingNode | SequenceNode | RefusedNode]]: ...
+
+@final
+class SequenceNode:
+    """A list."""
+
+    @property
+    def mark(self) -> Mark: ...
+    @property
+    def items(self) -> list[Scalar | MappingNode | SequenceNode | RefusedNode]: ...
+
+@final
+class RefusedNode:
+    """Stands for an alias or a tagged value, which has been noted as a problem."""
+
+    @property
+    def mark(self) -> Mark: ...
+
+class CardProblems(Protocol):
+    """Where read_card_yaml() notes what is wrong. add() and stop() are those of rate_card_problems.ProblemList."""
+
+    def add(self, mark: Mark, field: str, reason: str, message: str) -> None: ...
+    def stop(self, mark: Mark, field: str, reason: str, message: str) -> Exception: ...
+
+def read_card_yaml(
+    text: str, problems: CardProblems
+) -> Scalar | MappingNode | SequenceNode | RefusedNode | None:
+    """Read one document of YAML, None when there is none.
+
+    Raises what problems.add() raises, and what problems.stop() returns after a problem that makes the rest unreadable.
+    """
+
+def join_path(path: str, key: str) -> str:
+    """Return the path of a key below path, with as much of the key as can be repeated safely."""
+
+def shown(text: str) -> str:
+    """Quote what a rate card says, with as much of it as can be repeated safely."""
+
 def rounded_prices(canonical_json: bytes) -> list[tuple[str, str, list[int]]]:
     """Prices that need more than 12 decimals after their multipliers: (row, class, positions in when that make it).
 
@@ -44,6 +114,12 @@ def normalise_usage(*, provider: str, api: str, usage_json: str) -> dict[str, ob
 
     Returns {"classes": {class: quantity above 0}, "calls": int, "tier": str, "region": str, "speed": str,
     "flags": [str]}; tier, region and speed are those that the usage states, else "". Raises UsageError.
+    """
+
+def usage_quantities(usage: bytes, field: str) -> list[tuple[str, int]]:
+    """Check a taximeter.v1.Usage and return what it says by class, without zeros.
+
+    field: its path in the request, such as "usage". Raises RpcError.
     """
 
 class StoreUnavailableError(Exception):
@@ -81,15 +157,10 @@ class RateCard:
         speed: str = "",
         calls: int = 1,
         tenant_prices: TenantPrices | None = None,
-    ) -> dict[str, object]:
+    ) -> PricedCall:
         """Price one call, by the tenant's own prices where it has any.
 
-        Returns {"row": str | None, "overlays_applied": list[int], "prompt_tokens": int, "quota_tokens": int,
-        "lines": [{"usage_class", "priced_as", "quantity", "billed_quantity", "unit_price", "amount_picos", "per",
-        "cost_picos", "unpriced"}], "cost_picos": int, "unknown_model": bool}; unit_price is a decimal string.
-        With tenant_prices also what the card alone says: "list_cost_picos", and in each line "list": {"priced_as",
-        "billed_quantity", "amount_picos", "per", "cost_picos"}.
-        Raises OverflowError when a line or the sum exceeds 2^63 - 1 pico-units.
+        Raises OverflowError when a line or the sum exceeds 2^63 - 1 pico-units, ValueError for a negative quantity.
         """
 
     def resolve(self, model: str, provider: str) -> dict[str, str] | None:
@@ -112,10 +183,89 @@ class RateCard:
         calls: int = 1,
         tenant_prices: TenantPrices | None = None,
     ) -> int | None:
-        """Price one call and return the sum of its lines alone, several times as fast; None when a line is unpriced.
+        """Price one call and return the sum of its lines; None when a line is unpriced.
 
         Raises OverflowError as price() does.
         """
+
+@final
+class PricedCall:
+    """A priced call. What it says is made into Python's objects when it is asked for."""
+
+    @property
+    def row(self) -> str | None:
+        """Row of the card, None without a model or when no row matches."""
+
+    @property
+    def overlays_applied(self) -> list[int]:
+        """Positions in the row's when, ascending."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def quota_tokens(self) -> int:
+        """Tokens that count against tokens per day."""
+
+    @property
+    def lines(self) -> list[PricedLine]:
+        """One per class used, in the order of the usage."""
+
+    @property
+    def cost_picos(self) -> int:
+        """Sum of the lines."""
+
+    @property
+    def list_cost_picos(self) -> int:
+        """Sum of the lines by the card alone; cost_picos unless the tenant has prices of its own."""
+
+    @property
+    def unknown_model(self) -> bool:
+        """A model was named that no row matches."""
+
+@final
+class PricedLine:
+    """The price of one class of a call: billed_quantity * amount_picos / per, rounded half to even."""
+
+    @property
+    def usage_class(self) -> str: ...
+    @property
+    def priced_as(self) -> str | None:
+        """Class whose price it is, None when unpriced."""
+
+    @property
+    def quantity(self) -> int: ...
+    @property
+    def billed_quantity(self) -> int: ...
+    @property
+    def unit_price(self) -> str | None:
+        """Price of per units as a decimal, None when unpriced."""
+
+    @property
+    def amount_picos(self) -> int: ...
+    @property
+    def per(self) -> int: ...
+    @property
+    def cost_picos(self) -> int: ...
+    @property
+    def unpriced(self) -> bool: ...
+    @property
+    def list_price(self) -> CardPrice | None:
+        """What the card alone says, where the tenant has prices of its own."""
+
+@final
+class CardPrice:
+    """What the card says of a line. priced_as is None, and amount_picos 0, when it has no price."""
+
+    @property
+    def priced_as(self) -> str | None: ...
+    @property
+    def billed_quantity(self) -> int: ...
+    @property
+    def amount_picos(self) -> int: ...
+    @property
+    def per(self) -> int: ...
+    @property
+    def cost_picos(self) -> int: ...
 
 @final
 class TenantPrices:
@@ -196,15 +346,17 @@ class Engine:
         """
 
     def post_adjustments(self, adjustments_json: bytes) -> list[str]:
-        """Post corrections of what records cost, durable once this returns. No quota counts them.
+        """Post corrections of records, durable once this returns. No quota counts them.
 
-        [{"tenant", "record_id", "adjusted_record_id", "occur_time_us", "model", "provider", "tier", "region", "speed",
-        "attributes": {}, "quality", "rate_card_id", "rate_card_version", "rate_card_row",
-        "tenant_prices_version", "tenant_prices_id", "note", "author", "lines": [{"usage_class", "priced_as",
-        "amount_picos", "per", "adjusted_quantity", "previous_cost_picos", "cost_picos", "prices_unpriced",
-        "list_priced_as", "list_amount_picos", "list_per", "list_cost_picos"}]}]. list_ fields count only beside a
-        tenant_prices_version; list_cost_picos is the change of it, as cost_picos is.
-        Returns per adjustment "applied", "before" (it had been posted) or "conflict" (its record_id had been used for
+        [{"kind", "tenant", "record_id", "adjusted_record_id", "occur_time_us", "model", "provider", "tier", "region",
+        "speed", "attributes": {}, "quality", "rate_card_id", "rate_card_version", "rate_card_row",
+        "tenant_prices_version", "tenant_prices_id", "note", "author", "calls", "lines": [{"usage_class", "priced_as",
+        "quantity", "billed_quantity", "calls", "amount_picos", "per", "adjusted_quantity", "previous_cost_picos",
+        "cost_picos", "unpriced", "prices_unpriced", "list_priced_as", "list_billed_quantity", "list_amount_picos",
+        "list_per", "list_cost_picos"}]}]. kind is "adjustment", "void" or "amendment"; calls, quantities and unpriced
+        may be left out. list_ fields count only beside a tenant_prices_version; list_cost_picos is the change of it, as
+        cost_picos is. rate_card_id may be empty.
+        Returns per correction "applied", "before" (it had been posted) or "conflict" (its record_id had been used for
         another one). Raises RpcError, after which any of them may have been posted: post them again.
         """
 

@@ -14,21 +14,20 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
+from taximeter_server._native import ROOT_KEY, MappingNode, Mark, join_path, shown
 from taximeter_server.currency import CURRENCIES
 from taximeter_server.rate_card_classes import canonical_classes, read_classes
 from taximeter_server.rate_card_problems import (
     WHOLE_FILE,
-    Mark,
     ProblemList,
     RateCardInvalidError,
     RateCardProblem,
     TooManyProblemsError,
-    shown,
     suggestion,
 )
 from taximeter_server.rate_card_reader import Json, Price, Reader
-from taximeter_server.rate_card_rows import Fields, Row, read_model_name, read_row
-from taximeter_server.rate_card_yaml import ROOT_KEY, MappingNode, Node, join_path, parse_yaml
+from taximeter_server.rate_card_rows import Fields, KnownFields, Row, read_model_name, read_row
+from taximeter_server.rate_card_yaml import Node, parse_yaml
 from taximeter_server.usage_class import BUILT_IN_CLASSES, UsageClass
 
 __all__ = [
@@ -137,12 +136,13 @@ class CardReader(Reader):
         if not isinstance(node, MappingNode):
             self.wrong_shape(node, "rate_card", "a mapping of models")
             return {}
+        known = KnownFields(classes)
         rows: dict[str, Row] = {}
         owners: dict[str, tuple[str, Mark]] = {}
         for name, (key, value) in node.entries.items():
             if read_model_name(self, key, join_path("rate_card", name)):
                 owners[name] = (name, key.mark)
-            rows[name] = read_row(self, name, value, classes, defaults)
+            rows[name] = read_row(self, name, value, known, defaults)
         for name, row in rows.items():
             for alias, mark, path in row.aliases:
                 owner, first = owners.setdefault(alias, (name, mark))

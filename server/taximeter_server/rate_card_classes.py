@@ -3,11 +3,12 @@
 
 from collections.abc import Mapping
 
-from taximeter_server.rate_card_problems import shown, suggestion
+from taximeter_server._native import MappingNode, Scalar, join_path, shown
+from taximeter_server.rate_card_problems import suggestion
 from taximeter_server.rate_card_reader import Json, Reader
 from taximeter_server.rate_card_rows import ROW_WORDS
 from taximeter_server.rate_card_values import CLASS_NAME
-from taximeter_server.rate_card_yaml import MappingNode, Node, Scalar, join_path
+from taximeter_server.rate_card_yaml import Node
 from taximeter_server.usage_class import BUILT_IN_CLASSES, UsageClass
 
 CLASSES_MAX = 64

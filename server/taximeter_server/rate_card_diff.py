@@ -199,25 +199,24 @@ class _RowPricer:
 
     def _prices(self, circumstances: Circumstances, instant_s: int) -> dict[str, ClassPrice]:
         priced = self._price(self._usage, circumstances, instant_s)
-        missing_tokens = circumstances.context_tokens - int(str(priced["prompt_tokens"]))
+        missing_tokens = circumstances.context_tokens - priced.prompt_tokens
         if missing_tokens > 0:
             usage = {**self._usage, "input": 1 + missing_tokens}
             priced = self._price(usage, circumstances, instant_s)
-        lines: Any = priced["lines"]
         return {
-            line["usage_class"]: ClassPrice(
-                line["amount_picos"],
-                line["per"],
-                line["priced_as"],
-                line["billed_quantity"] if line["billed_quantity"] > line["quantity"] else 0,
+            line.usage_class: ClassPrice(
+                line.amount_picos,
+                line.per,
+                line.priced_as or "",
+                line.billed_quantity if line.billed_quantity > line.quantity else 0,
             )
-            for line in lines
-            if not line["unpriced"]
+            for line in priced.lines
+            if not line.unpriced
         }
 
     def _price(
         self, usage: Mapping[str, int], circumstances: Circumstances, instant_s: int
-    ) -> Mapping[str, object]:
+    ) -> _native.PricedCall:
         return self._card.price(
             model=_ROW,
             usage=usage,

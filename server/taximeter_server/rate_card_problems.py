@@ -5,24 +5,18 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from taximeter_server._native import Mark, shown
 from taximeter_server.errors import FieldViolation, InvalidFieldsError
 
 PROBLEMS_MAX = 100
 """Reading stops here: a file with this many problems is not a rate card."""
 
-SHOWN_LENGTH_MAX = 32
-"""Characters of the file that a message repeats at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in the file, line and column from 1; line 0 stands for the whole file."""
-
-    line: int
-    column: int
+_COMPARED_LENGTH_MAX = 32
+"""Characters of the file that are compared with the words that it could have been, which costs by their number."""
 
 
 WHOLE_FILE = Mark(0, 1)
+"""Line and column count from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +81,7 @@ class ProblemList:
         return bool(self._problems)
 
 
-def path_part(key: str) -> str:
-    """Return a key of the file as part of a path, as far as it can be repeated safely."""
-    if len(key) <= SHOWN_LENGTH_MAX and key.isascii() and key.isprintable():
-        return key
-    start = key[:SHOWN_LENGTH_MAX]
-    printable = "".join(character if " " <= character <= "~" else "?" for character in start)
-    return printable if len(key) <= SHOWN_LENGTH_MAX else f"{printable}..."
-
-
-def shown(text: str) -> str:
-    """Quote what the file says, as far as it can be repeated safely."""
-    return f'"{path_part(text)}"'
-
-
 def suggestion(text: str, words: Iterable[str]) -> str:
     """Return what the author may have meant, as the end of a message."""
-    nearest = difflib.get_close_matches(text[:SHOWN_LENGTH_MAX].lower(), list(words), n=1)
+    nearest = difflib.get_close_matches(text[:_COMPARED_LENGTH_MAX].lower(), list(words), n=1)
     return f"; did you mean {shown(nearest[0])}?" if nearest else ""

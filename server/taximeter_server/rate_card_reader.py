@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the parts of a rate card that stand in more than one place: fields, lists, numbers, names and prices."""
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from taximeter_server.rate_card_problems import ProblemList, shown, suggestion
+from taximeter_server._native import MappingNode, RefusedNode, Scalar, SequenceNode, join_path, shown
+from taximeter_server.rate_card_problems import ProblemList, suggestion
 from taximeter_server.rate_card_values import (
     DECIMAL_RULE,
     INTEGER_MAX,
@@ -14,7 +16,7 @@ from taximeter_server.rate_card_values import (
     parse_decimal_picos,
     parse_integer,
 )
-from taximeter_server.rate_card_yaml import MappingNode, Node, RefusedNode, Scalar, SequenceNode, join_path
+from taximeter_server.rate_card_yaml import Node
 from taximeter_server.usage_class import UsageClass
 
 Parsed = TypeVar("Parsed")
@@ -53,10 +55,13 @@ class Reader:
             self.wrong_shape(node, path, "a mapping of fields")
             return {}
         noun = "class" if unknown_reason == "UNKNOWN_CLASS" else "field"
-        for name, (key, _) in node.entries.items():
-            if name not in known:
-                message = f"unknown {noun} {shown(name)}{suggestion(name, known)}"
-                self.problems.add(key.mark, join_path(path, name), unknown_reason, message)
+        unknown = [name for name in node.entries if name not in known]
+        if not unknown:
+            return node.entries
+        for name in unknown:
+            message = f"unknown {noun} {shown(name)}{suggestion(name, known)}"
+            key, _ = node.entries[name]
+            self.problems.add(key.mark, join_path(path, name), unknown_reason, message)
         return {name: entry for name, entry in node.entries.items() if name in known}
 
     def wrong_shape(self, node: Node, path: str, wanted: str) -> None:
@@ -171,12 +176,22 @@ class Reader:
         self, fields: Mapping[str, tuple[Scalar, Node]], path: str, classes: Mapping[str, UsageClass]
     ) -> dict[str, Price]:
         """Return the prices among a mapping's fields."""
-        read = {
-            name: self.price(value, join_path(path, name), classes[name])
-            for name, (_, value) in fields.items()
-            if name in classes
-        }
-        return {name: price for name, price in read.items() if price is not None}
+        read: dict[str, Price] = {}
+        for name, (_, value) in fields.items():
+            if name in classes:
+                usage_class = classes[name]
+                price = plain_price(value.text, usage_class.per) if isinstance(value, Scalar) else None
+                price = price or self.price(value, join_path(path, name), usage_class)
+                if price is not None:
+                    read[name] = price
+        return read
+
+
+@functools.lru_cache(maxsize=4_096)
+def plain_price(text: str, per: int) -> Price | None:
+    """Return the price that a number alone makes, None where something is wrong. A card repeats them."""
+    amount_picos = parse_decimal_picos(text)
+    return None if amount_picos is None or amount_picos > INTEGER_MAX else Price(amount_picos, per)
 
 
 def largest_product_in_range(amounts_picos: Iterable[int], factors_picos: Iterable[int]) -> bool:

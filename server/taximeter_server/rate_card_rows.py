@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of a rate card: base prices, aliases, and the overlays of ``when``."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from taximeter_server.rate_card_problems import Mark, shown
+from taximeter_server._native import MappingNode, Mark, Scalar, SequenceNode, join_path, shown
 from taximeter_server.rate_card_reader import Json, Price, Reader, largest_product_in_range
 from taximeter_server.rate_card_values import (
     CONDITION_VALUE,
@@ -17,7 +18,7 @@ from taximeter_server.rate_card_values import (
     parse_window,
     window_texts,
 )
-from taximeter_server.rate_card_yaml import MappingNode, Node, Scalar, SequenceNode, join_path
+from taximeter_server.rate_card_yaml import Node
 from taximeter_server.usage_class import UsageClass
 
 WHEN_MAX = 256
@@ -30,6 +31,15 @@ ROW_WORDS = frozenset({"aliases", "when", *CONDITIONS, *EFFECTS})
 """Fields of a row or an entry of ``when`` that are no class, so no class can have their name."""
 
 Fields = Mapping[str, tuple[Scalar, Node]]
+
+
+class KnownFields:
+    """What a row and an entry of ``when`` may have, among it the classes of the card. Made once for all rows."""
+
+    def __init__(self, classes: Mapping[str, UsageClass]) -> None:
+        self.classes = classes
+        self.row = dict.fromkeys(("aliases", "when", *classes))
+        self.entry = dict.fromkeys((*CONDITIONS, *EFFECTS, *classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +102,24 @@ class Row:
         return document
 
 
-def read_row(
-    reader: Reader, name: str, node: Node, classes: Mapping[str, UsageClass], defaults: Mapping[str, Price]
-) -> Row:
+def read_row(reader: Reader, name: str, node: Node, known: KnownFields, defaults: Mapping[str, Price]) -> Row:
     """Read one row."""
     path = join_path("rate_card", name)
-    fields = reader.fields(node, path, ("aliases", "when", *classes), unknown_reason="UNKNOWN_CLASS")
-    prices = reader.prices(fields, path, classes)
+    fields = reader.fields(node, path, known.row, unknown_reason="UNKNOWN_CLASS")
+    prices = reader.prices(fields, path, known.classes)
     aliases = _read_aliases(reader, fields, path)
-    row = Row(node.mark, name, aliases, prices, _read_overlays(reader, fields, path, classes))
-    amounts = [price.amount_picos for price in (*prices.values(), *defaults.values())]
-    amounts += [price.amount_picos for overlay in row.overlays for price in overlay.prices.values()]
+    row = Row(node.mark, name, aliases, prices, _read_overlays(reader, fields, path, known))
     factors = [overlay.multiply_picos for overlay in row.overlays if overlay.multiply_picos is not None]
-    if not largest_product_in_range(amounts, factors):
+    if factors and not largest_product_in_range(_amounts_picos(row, defaults), factors):
         message = f"the largest price times all multipliers exceeds {decimal_text(INTEGER_MAX)}"
         reader.problems.add(node.mark, path, "PRICE_RANGE", message)
     return row
+
+
+def _amounts_picos(row: Row, defaults: Mapping[str, Price]) -> list[int]:
+    replaced = (overlay.prices.values() for overlay in row.overlays)
+    prices = itertools.chain(row.prices.values(), defaults.values(), *replaced)
+    return [price.amount_picos for price in prices]
 
 
 def read_model_name(reader: Reader, name: Scalar, path: str) -> bool:
@@ -129,9 +141,7 @@ def _read_aliases(reader: Reader, fields: Fields, path: str) -> list[tuple[str, 
     return [(text.text, text.mark, at) for text, at in texts if read_model_name(reader, text, at)]
 
 
-def _read_overlays(
-    reader: Reader, fields: Fields, path: str, classes: Mapping[str, UsageClass]
-) -> list[Overlay]:
+def _read_overlays(reader: Reader, fields: Fields, path: str, known: KnownFields) -> list[Overlay]:
     if "when" not in fields:
         return []
     node, below = fields["when"][1], join_path(path, "when")
@@ -143,7 +153,7 @@ def _read_overlays(
         reader.problems.add(node.mark, below, "LIMIT_EXCEEDED", message)
         return []
     overlays = [
-        _read_overlay(reader, item, f"{below}[{place}]", classes) for place, item in enumerate(node.items)
+        _read_overlay(reader, item, f"{below}[{place}]", known) for place, item in enumerate(node.items)
     ]
     for place, overlay in enumerate(overlays):
         for earlier in overlays[:place]:
@@ -156,17 +166,16 @@ def _read_overlays(
     return overlays
 
 
-def _read_overlay(reader: Reader, node: Node, path: str, classes: Mapping[str, UsageClass]) -> Overlay:
-    known = (*CONDITIONS, *EFFECTS, *classes)
-    fields = reader.fields(node, path, known, unknown_reason="UNKNOWN_FIELD")
-    prices = reader.prices(fields, path, classes)
+def _read_overlay(reader: Reader, node: Node, path: str, known: KnownFields) -> Overlay:
+    fields = reader.fields(node, path, known.entry, unknown_reason="UNKNOWN_FIELD")
+    prices = reader.prices(fields, path, known.classes)
     multiply_picos, multiplied = None, []
     if "multiply" in fields:
         multiply_picos = reader.decimal_picos(fields["multiply"][1], join_path(path, "multiply"), "multiply")
     if "classes" in fields:
         key, value = fields["classes"]
         below = join_path(path, "classes")
-        multiplied = reader.names(value, below, classes, "UNKNOWN_CLASS", "class")
+        multiplied = reader.names(value, below, known.classes, "UNKNOWN_CLASS", "class")
         if "multiply" not in fields:
             reader.problems.add(
                 key.mark, below, "EFFECT_MISSING", "classes says what multiply is for; add multiply"

@@ -4,6 +4,7 @@
 Each function returns None when the text is not such a value; who calls it knows the place and says so.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ MODEL_NAME = re.compile(r"[!-~]{1,256}")
 CONDITION_VALUE = re.compile(r"[!-~]{1,64}")
 CLASS_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
+_REMEMBERED_MAX = 4_096
+"""Prices come again and again in a card."""
 _DECIMAL_LENGTH_MAX = 64
 _DECIMAL = re.compile(r"(0|[1-9][0-9]*)?(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,3}))?")
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])")
@@ -27,6 +30,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})")
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_MAX)
 def parse_decimal_picos(text: str) -> int | None:
     """Return a decimal times 10^12, None when it is negative or has too many digits or decimals."""
     if len(text) > _DECIMAL_LENGTH_MAX:
@@ -43,6 +47,7 @@ def parse_decimal_picos(text: str) -> int | None:
     return int((digits or "0") + "0" * (zeros + DECIMALS_MAX - decimals))
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_MAX)
 def decimal_text(picos: int) -> str:
     """Return picos as a decimal of plain digits without superfluous zeros."""
     units, rest = divmod(picos, PICOS_PER_UNIT)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taximeter_server import _native
+from taximeter_server._native import join_path, shown
 from taximeter_server.rate_card import RateCardDocument
 from taximeter_server.rate_card_conditions import condition_text
-from taximeter_server.rate_card_problems import PROBLEMS_MAX, WHOLE_FILE, RateCardProblem, shown
+from taximeter_server.rate_card_problems import PROBLEMS_MAX, WHOLE_FILE, RateCardProblem
 from taximeter_server.rate_card_rows import Row
 from taximeter_server.rate_card_values import DECIMALS_MAX, decimal_text, parse_decimal_picos
-from taximeter_server.rate_card_yaml import join_path
 
 _ROW = "row"
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
@@ -149,8 +149,8 @@ class _Probe:
             "rows": {_ROW: {"prices": priced(self._prices), "when": when}},
         }
         compiled = _native.RateCard(json.dumps(document).encode())
-        lines: Any = compiled.price(model=_ROW, usage={self._usage_class: 1}, occur_time_nanos=0)["lines"]
-        return int(lines[0]["amount_picos"])
+        answer = compiled.price(model=_ROW, usage={self._usage_class: 1}, occur_time_nanos=0)
+        return answer.lines[0].amount_picos
 
 
 def _without_minimum(prices: Document) -> Document:

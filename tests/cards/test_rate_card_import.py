@@ -148,8 +148,8 @@ def unit_price(
 ) -> object:
     """Return what a million tokens cost then."""
     nanos = int(datetime.fromisoformat(time_text).replace(tzinfo=UTC).timestamp()) * 10**9
-    found: Any = card.price(model=model, provider=provider, usage={usage_class: 1}, occur_time_nanos=nanos)
-    return found["lines"][0]["unit_price"]
+    found = card.price(model=model, provider=provider, usage={usage_class: 1}, occur_time_nanos=nanos)
+    return found.lines[0].unit_price
 
 
 @pytest.mark.parametrize(
@@ -178,11 +178,11 @@ def test_a_model_without_a_price_stays_unpriced() -> None:
     """An empty row keeps another provider's price away from a model that the data has no price for."""
     card = compiled("genai-prices")
     assert unit_price(card, "gpt-4.1", "openai", "2026-11-22T00:00") == "2"
-    found: Any = card.price(
+    found = card.price(
         model="gpt-4.1", provider="github-copilot", usage={"input": 1}, occur_time_nanos=10**18
     )
-    assert found["row"] == "github-copilot/gpt-4.1"
-    assert found["lines"][0]["unpriced"]
+    assert found.row == "github-copilot/gpt-4.1"
+    assert found.lines[0].unpriced
 
 
 @pytest.mark.parametrize(
@@ -283,13 +283,13 @@ def test_installed_genai_prices_agrees_with_its_own_calculation() -> None:
     compared = 0
     for provider in providers:
         for model in provider.models:
-            found: Any = card.price(
+            found = card.price(
                 model=model.id,
                 provider=provider.id,
                 usage=usage | {"requests": 1},
                 occur_time_nanos=int(at.timestamp()) * 10**9,
             )
             expected = model.calc_price(raw, provider, genai_request_timestamp=at).total_price
-            assert abs(Fraction(found["cost_picos"]) - Fraction(expected) * 10**12) <= len(usage), model.id
+            assert abs(Fraction(found.cost_picos) - Fraction(expected) * 10**12) <= len(usage), model.id
             compared += 1
     assert compared > 2_000

@@ -98,7 +98,7 @@ def test_rounding_is_shown(meter: Meter, taximeter: CommandLine, tenant: str, no
     priced = RateCard(parse_rate_card(card).canonical_json).price(
         model="whisper", usage={"audio_ms": 61_400}, occur_time_nanos=0
     )
-    assert priced["cost_picos"] == 2_158_333_333
+    assert priced.cost_picos == 2_158_333_333
     meter.record(tenant, Usage(sandbox_ms=1), record_id=record_id, occur_time=noon)
 
     text = taximeter("rate-card", "explain", record_id).stdout

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pricing.oracle import Oracle, OracleCall, OutOfRangeError
 
-from taximeter_server._native import RateCard
+from taximeter_server._native import PricedCall, RateCard
 from taximeter_server.rate_card import parse_rate_card
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "cases" / "pricing-cases.json").read_text())
@@ -26,7 +26,7 @@ def cards() -> dict[str, RateCard]:
     return {name: RateCard(parse_rate_card(text).canonical_json) for name, text in GOLDEN["cards"].items()}
 
 
-def _answer(card: RateCard, case: dict[str, Any]) -> dict[str, Any]:
+def _answer(card: RateCard, case: dict[str, Any]) -> PricedCall | str:
     request = case["request"]
     at = datetime.fromisoformat(request.get("at", ANY_TIME))
     try:
@@ -36,10 +36,8 @@ def _answer(card: RateCard, case: dict[str, Any]) -> dict[str, Any]:
             **{fact: request[fact] for fact in FACTS if fact in request},
         )
     except OverflowError:
-        return {"error": "out_of_range"}
-    if priced["unknown_model"]:
-        return {"error": "unknown_model"}
-    return priced
+        return "out_of_range"
+    return "unknown_model" if priced.unknown_model else priced
 
 
 def _expected_line(line: dict[str, Any]) -> dict[str, Any]:
@@ -63,13 +61,16 @@ def test_case(cards: dict[str, RateCard], case: dict[str, Any]) -> None:
 
     expected = case["expected"]
     if "error" in expected:
-        assert answer == {"error": expected["error"]}
+        assert answer == expected["error"]
         return
-    assert answer["lines"] == [_expected_line(line) for line in expected["lines"]]
-    assert answer["row"] == expected["row"]
-    assert answer["overlays_applied"] == expected["overlays_applied"]
-    assert answer["prompt_tokens"] == expected["prompt_tokens"]
-    assert answer["cost_picos"] == int(expected["total_pico_usd"])
+    assert isinstance(answer, PricedCall)
+    for line, wanted in zip(answer.lines, expected["lines"], strict=True):
+        expected_line = _expected_line(wanted)
+        assert {name: getattr(line, name) for name in expected_line} == expected_line
+    assert answer.row == expected["row"]
+    assert answer.overlays_applied == expected["overlays_applied"]
+    assert answer.prompt_tokens == expected["prompt_tokens"]
+    assert answer.cost_picos == int(expected["total_pico_usd"])
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -3,6 +3,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pricing.oracle import DAYS, Oracle, OracleCall, OutOfRangeError
 
-from taximeter_server._native import RateCard, TenantPrices
+from taximeter_server._native import PricedCall, RateCard, TenantPrices
 from taximeter_server.rate_card import parse_rate_card
 
 CLASSES = [
@@ -154,7 +155,7 @@ def card_yaml(card: dict[str, Any]) -> str:
     return json.dumps(card, indent=1)
 
 
-def price_call(card: RateCard, call: OracleCall, tenant_prices: TenantPrices | None = None) -> dict[str, Any]:
+def price_call(card: RateCard, call: OracleCall, tenant_prices: TenantPrices | None = None) -> PricedCall:
     """Price a call by the compiled code, with its lines; the cost alone must be the same."""
     facts: dict[str, Any] = {
         "model": call.model,
@@ -167,10 +168,10 @@ def price_call(card: RateCard, call: OracleCall, tenant_prices: TenantPrices | N
         "calls": call.calls,
         "tenant_prices": tenant_prices,
     }
-    priced: Any = card.price(**facts)
-    is_priced = not any(line["unpriced"] for line in priced["lines"])
-    assert card.cost_picos(**facts) == (priced["cost_picos"] if is_priced else None)
-    return dict(priced)
+    priced = card.price(**facts)
+    is_priced = not any(line.unpriced for line in priced.lines)
+    assert card.cost_picos(**facts) == (priced.cost_picos if is_priced else None)
+    return priced
 
 
 def _check_against_oracle(card: dict[str, Any], some_calls: list[OracleCall]) -> None:
@@ -186,34 +187,34 @@ def _check_against_oracle(card: dict[str, Any], some_calls: list[OracleCall]) ->
 
         answer = price_call(compiled, call)
 
-        assert answer["row"] == expected.row
-        assert answer["overlays_applied"] == expected.overlays_applied
-        assert answer["prompt_tokens"] == expected.prompt_tokens
-        assert answer["quota_tokens"] == expected.quota_tokens
-        assert answer["unknown_model"] == expected.unknown_model
+        assert answer.row == expected.row
+        assert answer.overlays_applied == expected.overlays_applied
+        assert answer.prompt_tokens == expected.prompt_tokens
+        assert answer.quota_tokens == expected.quota_tokens
+        assert answer.unknown_model == expected.unknown_model
         assert [
             (
-                line["usage_class"],
-                line["quantity"],
-                line["billed_quantity"],
-                line["cost_picos"],
-                line["unpriced"],
+                line.usage_class,
+                line.quantity,
+                line.billed_quantity,
+                line.cost_picos,
+                line.unpriced,
             )
-            for line in answer["lines"]
+            for line in answer.lines
         ] == [
             (line.usage_class, line.quantity, line.billed_quantity, line.cost_picos, line.price is None)
             for line in expected.lines
         ]
         assert [
-            (line["priced_as"], line["amount_picos"], line["per"])
-            for line in answer["lines"]
-            if not line["unpriced"]
+            (str(line.priced_as), Fraction(line.amount_picos), line.per)
+            for line in answer.lines
+            if not line.unpriced
         ] == [
             (line.price.priced_as, line.price.amount * 10**12, line.price.per)
             for line in expected.lines
             if line.price
         ]
-        assert answer["cost_picos"] == expected.cost_picos
+        assert answer.cost_picos == expected.cost_picos
 
 
 @FEW

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a rate card means is its id."""
 
-from typing import Any
-
 import pytest
 from pricing.card_text import row_text
 
@@ -80,16 +78,16 @@ def test_document() -> None:
 def test_built_in_classes() -> None:
     """The compiled pricing has the same classes as the reader: units and what they fall back to."""
     empty = RateCard(parse_rate_card(row_text("")).canonical_json)
-    lines: Any = empty.price(model="m", usage=dict.fromkeys(BUILT_IN_CLASSES, 1), occur_time_nanos=0)["lines"]
+    lines = empty.price(model="m", usage=dict.fromkeys(BUILT_IN_CLASSES, 1), occur_time_nanos=0).lines
     parents = [found.parent for found in BUILT_IN_CLASSES.values() if found.parent]
 
-    assert {line["usage_class"]: line["per"] for line in lines} == {
+    assert {line.usage_class: line.per for line in lines} == {
         name: found.per for name, found in BUILT_IN_CLASSES.items()
     }
     for parent in parents:
         card = RateCard(parse_rate_card(row_text(f"{parent}: 1")).canonical_json)
-        lines = card.price(model="m", usage=dict.fromkeys(BUILT_IN_CLASSES, 1), occur_time_nanos=0)["lines"]
-        priced = {line["usage_class"] for line in lines if line["priced_as"] == parent}
+        lines = card.price(model="m", usage=dict.fromkeys(BUILT_IN_CLASSES, 1), occur_time_nanos=0).lines
+        priced = {line.usage_class for line in lines if line.priced_as == parent}
         assert priced == {name for name in BUILT_IN_CLASSES if parent in _ancestors(name)}
 
 

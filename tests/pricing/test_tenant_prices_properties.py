@@ -25,7 +25,7 @@ from pricing.test_pricing_properties import (
     rows,
 )
 
-from taximeter_server._native import RateCard, TenantPrices
+from taximeter_server._native import PricedLine, RateCard, TenantPrices
 from taximeter_server.rate_card import parse_rate_card
 from taximeter_server.tenant_prices import parse_tenant_prices
 
@@ -90,15 +90,17 @@ def _expected(answer: OracleAnswer, charges: list[Charge]) -> list[tuple[Any, ..
     ]
 
 
-def _found(lines: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+def _found(lines: list[PricedLine]) -> list[tuple[Any, ...]]:
+    pairs = [(line, line.list_price) for line in lines if line.list_price]
+    assert len(pairs) == len(lines)
     return [
         (
-            (line["usage_class"], line["quantity"], line["priced_as"], line["billed_quantity"]),
-            (None if line["unpriced"] else Fraction(line["amount_picos"], line["per"]), line["cost_picos"]),
-            (line["list"]["priced_as"], line["list"]["billed_quantity"], line["list"]["cost_picos"]),
-            line["list"]["priced_as"] and Fraction(line["list"]["amount_picos"], line["list"]["per"]),
+            (line.usage_class, line.quantity, line.priced_as, line.billed_quantity),
+            (None if line.unpriced else Fraction(line.amount_picos, line.per), line.cost_picos),
+            (list_price.priced_as, list_price.billed_quantity, list_price.cost_picos),
+            list_price.priced_as and Fraction(list_price.amount_picos, list_price.per),
         )
-        for line in lines
+        for line, list_price in pairs
     ]
 
 
@@ -118,10 +120,10 @@ def check_calls(card: dict[str, Any], own: dict[str, Any], calls: list[OracleCal
 
         priced = price_call(compiled, call, compiled_own)
 
-        assert _found(priced["lines"]) == _expected(answer, charges)
-        assert priced["cost_picos"] == sum(charge.cost_picos for charge in charges)
-        assert priced["list_cost_picos"] == answer.cost_picos
-        assert priced["row"] == answer.row
+        assert _found(priced.lines) == _expected(answer, charges)
+        assert priced.cost_picos == sum(charge.cost_picos for charge in charges)
+        assert priced.list_cost_picos == answer.cost_picos
+        assert priced.row == answer.row
         line_count += len(charges)
     return line_count
 
