@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from taximeter_server.errors import StoreCorruptError
-from taximeter_server.rate_card import parse_rate_card
-from taximeter_server.tenant_prices import parse_tenant_prices
+from taximeter_server.rate_card import RateCardDocument, parse_rate_card
+from taximeter_server.tenant_prices import TenantPricesDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,17 @@ class PublishedCard:
 
 def compile_card(yaml: str) -> PublishedCard:
     """Check a card and bring it into canonical form. Raises RateCardInvalidError with all its problems."""
-    document = parse_rate_card(yaml)
+    return to_publish(parse_rate_card(yaml), yaml)
+
+
+def to_publish(document: RateCardDocument, yaml: str) -> PublishedCard:
+    """Return a card that was read from yaml as it is published."""
     return PublishedCard(document.rate_card_id, yaml, document.canonical_json.decode())
 
 
-def compile_tenant_prices(yaml: str) -> tuple[PublishedCard, str | None]:
-    """Check a tenant's own prices likewise; also returns their currency, None where they have a markup only."""
-    document = parse_tenant_prices(yaml)
-    card = PublishedCard(document.tenant_prices_id, yaml, document.canonical_json.decode())
-    return card, document.currency
+def tenant_prices_to_publish(document: TenantPricesDocument, yaml: str) -> PublishedCard:
+    """Return a tenant's own prices that were read from yaml as they are published."""
+    return PublishedCard(document.tenant_prices_id, yaml, document.canonical_json.decode())
 
 
 def currency_of(canonical_json: str) -> str:

@@ -23,7 +23,6 @@ from taximeter_server.errors import (
 from taximeter_server.published_card import (
     PublishedCard,
     compile_card,
-    compile_tenant_prices,
     currency_of,
 )
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
@@ -79,7 +78,7 @@ class RateCardTimeline:
 
     def publish(
         self,
-        yaml: str,
+        card: PublishedCard,
         *,
         author: str,
         effective_time_ms: int | None = None,
@@ -90,9 +89,8 @@ class RateCardTimeline:
 
         Returns (the new entry, True), or (the newest card's entry, False) when that has the same content already.
         expected_version: newest version that the author saw, 0 for none, None not to compare.
-        Raises RateCardInvalidError, RateCardVersionConflictError, EffectiveTooSoonError, InvalidFieldsError.
+        Raises RateCardVersionConflictError, EffectiveTooSoonError, InvalidFieldsError.
         """
-        card = compile_card(yaml)
         _check_time(effective_time_ms)
 
         def same(entries: Entries) -> TimelineEntry | None:
@@ -143,15 +141,18 @@ class RateCardTimeline:
     def put_tenant_prices(
         self,
         tenant: str,
-        yaml: str,
+        prices: PublishedCard,
         *,
+        currency: str | None,
         author: str,
         effective_time_ms: int | None = None,
         expected_version: int | None = None,
         note: str = "",
     ) -> tuple[TimelineEntry, bool]:
-        """Set what a tenant, and everything below it without own prices, is charged. As publish() otherwise."""
-        prices, currency = compile_tenant_prices(yaml)
+        """Set what a tenant, and everything below it without own prices, is charged. As publish() otherwise.
+
+        currency: of the prices, None where they have a markup only.
+        """
         _check_time(effective_time_ms)
 
         def same(entries: Entries) -> TimelineEntry | None:

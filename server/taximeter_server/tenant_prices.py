@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from taximeter_server._native import MappingNode, SequenceNode, join_path
 from taximeter_server.rate_card import FORMAT, CardReader, Fields
 from taximeter_server.rate_card_problems import ProblemList, TooManyProblemsError
 from taximeter_server.rate_card_reader import Json
-from taximeter_server.rate_card_yaml import MappingNode, Node, SequenceNode, join_path, parse_yaml
+from taximeter_server.rate_card_rows import Row
+from taximeter_server.rate_card_yaml import Node, parse_yaml
 
 MARKUP_BASIS_POINTS_MIN = -10_000
 MARKUP_BASIS_POINTS_MAX = 100_000
@@ -28,11 +30,16 @@ _CARD_FIELDS = ("currency", "rate_card", "defaults", "classes")
 
 @dataclass(frozen=True, slots=True)
 class TenantPricesDocument:
-    """Valid own prices. currency is None where there is a markup only, which is in any."""
+    """Valid own prices. currency is None where there is a markup only, which is in any.
+
+    rows: as read, in the order of the file; not compared. markup_basis_points: None where there is none.
+    """
 
     canonical_json: bytes
     tenant_prices_id: str
     currency: str | None
+    rows: tuple[Row, ...] = field(compare=False)
+    markup_basis_points: int | None
 
 
 def parse_tenant_prices(yaml_text: str | bytes) -> TenantPricesDocument:
@@ -40,21 +47,26 @@ def parse_tenant_prices(yaml_text: str | bytes) -> TenantPricesDocument:
     problems = ProblemList()
     document: dict[str, Json] = {}
     currency: str | None = None
+    rows: tuple[Row, ...] = ()
     with contextlib.suppress(TooManyProblemsError):
-        document, currency = _TenantPricesReader(problems).read_prices(parse_yaml(yaml_text, problems))
+        document, currency, rows = _TenantPricesReader(problems).read_prices(parse_yaml(yaml_text, problems))
     problems.raise_if_any()
     canonical_json = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    return TenantPricesDocument(canonical_json, hashlib.sha256(canonical_json).hexdigest(), currency)
+    prices_id = hashlib.sha256(canonical_json).hexdigest()
+    markup = document.get(_MARKUP_FIELD)
+    return TenantPricesDocument(
+        canonical_json, prices_id, currency, rows, markup if isinstance(markup, int) else None
+    )
 
 
 class _TenantPricesReader(CardReader):
     """Reads the top of own prices."""
 
-    def read_prices(self, root: Node | None) -> tuple[dict[str, Json], str | None]:
-        """Return the canonical form and its currency."""
+    def read_prices(self, root: Node | None) -> tuple[dict[str, Json], str | None, tuple[Row, ...]]:
+        """Return the canonical form, its currency and its rows."""
         body = self.body(root)
         if body is None:
-            return {}, None
+            return {}, None, ()
         fields = self.fields(body, "", (_MARKUP_FIELD, *_CARD_FIELDS))
         document: dict[str, Json] = {"format": FORMAT}
         if _MARKUP_FIELD in fields:
@@ -63,10 +75,10 @@ class _TenantPricesReader(CardReader):
             message = f"required: rate_card, defaults or {_MARKUP_FIELD}"
             self.problems.add(body.mark, _MARKUP_FIELD, "FIELD_REQUIRED", message)
         self._refuse_named_multipliers(fields)
-        card, _ = self.card(fields)
+        card, rows = self.card(fields)
         if not card["rows"] and "defaults" not in card:
-            return document, None
-        return {**document, "card": card}, str(card["currency"])
+            return document, None, rows
+        return {**document, "card": card}, str(card["currency"]), rows
 
     def _markup(self, node: Node) -> int:
         wanted = f"a whole number of basis points from {MARKUP_BASIS_POINTS_MIN} to {MARKUP_BASIS_POINTS_MAX}"

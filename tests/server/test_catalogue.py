@@ -14,9 +14,11 @@ from taximeter_server.catalogue import POLL_INTERVAL_MS, CatalogueFollower
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.errors import StoreUnavailableError
 from taximeter_server.keys import Keys
+from taximeter_server.published_card import compile_card, tenant_prices_to_publish
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.store import DocumentStore
+from taximeter_server.tenant_prices import parse_tenant_prices
 
 DEFAULT_CARD = (importlib.resources.files("taximeter_server") / "default_rate_card.yaml").read_text("utf-8")
 
@@ -67,7 +69,7 @@ def test_catalogue_holds_what_the_engine_needs(
     """Keys that work, the timeline, and every card byte for byte, as of one revision."""
     keys = Keys(documents, clock)
     key, _ = keys.create(role="read", tenants=("acme",), note="secret note", expire_time_ms=clock.now_ms + 1)
-    revoked, _ = keys.create(role="meter", tenants=(), note="", expire_time_ms=None)
+    revoked, _ = keys.create(role="admin", tenants=(), note="", expire_time_ms=None)
     keys.revoke(revoked.key_id)
     follower.refresh()
     (entry,) = timeline.entries()
@@ -107,8 +109,10 @@ def test_catalogue_tells_cards_from_tenants_prices(
 ) -> None:
     """Own prices, their end, and what was withdrawn, each by its version; withdrawals have no place of their own."""
     later_ms = timeline.entries()[0].publish_time_ms + 60_000
+    yaml = "billing: {markup_basis_points: -500}"
+    prices = tenant_prices_to_publish(parse_tenant_prices(yaml), yaml)
     own, _ = timeline.put_tenant_prices(
-        "acme", "billing: {markup_basis_points: -500}", author="tester", effective_time_ms=later_ms
+        "acme", prices, currency=None, author="tester", effective_time_ms=later_ms
     )
     end = timeline.remove_tenant_prices("acme", author="tester")
     timeline.withdraw(end.version, author="tester")
@@ -146,7 +150,9 @@ def test_unchanged_store_confirms(
     follower.refresh()
     assert (len(log.catalogues), log.confirmations) == (1, 1)
 
-    timeline.publish('billing:\n  rate_card:\n    "gpt-5":\n      input: "1"\n', author="tester")
+    timeline.publish(
+        compile_card('billing:\n  rate_card:\n    "gpt-5":\n      input: "1"\n'), author="tester"
+    )
     follower.refresh()
     assert (len(log.catalogues), log.confirmations) == (2, 1)
     assert len(json.loads(log.catalogues[-1])["rate_cards"]) == 2

@@ -17,6 +17,7 @@ from taximeter_server.errors import (
     RateCardVersionConflictError,
     StoreCorruptError,
 )
+from taximeter_server.published_card import compile_card
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import LEAD_MS, RateCardTimeline
 from taximeter_server.store import DocumentStore
@@ -38,14 +39,14 @@ def timeline(documents: DocumentStore, tmp_path: Path) -> RateCardTimeline:
 
 def publish(timeline: RateCardTimeline, price: int, **settings: object) -> int:
     """Publish a card and return its version."""
-    entry, _ = timeline.publish(card(price), author="tester", **settings)  # type: ignore[arg-type]
+    entry, _ = timeline.publish(compile_card(card(price)), author="tester", **settings)  # type: ignore[arg-type]
     return entry.version
 
 
 def test_published_card_is_found_again(timeline: RateCardTimeline, documents: DocumentStore) -> None:
     """A card takes force at the earliest 5 s later and is kept as it was written."""
     before_ms = documents.time_ms()
-    entry, created = timeline.publish(card(1), author="tester", note="why")
+    entry, created = timeline.publish(compile_card(card(1)), author="tester", note="why")
 
     assert created
     assert (entry.version, entry.author, entry.note) == (1, "tester", "why")
@@ -57,8 +58,10 @@ def test_published_card_is_found_again(timeline: RateCardTimeline, documents: Do
 
 def test_same_content_is_no_new_version(timeline: RateCardTimeline) -> None:
     """Publishing what is newest already changes nothing, also for a retry that compares versions."""
-    first, _ = timeline.publish(card(1), author="tester", expected_version=0)
-    again, created = timeline.publish(f"# a comment\n{card(1)}", author="other", expected_version=0)
+    first, _ = timeline.publish(compile_card(card(1)), author="tester", expected_version=0)
+    again, created = timeline.publish(
+        compile_card(f"# a comment\n{card(1)}"), author="other", expected_version=0
+    )
 
     assert not created
     assert again == first
@@ -99,7 +102,7 @@ def test_card_cannot_be_backdated(timeline: RateCardTimeline, documents: Documen
     with pytest.raises(EffectiveTooSoonError) as caught:
         publish(timeline, 1, effective_time_ms=now_ms + lead_ms)
 
-    assert now_ms + LEAD_MS <= int(caught.value.metadata["earliest_time_ms"]) <= documents.time_ms() + LEAD_MS
+    assert now_ms + LEAD_MS <= caught.value.earliest_time_ms <= documents.time_ms() + LEAD_MS
     assert timeline.entries() == ()
 
 
@@ -148,7 +151,7 @@ def test_changed_history_is_noticed(timeline: RateCardTimeline, embedded_store: 
 
 def test_changed_card_is_noticed(timeline: RateCardTimeline, embedded_store: EmbeddedStore) -> None:
     """A card whose content is not what its id says is corruption."""
-    entry, _ = timeline.publish(card(1), author="tester")
+    entry, _ = timeline.publish(compile_card(card(1)), author="tester")
     client = redis.Redis.from_url(embedded_store.url, decode_responses=True)
     document = json.loads(str(client.hget("{tx:cfg}:rate_cards", entry.rate_card_id)))
     document["canonical_json"] = document["canonical_json"].replace("gpt-5", "gpt-6")
@@ -185,10 +188,10 @@ def test_every_card_is_kept_as_a_file_too(timeline: RateCardTimeline, tmp_path: 
 def test_second_currency_is_refused(timeline: RateCardTimeline) -> None:
     """Amounts of one server can be added up: after the default card its currency is settled."""
     timeline.ensure_first(DEFAULT_CARD)
-    timeline.publish(card(1, "EUR"), author="tester")
+    timeline.publish(compile_card(card(1, "EUR")), author="tester")
 
     with pytest.raises(InvalidFieldsError, match="so far in EUR"):
-        timeline.publish(card(1, "USD"), author="tester")
+        timeline.publish(compile_card(card(1, "USD")), author="tester")
 
 
 def test_unknown_cards_are_told_apart_from_bad_questions(timeline: RateCardTimeline) -> None:

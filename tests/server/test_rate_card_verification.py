@@ -13,11 +13,12 @@ from server.test_rate_card_timeline import card
 
 from taximeter_server import rate_card_verification
 from taximeter_server.embedded_store import EmbeddedStore
+from taximeter_server.published_card import compile_card, tenant_prices_to_publish
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.rate_card_verification import Difference, RateCardVerifier
-from taximeter_server.store import DocumentStore
-from taximeter_server.store_names import RATE_CARDS, TIMELINE
+from taximeter_server.store import RATE_CARDS, TIMELINE, DocumentStore
+from taximeter_server.tenant_prices import parse_tenant_prices
 from taximeter_server.timeline_entry import TimelineEntry
 
 
@@ -31,11 +32,13 @@ class Kept:
         self.verifier = RateCardVerifier(documents, snapshots)
         timeline = RateCardTimeline(documents, snapshots)
         timeline.ensure_first(f"# prices\n{card(1)}")
-        timeline.publish(card(2), author="tester", note="Grüße")
+        timeline.publish(compile_card(card(2)), author="tester", note="Grüße")
         later_ms = documents.time_ms() + 60_000
-        entry, _ = timeline.publish(card(3), author="tester", effective_time_ms=later_ms)
+        entry, _ = timeline.publish(compile_card(card(3)), author="tester", effective_time_ms=later_ms)
         timeline.withdraw(entry.version, author="tester")
-        timeline.put_tenant_prices("acme", "billing: {markup_basis_points: -500} # a tenth", author="tester")
+        own_yaml = "billing: {markup_basis_points: -500} # a tenth"
+        own = tenant_prices_to_publish(parse_tenant_prices(own_yaml), own_yaml)
+        timeline.put_tenant_prices("acme", own, currency=None, author="tester")
         timeline.remove_tenant_prices("acme", author="tester")
         self.entries = timeline.entries()
 

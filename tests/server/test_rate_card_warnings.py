@@ -10,6 +10,8 @@ from harness.server_process import ServerProcess
 from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter_server.rate_card import parse_rate_card
 from taximeter_server.rate_card_warnings import card_warnings
+from taximeter_server.tenant_prices import parse_tenant_prices
+from taximeter_server.tenant_prices_warnings import tenant_prices_warnings
 
 ROUNDED = """\
 billing:
@@ -170,3 +172,29 @@ def test_warnings_are_in_the_order_of_the_file_and_limited(api: Api) -> None:
         "MORE_WARNINGS",
         "20 more warnings",
     )
+
+
+def test_own_prices_that_may_not_be_meant() -> None:
+    """What a finance admin would want to know before a tenant is charged so."""
+    card = "billing: {rate_card: {gpt-5: {input: 4, output: 8, aliases: [five]}, free: {input: 0}}}"
+    own = """\
+billing:
+  markup_basis_points: 0
+  rate_card:
+    gpt-5: {input: 3, output: 9}
+    five: {output: 0}
+    gtp-5: {input: 3}
+    free: {when: [{tier: batch, input: 1}]}
+"""
+    found = tenant_prices_warnings(
+        parse_tenant_prices(own), parse_rate_card(card).canonical_json.decode(), now_ms=0
+    )
+
+    assert [(warning.line, warning.field, warning.reason) for warning in found] == [
+        (0, "markup_basis_points", "MARKUP_ZERO"),
+        (4, "rate_card.gpt-5.input", "BELOW_LIST_PRICE"),
+        (5, "rate_card.five.output", "OWN_PRICE_ZERO"),
+        (6, "rate_card.gtp-5", "MODEL_NOT_IN_CARD"),
+        (7, "rate_card.free", "ONLY_CONDITIONAL"),
+    ]
+    assert found[1].message == "3 per 1,000,000 is below the list price, 4 per 1,000,000 (-25 %)"

@@ -12,6 +12,7 @@ from taximeter_server.errors import (
     TimelineEntryUnknownError,
     WithdrawTooLateError,
 )
+from taximeter_server.published_card import compile_card
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import LEAD_MS, RateCardTimeline
 from taximeter_server.store import DocumentStore
@@ -31,7 +32,9 @@ def timeline(documents: DocumentStore, tmp_path: Path) -> RateCardTimeline:
 def publish_later(timeline: RateCardTimeline, documents: DocumentStore, price: int) -> tuple[int, int]:
     """Publish a card that is still far away. Returns its version and when it takes force."""
     effective_time_ms = documents.time_ms() + LATER_MS
-    entry, _ = timeline.publish(card(price), author="tester", effective_time_ms=effective_time_ms)
+    entry, _ = timeline.publish(
+        compile_card(card(price)), author="tester", effective_time_ms=effective_time_ms
+    )
     return entry.version, effective_time_ms
 
 
@@ -61,7 +64,7 @@ def test_withdrawing_twice_is_withdrawing_once(timeline: RateCardTimeline, docum
 
 def test_what_may_have_priced_usage_stays(timeline: RateCardTimeline, documents: DocumentStore) -> None:
     """In force, less than 5 s away, a withdrawal, or never published: each is refused, and nothing changes."""
-    soon, _ = timeline.publish(card(2), author="tester")
+    soon, _ = timeline.publish(compile_card(card(2)), author="tester")
     while documents.time_ms() == soon.publish_time_ms:
         time.sleep(0.001)
     later, _ = publish_later(timeline, documents, 3)
@@ -96,8 +99,10 @@ def test_another_card_takes_the_place_of_a_withdrawn_one(
     """Once the later card is withdrawn an earlier one can be published, and the same content is new again."""
     version, effective_time_ms = publish_later(timeline, documents, 2)
     timeline.withdraw(version, author="tester")
-    earlier, _ = timeline.publish(card(3), author="tester")
-    again, created = timeline.publish(card(2), author="tester", effective_time_ms=effective_time_ms)
+    earlier, _ = timeline.publish(compile_card(card(3)), author="tester")
+    again, created = timeline.publish(
+        compile_card(card(2)), author="tester", effective_time_ms=effective_time_ms
+    )
     entries = timeline.entries()
 
     assert created

@@ -61,7 +61,11 @@ class Timeline(RateCardTools):
             note=note,
         )
         response = self._session.unary(self._rate_cards.PutTenantPrices, request, ADMINISTRATION_TIMEOUT_S)
-        return PublishedRateCard(_convert_settings.rate_card_entry(response.entry), response.created)
+        return PublishedRateCard(
+            _convert_settings.rate_card_entry(response.entry),
+            response.created,
+            _convert_settings.rate_card_problems(response.warnings),
+        )
 
     def remove_tenant_prices(
         self,

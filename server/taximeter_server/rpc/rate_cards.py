@@ -9,6 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.pages import PageTokens
+from taximeter_server.published_card import to_publish
 from taximeter_server.rate_card import parse_rate_card
 from taximeter_server.rate_card_problems import RateCardInvalidError
 from taximeter_server.rate_card_timeline import RateCardTimeline
@@ -74,8 +75,9 @@ class RateCardService(TenantPricesMethods, RateCardTools):
             yaml = self._timeline.find(rate_card_id=request.rate_card_id, time_ms=self._clock())[1].yaml
         if not yaml:
             raise InvalidFieldsError.required("yaml")
+        card = parse_rate_card(yaml)
         entry, created = self._timeline.publish(
-            yaml,
+            to_publish(card, yaml),
             author=principal.key_id,
             effective_time_ms=effective_time_of(request),
             expected_version=expected_version_of(request),
@@ -85,7 +87,7 @@ class RateCardService(TenantPricesMethods, RateCardTools):
         return pb.PublishRateCardResponse(
             entry=to_entry(entry, withdrawn=False),
             created=created,
-            warnings=[to_problem(warning) for warning in card_warnings(parse_rate_card(yaml))],
+            warnings=[to_problem(warning) for warning in card_warnings(card)],
         )
 
     def validate_rate_card(

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.pages import PageTokens
+from taximeter_server.published_card import tenant_prices_to_publish
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.rpc.convert import at_time_ms, to_entry
-from taximeter_server.rpc.convert_rate_cards import effective_time_of, expected_version_of
+from taximeter_server.rpc.convert_rate_cards import effective_time_of, expected_version_of, to_problem
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.tenant_path import check_tenant, is_reached
+from taximeter_server.tenant_prices import parse_tenant_prices
+from taximeter_server.tenant_prices_warnings import tenant_prices_warnings
 from taximeter_server.timeline_entry import EntryKind, prices_in_force
 
 
@@ -50,16 +53,27 @@ class TenantPricesMethods:
         tenant = check_tenant(request.tenant, "tenant")
         if not request.yaml:
             raise InvalidFieldsError.required("yaml")
+        prices = parse_tenant_prices(request.yaml)
         entry, created = self._timeline.put_tenant_prices(
             tenant,
-            request.yaml,
+            tenant_prices_to_publish(prices, request.yaml),
+            currency=prices.currency,
             author=principal.key_id,
             effective_time_ms=effective_time_of(request),
             expected_version=expected_version_of(request),
             note=request.note,
         )
         self._apply()
-        return pb.PutTenantPricesResponse(entry=to_entry(entry, withdrawn=False), created=created)
+        now_ms = self._clock()
+        _, card = self._timeline.find(rate_card_id="", time_ms=now_ms)
+        return pb.PutTenantPricesResponse(
+            entry=to_entry(entry, withdrawn=False),
+            created=created,
+            warnings=[
+                to_problem(warning)
+                for warning in tenant_prices_warnings(prices, card.canonical_json, now_ms=now_ms)
+            ],
+        )
 
     def remove_tenant_prices(
         self, request: pb.RemoveTenantPricesRequest, principal: Principal

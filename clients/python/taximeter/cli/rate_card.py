@@ -60,7 +60,7 @@ def validate(ctx: click.Context, file: Any, output: str) -> None:
     document = {"rate_card_id": check.rate_card_id or None, "problems": problems, "warnings": warnings}
     write(output, document, PROBLEM_COLUMNS, problems, empty=f"Good. The card would be {check.rate_card_id}.")
     if output == TABLE:
-        _write_warnings(warnings)
+        write_warnings(warnings)
     if problems:
         ctx.exit(1)
 
@@ -113,7 +113,7 @@ def publish(
     if not published.created:
         click.echo("Nothing changed: the newest card has the same content.")
     write_fields(entry)
-    _write_warnings(warnings)
+    write_warnings(warnings)
 
 
 @rate_card.command("list")
@@ -155,7 +155,8 @@ def read_text(file: Any) -> str:
     return text
 
 
-def _write_warnings(warnings: list[dict[str, Any]]) -> None:
+def write_warnings(warnings: list[dict[str, Any]]) -> None:
+    """Writes what may not be meant, for people."""
     if warnings:
         write_table(PROBLEM_COLUMNS, warnings, title="Warnings")
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.card_reference import problem_row
 from taximeter.cli.output import (
     CSV,
     JSON,
@@ -19,7 +20,7 @@ from taximeter.cli.output import (
     write_json,
 )
 from taximeter.cli.parameters import COUNT, InstantType
-from taximeter.cli.rate_card import YAML, entry_fields, rate_card, read_text, short_ids
+from taximeter.cli.rate_card import YAML, entry_fields, rate_card, read_text, short_ids, write_warnings
 from taximeter.settings import PublishedRateCard
 
 _DIFFERENCE_COLUMNS = (
@@ -170,9 +171,11 @@ def list_command(app: App, at_time: datetime | None, output: str) -> None:
 
 def _write_published(published: PublishedRateCard, output: str, *, unchanged: str) -> None:
     fields = entry_fields(published.entry)
+    warnings = [problem_row(warning) for warning in published.warnings]
     if output == JSON:
-        write_json({"created": published.created, **fields})
+        write_json({"created": published.created, **fields, "warnings": warnings})
         return
     if not published.created:
         click.echo(unchanged)
     write_fields(fields)
+    write_warnings(warnings)
