@@ -79,13 +79,14 @@ bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency, throughput and CPU be
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 .PHONY: bench-pricing
-bench-pricing: $(VENV)/.runtime $(VENV)/.tools ## Measure pricing beside litellm and genai-prices, and loading a large card
+bench-pricing: $(VENV)/.runtime $(VENV)/.tools ## Measure pricing beside litellm and genai-prices, loading a large card, and repricing
 	@$(PIP) install --constraint constraints.txt --requirement benchmarks/pricing-requirements.txt
 	@cargo bench --locked --quiet --package taximeter-pricing --bench pricing
 	@LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python benchmarks/pricing.py $(ARGS)
+	@$(BIN)/python benchmarks/reprice.py
 
 .PHONY: bench-reports
-bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of growing size
+bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of growing size, beside SQLite and PostgreSQL
 	$(BIN)/python benchmarks/reports.py $(ARGS)
 
 .PHONY: bench-exports
@@ -95,14 +96,6 @@ bench-exports: $(VENV)/.runtime ## Measure memory and time of exports of growing
 .PHONY: bench-clients
 bench-clients: $(VENV)/.runtime ## Measure what each client adds to a check, beside the bare generated stub
 	$(BIN)/python benchmarks/clients.py $(ARGS)
-
-.PHONY: audit
-audit: $(VENV)/.runtime $(VENV)/.tools ## Check dependencies: licences, sources, pins, known holes where tools are there
-	@BIN=$(BIN) scripts/audit.sh
-
-.PHONY: sbom
-sbom: $(VENV)/.runtime ## Print what a build consists of, as a CycloneDX bill of materials
-	@$(BIN)/python scripts/sbom.py
 
 .PHONY: lock
 lock: ## Resolve all versions again and rewrite constraints.txt

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench-reports`: how long a report takes over a generated ledger, with its rollups and without, in one run."""
+"""`make bench-reports`: how long a report takes over a generated ledger, with its rollups and without, in one run.
+
+Beside it, the same questions asked of the same lines in SQLite and PostgreSQL, of ledgers up to --beside-events.
+"""
 
 import argparse
 import resource
@@ -9,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from report_stores import postgres_ms, sqlite_ms, statements
 from synthetic_ledger import DAY_MS, FIRST_DAY_MS, write_ledger
 
 from taximeter_server.ledger_directory import LedgerDirectory
@@ -49,26 +53,34 @@ def main() -> None:
     """Write ledgers of growing size and ask."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--events", type=int, nargs="+", default=[100_000, 700_000, 3_500_000], help="sizes of ledgers"
+        "--events", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000], help="sizes of ledgers"
+    )
+    parser.add_argument(
+        "--beside-events",
+        type=int,
+        default=1_000_000,
+        help="largest ledger that SQLite and PostgreSQL get, too",
     )
     parser.add_argument("--tenants", type=int, default=1_000)
     parser.add_argument("--models", type=int, default=50)
     arguments = parser.parse_args()
-    print(f"{'events':>12} {'question':38} {'with rollups':>14} {'without':>12}")
+    print(
+        f"{'events':>12} {'question':38} {'with rollups':>14} {'without':>12} {'SQLite':>12} {'PostgreSQL':>12}"
+    )
     for event_count in arguments.events:
         with tempfile.TemporaryDirectory() as name:
-            measure(Path(name), event_count, arguments.tenants, arguments.models)
+            measure(Path(name), event_count, arguments)
 
 
-def measure(folder: Path, event_count: int, tenant_count: int, model_count: int) -> None:
+def measure(folder: Path, event_count: int, arguments: argparse.Namespace) -> None:
     """Print a line for each question."""
     started = time.perf_counter()
     source, directory = write_ledger(
         folder,
         event_count=event_count,
         day_count=DAY_COUNT,
-        tenant_count=tenant_count,
-        model_count=model_count,
+        tenant_count=arguments.tenants,
+        model_count=arguments.models,
     )
     written_s = time.perf_counter() - started
     manifest = directory.read_manifest()
@@ -80,9 +92,20 @@ def measure(folder: Path, event_count: int, tenant_count: int, model_count: int)
         f" {sizes_mib[0]} MiB; rollups: {summed:,} rows, {len(manifest.rollups)} files, {sizes_mib[1]} MiB"
     )
     ledgers = (directory, WithoutRollups(directory.path))
-    for question, query in questions().items():
-        times = [median_ms(reporter(source, ledger, folder), query) for ledger in ledgers]
-        print(f"{event_count:>12,} {question:38} {times[0]:>11.1f} ms {times[1]:>9.1f} ms")
+    times = {
+        question: [median_ms(reporter(source, ledger, folder), query) for ledger in ledgers]
+        for question, query in questions().items()
+    }
+    if event_count <= arguments.beside_events:
+        month = questions()["month, all tenants"]
+        asked = statements(month.start_time_us, month.end_time_us)
+        files = [str(directory.path / file.path) for file in manifest.files]
+        for found in (sqlite_ms(files, folder, asked), postgres_ms(files, folder, asked)):
+            for question, found_ms in times.items():
+                found_ms.append(found.get(question, 0))
+    for question, found_ms in times.items():
+        shown = "".join(f"{one:>10.1f} ms" if one else f"{'-':>13}" for one in found_ms)
+        print(f"{event_count:>12,} {question:38} {shown}")
     print(
         f"{'':12} peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB"
     )
