@@ -116,6 +116,8 @@ impl Rule {
 pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.MeteringService/Record", METER),
     ("/taximeter.v1.MeteringService/RecordBatch", METER),
+    ("/taximeter.v1.MeteringService/VoidRecord", ADMIN),
+    ("/taximeter.v1.MeteringService/AmendRecord", ADMIN),
     ("/taximeter.v1.MeteringService/CheckQuota", METER),
     ("/taximeter.v1.MeteringService/ExtendHold", METER),
     ("/taximeter.v1.MeteringService/ReleaseHold", METER),
@@ -150,9 +152,6 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.AccessService/CreateKey", ADMIN),
     ("/taximeter.v1.AccessService/ListKeys", ADMIN),
     ("/taximeter.v1.AccessService/RevokeKey", ADMIN),
-    ("/taximeter.v1.AccessService/RotateKey", ADMIN),
-    ("/taximeter.v1.AccessService/ListAuditEvents", ADMIN),
-    ("/taximeter.v1.AccessService/VerifyAuditLog", ADMIN),
     ("/taximeter.v1.AccessService/WhoAmI", Rule::AnyKey),
     ("/taximeter.v1.OperationsService/GetServerStatus", ADMIN),
     ("/taximeter.v1.OperationsService/ListRecordConflicts", ADMIN),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Adjustments: corrections of what records cost, posted by the same durable path as the records.
+//! Corrections of records, posted by the same durable path as the records: adjustments of what they cost, and what
+//! takes records back or amends them.
 //!
-//! An adjustment names its record and is identified by what it corrects, so posting it again changes nothing. It
+//! A correction names its record and is identified by what it corrects, so posting it again changes nothing. It
 //! touches no counter of a quota: what a tenant may do today does not depend on what another day should have cost.
 //! While the store is away none is accepted, because what is to be corrected is then not known for certain.
 
@@ -51,6 +52,10 @@ impl Posted {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AdjustmentDocument {
+    kind: CorrectionKind,
+    /// Calls that the correction adds, negative where it takes some back.
+    #[serde(default)]
+    calls: i64,
     tenant: String,
     record_id: String,
     adjusted_record_id: String,
@@ -73,9 +78,38 @@ struct AdjustmentDocument {
     lines: Vec<LineDocument>,
 }
 
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CorrectionKind {
+    Adjustment,
+    Void,
+    Amendment,
+}
+
+impl From<CorrectionKind> for EntryKind {
+    fn from(kind: CorrectionKind) -> Self {
+        match kind {
+            CorrectionKind::Adjustment => Self::Adjustment,
+            CorrectionKind::Void => Self::Void,
+            CorrectionKind::Amendment => Self::Amendment,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LineDocument {
+    /// Quantities that the correction adds, negative where it takes some back; adjustments add none.
+    #[serde(default)]
+    quantity: i64,
+    #[serde(default)]
+    billed_quantity: i64,
+    #[serde(default)]
+    calls: i64,
+    #[serde(default)]
+    unpriced: bool,
+    #[serde(default)]
+    list_billed_quantity: i64,
     usage_class: String,
     priced_as: String,
     amount_picos: i64,
@@ -109,7 +143,7 @@ fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
         0
     };
     let tenant_prices_id = if has_list_price {
-        decode_hex::<SHA256_SIZE>(&document.tenant_prices_id)?.to_vec()
+        sha256_of(&document.tenant_prices_id)?
     } else {
         Vec::new()
     };
@@ -128,7 +162,7 @@ fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
             .map(|(key, value)| Attribute { key, value })
             .collect(),
         quality: document.quality,
-        rate_card_id: decode_hex::<SHA256_SIZE>(&document.rate_card_id)?.to_vec(),
+        rate_card_id: sha256_of(&document.rate_card_id)?,
         rate_card_version: document.rate_card_version,
         rate_card_row: document.rate_card_row,
         lines: document
@@ -140,7 +174,8 @@ fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
         tenant_prices_version: document.tenant_prices_version,
         tenant_prices_id,
         list_cost_picos,
-        kind: EntryKind::Adjustment.into(),
+        kind: EntryKind::from(document.kind).into(),
+        calls: document.calls,
         adjusted_record_id: document.adjusted_record_id,
         ..Default::default()
     };
@@ -152,10 +187,22 @@ fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
     Some(entry)
 }
 
+/// The bytes of an id in hex, none of an empty one: no card was in force.
+fn sha256_of(id: &str) -> Option<Vec<u8>> {
+    if id.is_empty() {
+        return Some(Vec::new());
+    }
+    Some(decode_hex::<SHA256_SIZE>(id)?.to_vec())
+}
+
 fn line_of(document: LineDocument, has_list_price: bool) -> LedgerLine {
     let line = LedgerLine {
         usage_class: document.usage_class,
         priced_as: document.priced_as,
+        quantity: document.quantity,
+        calls: document.calls,
+        billed_quantity: document.billed_quantity,
+        unpriced: document.unpriced,
         amount_picos: document.amount_picos,
         per: document.per,
         cost_picos: document.cost_picos,
@@ -169,6 +216,7 @@ fn line_of(document: LineDocument, has_list_price: bool) -> LedgerLine {
     }
     LedgerLine {
         list_priced_as: document.list_priced_as,
+        list_billed_quantity: document.list_billed_quantity,
         list_amount_picos: document.list_amount_picos,
         list_per: document.list_per,
         list_cost_picos: document.list_cost_picos,

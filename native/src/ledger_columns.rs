@@ -13,7 +13,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 
-use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
+use crate::proto::taximeter::ledger::v1::{EntryKind, LedgerEntry, LedgerLine};
 
 const NANOS_PER_MICRO: i64 = 1_000;
 
@@ -163,6 +163,13 @@ impl LedgerColumns {
             self.tenant_prices_version
                 .append_value(entry.tenant_prices_version);
             self.tenant_prices_id.append_option(text(&tenant_prices_id));
+            // What takes calls back, or adds them, says how many for each class.
+            let entry_calls = if entry.kind > i32::from(EntryKind::Adjustment) {
+                line.map_or(entry.calls, |line| line.calls)
+            } else {
+                entry.calls
+            };
+            self.entry_calls.append_value(entry_calls);
             self.push_entry_values(entry, &rate_card_id)
         };
         let Some((first, rest)) = entry.lines.split_first() else {
@@ -187,7 +194,6 @@ impl LedgerColumns {
         self.occur_time_us
             .append_value(entry.occur_time_nanos.div_euclid(NANOS_PER_MICRO));
         self.receive_time_ms.append_value(entry.receive_time_ms);
-        self.entry_calls.append_value(entry.calls);
         self.model.append_option(text(&entry.model));
         self.provider.append_option(text(&entry.provider));
         self.tier.append_option(text(&entry.tier));

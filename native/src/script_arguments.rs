@@ -44,16 +44,16 @@ pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: b
     names.extend(keys::levels(partition, &entry.tenant));
     let level_count = names.len().saturating_sub(dedup_count);
     let hold = HoldId::parse(&entry.hold_id, &entry.tenant);
-    let (day, tokens, (hi, lo)) = if entry.kind == i32::from(EntryKind::Adjustment) {
-        // No day's counters: see adjust.rs.
-        (0, 0, (0, 0))
-    } else {
+    let (day, tokens, (hi, lo)) = if entry.kind == i32::from(EntryKind::Unspecified) {
         // A hold pins the day: a call that lasts beyond midnight does not eat the next day's quota.
         let day = hold.map_or_else(
             || entry.occur_time_nanos.div_euclid(NANOS_PER_DAY),
             |hold| hold.day,
         );
         (day, entry.quota_tokens, money_pair(entry.cost_picos))
+    } else {
+        // No day's counters: see adjust.rs.
+        (0, 0, (0, 0))
     };
     let mut flags = u8::from(to_ledger);
     if let Some(hold) = hold {

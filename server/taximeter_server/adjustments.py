@@ -65,12 +65,12 @@ class PostProgress:
     conflicts: int
 
 
-def check_note(note: str) -> str:
+def check_note(note: str, field: str = "note") -> str:
     """Return note unchanged. Raises InvalidFieldsError when it is empty or too long."""
     if not note.strip():
-        raise InvalidFieldsError.required("note")
+        raise InvalidFieldsError.required(field)
     if len(note) > NOTE_LENGTH_MAX:
-        raise InvalidFieldsError.of("note", f"at most {NOTE_LENGTH_MAX} characters")
+        raise InvalidFieldsError.of(field, f"at most {NOTE_LENGTH_MAX} characters")
     return note
 
 
@@ -136,6 +136,7 @@ def _adjustment(lines: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> 
     record = lines[0]
     return {
         **head,
+        "kind": "adjustment",
         "tenant": record["tenant"],
         "record_id": adjustment_id(
             record["tenant"], record["record_id"], record["occur_time_us"], record["adjustment_count"]

@@ -2,8 +2,8 @@
 """What the ledger is made of: entries in the partitions' streams, and the same entries as rows.
 
 A row is one (entry, usage class); an entry without lines has one row whose usage_class is null. Amounts are
-pico-units, quantities in the unit of their class, all of them int64. Amounts are negative only in adjustments, whose
-calls and quantities are 0.
+pico-units, quantities in the unit of their class, all of them int64. Amounts are negative only in corrections. The
+calls and quantities of adjustments are 0; those of other corrections are what they add, or take back.
 
 Columns are only ever added, at the end: files outlive the server that wrote them. Whoever reads files matches columns
 by name; one that a file does not have is null there.
@@ -16,8 +16,14 @@ import pyarrow as pa
 PARTITION_COUNT = 64
 """Partitions of the ledger, fixed when a store is created."""
 
-KIND_USAGE, KIND_ADJUSTMENT = 0, 1
-"""What an entry is: usage as it was recorded, or a correction of what a record cost."""
+KIND_USAGE, KIND_ADJUSTMENT, KIND_VOID, KIND_AMENDMENT = 0, 1, 2, 3
+"""What an entry is: usage as it was recorded, or a correction of a record: of what it cost, or of what it says."""
+KIND_NAMES = {
+    KIND_USAGE: "usage",
+    KIND_ADJUSTMENT: "adjustment",
+    KIND_VOID: "void",
+    KIND_AMENDMENT: "amendment",
+}
 
 SCHEMA = pa.schema(
     [
@@ -60,7 +66,7 @@ SCHEMA = pa.schema(
         pa.field("list_amount_picos", pa.int64(), nullable=False),
         pa.field("list_per", pa.int64(), nullable=False),
         pa.field("list_cost_picos", pa.int64(), nullable=False),
-        # KIND_USAGE or KIND_ADJUSTMENT; what follows says something of adjustments only.
+        # One of KIND_NAMES; what follows says something of corrections only.
         pa.field("kind", pa.int8(), nullable=False),
         pa.field("adjusted_record_id", pa.string()),
         pa.field("note", pa.string()),

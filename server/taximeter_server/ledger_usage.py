@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded usage, entry by entry, with what each line has been charged until now: what is priced again.
 
-A line's charge is what was recorded and every adjustment of it since. Adjustments carry the time of their record, so
-an interval has a record with all that was ever charged for it.
+A line's charge is what was recorded and every adjustment of it since. Corrections carry the time of their record, so
+an interval has a record with all that was ever charged for it. A record that was amended is what it was amended to; one
+that was taken back is not usage any more.
 """
 
 import contextlib
@@ -71,20 +72,23 @@ class UsageReader:
             files = parameters.add(paths[first : first + FILES_PER_STATEMENT])
             yield from self._batches(f"({rows_of_files(files)})", columns, parameters)
         yield from self._batches("tail", columns, Parameters())
+        yield from self._corrected(snapshot, columns)
 
     def _sum_adjustments(self, snapshot: Snapshot) -> None:
-        """Fill the temporary tables adjusted_lines and adjusted_records."""
+        """Fill the temporary tables adjusted_lines, adjusted_records and corrected."""
         parameters = Parameters()
-        relations = ["FROM tail"]
-        if snapshot.files:
-            relations.append(rows_of_files(parameters.add(sorted(snapshot.files))))
         record = "tenant, adjusted_record_id AS record_id, occur_time_us"
         sums = (
             "sum(cost_picos)::BIGINT AS picos, sum(list_cost_picos)::BIGINT AS list_picos,"
             " bool_or(prices_unpriced) AS priced, count(DISTINCT entries.record_id) AS adjustment_count"
         )
-        where = f"kind = {KIND_ADJUSTMENT} AND {self._conditions(parameters)}"
-        rows = f"(SELECT * FROM ({' UNION ALL '.join(f'({part})' for part in relations)}) WHERE {where})"  # noqa: S608
+        everything, kept = _everything(snapshot, parameters), self._conditions(parameters)
+        rows = f"(SELECT * FROM ({everything}) WHERE kind = {KIND_ADJUSTMENT} AND {kept})"  # noqa: S608
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE corrected AS SELECT DISTINCT {record} FROM ({everything})"  # noqa: S608
+            f" WHERE kind > {KIND_ADJUSTMENT} AND {kept}",
+            parameters.values,
+        )
         for table, keys in (("adjusted_lines", f"{record}, usage_class"), ("adjusted_records", record)):
             self._connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {keys}, {sums} FROM {rows} AS entries GROUP BY ALL",  # noqa: S608
@@ -108,7 +112,10 @@ class UsageReader:
                 list_cost_picos + coalesce(adjusted_lines.list_picos, 0) AS charged_list_picos,
                 unpriced AND NOT coalesce(adjusted_lines.priced, false) AS charged_unpriced,
                 coalesce(adjusted_records.adjustment_count, 0) AS adjustment_count
-            FROM (SELECT * FROM {relation} WHERE kind = {KIND_USAGE} AND {self._conditions(parameters)}) AS rows
+            FROM (
+                SELECT * FROM {relation} AS entries WHERE kind = {KIND_USAGE} AND {self._conditions(parameters)}
+                    AND NOT EXISTS (SELECT 1 FROM corrected WHERE {_same_record("entries.record_id")})
+            ) AS rows
             LEFT JOIN adjusted_records ON {on_record}
             LEFT JOIN adjusted_lines ON {on_line}
             ORDER BY {", ".join(f"rows.{name}" for name in _PLACE)}
@@ -116,6 +123,56 @@ class UsageReader:
         reader = self._connection.sql(statement, params=parameters.values).to_arrow_reader(BATCH_ROWS)
         with contextlib.closing(reader):
             yield from _whole_entries(reader)
+
+    def _corrected(self, snapshot: Snapshot, columns: Sequence[str]) -> Iterator[UsageBatch]:
+        """Yield the records that were amended, as what they are now."""
+        parameters = Parameters()
+        everything = _everything(snapshot, parameters)
+        said = ", ".join(
+            f"any_value({name}) FILTER (kind = {KIND_USAGE}) AS {name}"
+            for name in columns
+            if name not in _RECORD
+        )
+        record = ", ".join(_RECORD)
+        original_id = "coalesce(entries.adjusted_record_id, entries.record_id)"
+        statement = f"""
+            WITH entries AS (
+                SELECT entries.* REPLACE ({original_id} AS record_id), entries.record_id AS entry_id
+                FROM ({everything}) AS entries WHERE {self._conditions(parameters)}
+                    AND EXISTS (SELECT 1 FROM corrected WHERE {_same_record(original_id)})
+            ), heads AS (
+                SELECT {record}, {said}, sum(calls)::BIGINT AS calls,
+                    count(DISTINCT entry_id) FILTER (kind <> {KIND_USAGE}) AS adjustment_count
+                FROM entries GROUP BY {record}
+            ), lines AS (
+                SELECT {record}, usage_class, sum(quantity)::BIGINT AS quantity,
+                    sum(cost_picos)::BIGINT AS charged_picos, sum(list_cost_picos)::BIGINT AS charged_list_picos,
+                    count_if(unpriced) > count_if(prices_unpriced) AS charged_unpriced
+                FROM entries WHERE usage_class IS NOT NULL
+                GROUP BY {record}, usage_class HAVING sum(quantity) <> 0 OR sum(cost_picos) <> 0
+            )
+            SELECT {", ".join(columns)}, calls, usage_class, quantity, charged_picos, charged_list_picos,
+                charged_unpriced, adjustment_count
+            FROM heads JOIN lines USING ({record}) ORDER BY {", ".join(_PLACE)}
+        """  # noqa: S608 (names of ours)
+        reader = self._connection.sql(statement, params=parameters.values).to_arrow_reader(BATCH_ROWS)
+        with contextlib.closing(reader):
+            yield from _whole_entries(reader)
+
+
+def _everything(snapshot: Snapshot, parameters: Parameters) -> str:
+    """Return the statement for all rows of a snapshot."""
+    if not snapshot.files:
+        return "SELECT * FROM tail"
+    files = rows_of_files(parameters.add(sorted(snapshot.files)))
+    return f"(SELECT * FROM tail) UNION ALL ({files})"  # noqa: S608 (names of ours)
+
+
+def _same_record(record_id: str) -> str:
+    return (
+        f"corrected.tenant = entries.tenant AND corrected.record_id = {record_id}"
+        " AND corrected.occur_time_us = entries.occur_time_us"
+    )
 
 
 def _whole_entries(batches: pa.RecordBatchReader) -> Iterator[UsageBatch]:

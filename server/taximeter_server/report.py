@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from taximeter_server.errors import InvalidFieldsError, SumOutOfRangeError
+from taximeter_server.errors import InvalidFieldsError, ReportTooLargeError, SumOutOfRangeError
 from taximeter_server.ledger import LedgerSource
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.page_token import PageToken
@@ -71,7 +71,7 @@ class Reporter:
         """Return one page. page_size: 0 is PAGE_SIZE_DEFAULT, more than PAGE_SIZE_MAX is lowered.
 
         Contains every record that was answered as committed before the call. Raises InvalidFieldsError,
-        RangeInvalidError, PageTokenError, SumOutOfRangeError, and what the engine raises.
+        RangeInvalidError, PageTokenError, SumOutOfRangeError, ReportTooLargeError, and what the engine raises.
         """
         query.check()
         if page_size < 0:
@@ -163,7 +163,7 @@ class Reporter:
         as_of: AsOf | None = None,
     ) -> Iterator["_Groups"]:
         """Compute the temporary table groups in a connection of its own."""
-        with contextlib.closing(self._database.cursor()) as connection:
+        with contextlib.closing(self._database.cursor()) as connection, _named_memory():
             for attempt in range(_ATTEMPTS):
                 snapshot = take_snapshot(
                     connection,
@@ -200,6 +200,15 @@ class Reporter:
         if query.as_of_time_ms >= self._source.store_time_ms():
             raise InvalidFieldsError.of("query.as_of_time", "must be over")
         return AsOf.at(max(query.as_of_time_ms, 0))
+
+
+@contextlib.contextmanager
+def _named_memory() -> Iterator[None]:
+    """Turn the database's complaint of its memory into the caller's error."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise ReportTooLargeError from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 
-from taximeter_server.ledger import KIND_ADJUSTMENT
+from taximeter_server.ledger import KIND_ADJUSTMENT, KIND_NAMES, KIND_USAGE
 from taximeter_server.report_time_zone import OffsetChange
 
 ATTRIBUTE_PREFIX = "attributes."
@@ -35,6 +35,11 @@ def _level_sql(level: int) -> str:
     return f"CASE WHEN len({path}) >= {level} THEN array_to_string({path}[1:{level}], '/') END"
 
 
+# Also what takes back a line without a price.
+PRICING_SQL = (
+    f"CASE WHEN unpriced OR (prices_unpriced AND kind > {KIND_ADJUSTMENT}) THEN 'unpriced' ELSE 'priced' END"
+)
+"""Whether a row is of usage without a price."""
 _COLUMNS = {
     "tenant": "tenant",
     "root_tenant": "split_part(tenant, '/', 1)",
@@ -44,11 +49,13 @@ _COLUMNS = {
     "usage_class": "usage_class",
     "rate_card_id": "rate_card_id",
     "rate_card_row": "rate_card_row",
-    "pricing": "CASE WHEN unpriced THEN 'unpriced' ELSE 'priced' END",
+    "pricing": PRICING_SQL,
     "tier": "tier",
     "region": "region",
     "speed": "speed",
-    "entry_kind": f"CASE kind WHEN {KIND_ADJUSTMENT} THEN 'adjustment' ELSE 'usage' END",
+    "entry_kind": "CASE kind "
+    + "".join(f"WHEN {kind} THEN '{name}' " for kind, name in KIND_NAMES.items())
+    + f"ELSE '{KIND_NAMES[KIND_USAGE]}' END",
 }
 _COLUMN_NAMES = {
     "root_tenant": "tenant",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from taximeter_server.ledger import KIND_NAMES, KIND_USAGE
 from taximeter_server.report_csv import chunks, decimal_text, round_half_even, text_cell
 from taximeter_server.report_dimensions import ATTRIBUTE_PREFIX
 from taximeter_server.usage_class import BUILT_IN_CLASSES, PER_MILLION
@@ -28,6 +29,7 @@ _PICOS = 10**_PICO_DIGITS
 _REMEMBERED_MAX = 10_000
 """Texts that many rows have alike and that are remembered."""
 _OPERATOR = "Taximeter"
+_USAGE = KIND_NAMES[KIND_USAGE]
 # Consumed unit, and how many decimals the quantity is shifted by; other classes are counted as they are.
 _UNITS = {
     "sandbox_ms": ("Seconds", 3),
@@ -147,7 +149,7 @@ def _cells(row: FocusRow, context: FocusContext) -> dict[str, str]:
         "BillingPeriodStart": month_start,
         "BillingPeriodEnd": month_end,
         "ChargeCategory": "Usage",
-        "ChargeClass": "Correction" if values["entry_kind"] == "adjustment" else "",
+        "ChargeClass": "" if values["entry_kind"] == _USAGE else "Correction",
         "ChargeDescription": _description(values, is_unpriced=is_unpriced),
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodStart": start,
@@ -227,7 +229,7 @@ def _list_unit_price(values: Mapping[str, str]) -> str:
 def _description(values: Mapping[str, str], *, is_unpriced: bool) -> str:
     what = values["usage_class"].replace("_", " ") or "calls without usage"
     of = f" of {values['model']}" if values["model"] else ""
-    correction = "Correction: " if values["entry_kind"] == "adjustment" else ""
+    correction = "" if values["entry_kind"] == _USAGE else "Correction: "
     return f"{correction}{what}{of}{', without a price' if is_unpriced else ''}"
 
 

@@ -7,12 +7,13 @@ All sums are of 64-bit integers into 128-bit ones, which no ledger can overflow:
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from taximeter_server.ledger import KIND_ADJUSTMENT
+from taximeter_server.ledger import KIND_USAGE
 from taximeter_server.ledger_rollup import SUM_COLUMNS
 from taximeter_server.report_conditions import conditions
 from taximeter_server.report_dimensions import (
     ATTRIBUTE_PREFIX,
     LINE_DIMENSIONS,
+    PRICING_SQL,
     Dimension,
     Parameters,
     dimension,
@@ -45,7 +46,7 @@ SUMS = {
     "calls": "sum(counted_calls)",
     "cost_picos": "sum(cost_picos)",
     "unpriced_lines": "sum(lines) FILTER (unpriced)",
-    "adjustment_picos": f"sum(cost_picos) FILTER (kind = {KIND_ADJUSTMENT})",
+    "adjustment_picos": f"sum(cost_picos) FILTER (kind <> {KIND_USAGE})",
     "adjusted_unpriced_lines": "sum(lines) FILTER (prices_unpriced)",
     "list_cost_picos": "sum(list_cost_picos)",
 }
@@ -238,8 +239,11 @@ def _counted_calls(query: ReportQuery, group_by: Sequence[str]) -> str:
     if "usage_class" in group_by or is_one_class:
         # Each row of an entry is in a group of its own, or only one of its rows is kept.
         return "entry_calls"
-    group = ", unpriced" if "pricing" in group_by else ""
+    group = f", {PRICING_SQL}" if "pricing" in group_by else ""
+    # An amendment takes calls back on some of its rows and adds calls on others.
+    group += ", quantity < 0"
     first = (
-        f"row_number() OVER (PARTITION BY partition, stream_ms, stream_seq{group} ORDER BY usage_class) = 1"
+        f"row_number() OVER (PARTITION BY partition, stream_ms, stream_seq{group}"
+        " ORDER BY entry_calls = 0, usage_class) = 1"
     )
     return f"CASE WHEN {first} THEN entry_calls ELSE 0 END"

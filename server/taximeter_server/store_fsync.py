@@ -9,8 +9,7 @@ from typing import Any
 
 import redis
 
-from taximeter_server.store_names import SYNCED
-
+SYNCED = "{tx:cfg}:synced"
 FSYNC_LIMIT_MS = 3_000
 _SOCKET_TIMEOUT_SECONDS = 5
 
@@ -23,8 +22,6 @@ class StoreFsync:
         self._client: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
-            # What the client is called is nobody's business, and saying so is a command more to allow.
-            driver_info=None,
             socket_timeout=_SOCKET_TIMEOUT_SECONDS,
             socket_connect_timeout=_SOCKET_TIMEOUT_SECONDS,
         )

@@ -57,6 +57,9 @@ def test_commands_are_those_that_exist() -> None:
     """The set of commands changes on purpose only."""
     assert {" ".join(path) for path, found in COMMANDS.items() if not isinstance(found, click.Group)} == {
         "whoami",
+        "record void",
+        "record amend",
+        "record level",
         "completion",
         "billing usage get-metrics",
         "billing summary",
@@ -91,10 +94,7 @@ def test_commands_are_those_that_exist() -> None:
         "quota simulate",
         "key create",
         "key list",
-        "key rotate",
         "key revoke",
-        "audit list",
-        "audit verify",
         "server status",
         "server conflicts",
     }

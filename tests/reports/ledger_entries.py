@@ -11,6 +11,8 @@ import google.protobuf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc  # type: ignore[import-untyped]
 
+from taximeter_server.ledger import KIND_ADJUSTMENT, KIND_VOID
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 JUNE_US = 1_780_272_000_000_000  # 2026-06-01T00:00:00Z
 DAY_US = 86_400_000_000
@@ -105,6 +107,7 @@ def make_encoder(directory: Path) -> Encoder:
                     "unpriced": line.unpriced,
                     **{f"list_{name}": value for name, value in asdict(line.list_price).items()},
                     "prices_unpriced": line.prices_unpriced,
+                    "calls": entry.calls if entry.kind > KIND_ADJUSTMENT else 0,
                 }
                 for line in entry.lines
             ],
@@ -150,6 +153,28 @@ def varied_entries(count: int, *, seed: int, days: int = 20, start_us: int = JUN
             lines=tuple(_varied_line(chance, usage_class) for usage_class in classes),
             record_id=str(uuid.UUID(int=chance.getrandbits(128))),
         )
+
+
+def void_of(entry: Entry) -> Entry:
+    """Return what takes an entry back."""
+    lines = tuple(
+        replace(
+            line,
+            quantity=-line.quantity,
+            cost_picos=-line.cost_picos,
+            unpriced=False,
+            prices_unpriced=line.unpriced,
+        )
+        for line in entry.lines
+    )
+    return replace(
+        entry,
+        kind=KIND_VOID,
+        calls=-entry.calls,
+        lines=lines,
+        adjusted_record_id=entry.record_id,
+        record_id=f"adj-{entry.record_id}",
+    )
 
 
 def _varied_line(chance: random.Random, usage_class: str) -> Line:

@@ -9,6 +9,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from reports.ledger_entries import Entry, Line
 
+from taximeter_server.ledger import KIND_ADJUSTMENT
+
 Group = tuple[str | None, ...]
 # In the order calls, quantities by class, cost in pico-units, unpriced lines.
 Measures = tuple[int, dict[str, int], int, int]
@@ -62,7 +64,7 @@ def _measures(calls: Sequence[int], lines: Sequence[Line]) -> Measures:
         quantities[line.usage_class] += line.quantity
     return (
         sum(calls),
-        dict(quantities),
+        {name: quantity for name, quantity in quantities.items() if quantity},
         sum(line.cost_picos for line in lines),
         sum(line.unpriced for line in lines),
     )
@@ -75,7 +77,8 @@ def _value(entry: Entry, line: Line | None, name: str, zone: dt.tzinfo) -> str |
     if name == "usage_class":
         return line.usage_class if line else None
     if name == "pricing":
-        return "unpriced" if line and line.unpriced else "priced"
+        is_taken_back = line is not None and line.prices_unpriced and entry.kind > KIND_ADJUSTMENT
+        return "unpriced" if line and (line.unpriced or is_taken_back) else "priced"
     if name.startswith("tenant_level_"):
         level, path = int(name[-1]), entry.tenant.split("/")
         return "/".join(path[:level]) if len(path) >= level else None

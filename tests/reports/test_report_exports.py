@@ -13,6 +13,7 @@ import pytest
 from reports.conftest import LedgerFixture
 from reports.ledger_entries import DAY_US, JUNE_US, Entry, Line, ListPrice, varied_entries
 
+from taximeter_server.errors import ReportTooLargeError
 from taximeter_server.ledger import KIND_ADJUSTMENT
 from taximeter_server.report_csv import CHUNK_BYTES_MAX
 from taximeter_server.report_focus import COLUMNS, FocusContext, focus_chunks
@@ -197,3 +198,17 @@ def test_focus_adds_up_to_the_report(ledger: LedgerFixture) -> None:
         assert all(name.startswith("x_") for detail in details for name in detail)
         ledger.archiver().run_once()
         assert focus(ledger, query) == before
+
+
+def test_more_groups_than_memory_holds(ledger: LedgerFixture) -> None:
+    """Ordering more groups than fit is refused by name; without an order they are exported."""
+    count = 15_000
+    ledger.record(
+        Entry(attributes={"run": f"run-{number:0120}"}, record_id=f"{number:020}") for number in range(count)
+    )
+    query = ReportQuery(JUNE_US, JUNE_US + DAY_US, group_by=("attributes.run",))
+    reporter = ledger.reporter(memory_limit_bytes=14 * 2**20)
+
+    with pytest.raises(ReportTooLargeError):
+        list(reporter.rows(replace(query, order=(ReportOrder("cost"),))))
+    assert sum(1 for _ in reporter.rows(query)) == count

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from reports.conftest import LedgerFixture
 from reports.ledger_checks import assert_no_leftovers
-from reports.ledger_entries import DAY_US, JUNE_US, Entry, Line, varied_entries
+from reports.ledger_entries import DAY_US, JUNE_US, Entry, Line, varied_entries, void_of
 from reports.oracle import expected_report
 from reports.test_report_exact import plain, random_query
 
@@ -33,7 +33,8 @@ def fill(ledger: LedgerFixture, *, runs: int = 4, days: int = 6) -> None:
     """Archive in several runs, so that there are rollups, merged rollups, files without one, and a tail."""
     archiver = ledger.archiver()
     for seed in range(runs):
-        ledger.record(varied_entries(100, seed=seed, days=days))
+        entries = list(varied_entries(100, seed=seed, days=days))
+        ledger.record([*entries, *map(void_of, entries[::7])])
         archiver.run_once()
     ledger.record(varied_entries(30, seed=99, days=days))
     manifest = ledger.directory.read_manifest()

@@ -9,7 +9,7 @@ import structlog
 from google.rpc import error_details_pb2, status_pb2
 
 from taximeter.v1 import error_reason_pb2
-from taximeter_server import _native, errors
+from taximeter_server import _native, correction_errors, errors
 from taximeter_server.rate_card import RateCardInvalidError, RateCardProblem
 from taximeter_server.rpc.status import CODES, DOMAIN, status_of
 
@@ -26,9 +26,6 @@ EXAMPLES: list[errors.RequestError] = [
     errors.PlanUnknownError("pro"),
     errors.PlanInUseError("pro"),
     errors.KeyUnknownError(),
-    errors.KeyEndedError("REVOKED"),
-    errors.LastAdminKeyError(),
-    errors.TooManyDenialsError(),
     errors.RateCardUnknownError("no such card"),
     errors.RateCardVersionConflictError(7),
     errors.EffectiveTooSoonError(1),
@@ -38,6 +35,10 @@ EXAMPLES: list[errors.RequestError] = [
     errors.SumOutOfRangeError(),
     errors.CostOutOfRangeError("card_b", "acme", "record-of-acme-0001"),
     errors.TooMuchUsageError(600),
+    errors.ReportTooLargeError(),
+    correction_errors.RecordVoidedError("adj-1"),
+    correction_errors.RecordIsCorrectionError("0198c5a0"),
+    correction_errors.CorrectionConflictError(),
     errors.RecordUnknownError(),
     errors.StoreUnavailableError(),
     errors.StoreFullError(),

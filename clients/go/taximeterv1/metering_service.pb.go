@@ -1104,6 +1104,354 @@ func (x *RecordLevelResponse) GetUnrecorded() *durationpb.Duration {
 	return nil
 }
 
+// VoidRecordRequest names a record to take back.
+type VoidRecordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Tenant of the record.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Required. Identity of the record, 1 to 64 characters.
+	RecordId string `protobuf:"bytes,2,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
+	// Required. Why, 1 to 1,000 characters; kept with the author in the ledger.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Optional. When the record happened, to the microsecond: tells records apart where an id came again after the time
+	// in which it is unique.
+	OccurTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=occur_time,json=occurTime,proto3" json:"occur_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidRecordRequest) Reset() {
+	*x = VoidRecordRequest{}
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidRecordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidRecordRequest) ProtoMessage() {}
+
+func (x *VoidRecordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidRecordRequest.ProtoReflect.Descriptor instead.
+func (*VoidRecordRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *VoidRecordRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *VoidRecordRequest) GetRecordId() string {
+	if x != nil {
+		return x.RecordId
+	}
+	return ""
+}
+
+func (x *VoidRecordRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *VoidRecordRequest) GetOccurTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurTime
+	}
+	return nil
+}
+
+// VoidRecordResponse says what was taken back.
+type VoidRecordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True when the record was void before; then nothing changed.
+	Duplicate bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// The entry that takes it back.
+	Correction    *RecordCorrection `protobuf:"bytes,2,opt,name=correction,proto3" json:"correction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidRecordResponse) Reset() {
+	*x = VoidRecordResponse{}
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidRecordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidRecordResponse) ProtoMessage() {}
+
+func (x *VoidRecordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidRecordResponse.ProtoReflect.Descriptor instead.
+func (*VoidRecordResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *VoidRecordResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+func (x *VoidRecordResponse) GetCorrection() *RecordCorrection {
+	if x != nil {
+		return x.Correction
+	}
+	return nil
+}
+
+// AmendRecordRequest says what a record should have said.
+type AmendRecordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Tenant of the record.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Required. Identity of the record, 1 to 64 characters.
+	RecordId string `protobuf:"bytes,2,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
+	// Required. The whole usage, as it should have been recorded. Without any quantity it costs nothing.
+	Usage *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Required. Why, 1 to 1,000 characters; kept with the author in the ledger.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Optional. As in VoidRecordRequest.
+	OccurTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=occur_time,json=occurTime,proto3" json:"occur_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AmendRecordRequest) Reset() {
+	*x = AmendRecordRequest{}
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AmendRecordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AmendRecordRequest) ProtoMessage() {}
+
+func (x *AmendRecordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AmendRecordRequest.ProtoReflect.Descriptor instead.
+func (*AmendRecordRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AmendRecordRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *AmendRecordRequest) GetRecordId() string {
+	if x != nil {
+		return x.RecordId
+	}
+	return ""
+}
+
+func (x *AmendRecordRequest) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *AmendRecordRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AmendRecordRequest) GetOccurTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurTime
+	}
+	return nil
+}
+
+// AmendRecordResponse says what changed.
+type AmendRecordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True when the record says this already; then nothing changed.
+	Duplicate bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// The entry that amends it. Without an id when the record has said this from the beginning.
+	Correction    *RecordCorrection `protobuf:"bytes,2,opt,name=correction,proto3" json:"correction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AmendRecordResponse) Reset() {
+	*x = AmendRecordResponse{}
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AmendRecordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AmendRecordResponse) ProtoMessage() {}
+
+func (x *AmendRecordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AmendRecordResponse.ProtoReflect.Descriptor instead.
+func (*AmendRecordResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AmendRecordResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+func (x *AmendRecordResponse) GetCorrection() *RecordCorrection {
+	if x != nil {
+		return x.Correction
+	}
+	return nil
+}
+
+// RecordCorrection is what a correction made of a record.
+type RecordCorrection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identity of the entry, which ExplainRecord takes, too.
+	CorrectionId string `protobuf:"bytes,1,opt,name=correction_id,json=correctionId,proto3" json:"correction_id,omitempty"`
+	// When the record happened: reports of that time show the correction.
+	OccurTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=occur_time,json=occurTime,proto3" json:"occur_time,omitempty"`
+	// What the record had come to, with the corrections before this one. In a duplicate the same as cost.
+	PreviousCost *Money `protobuf:"bytes,3,opt,name=previous_cost,json=previousCost,proto3" json:"previous_cost,omitempty"`
+	// What it comes to now.
+	Cost *Money `protobuf:"bytes,4,opt,name=cost,proto3" json:"cost,omitempty"`
+	// What it is now, a line per class; none for a void record.
+	Lines         []*CostLine `protobuf:"bytes,5,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCorrection) Reset() {
+	*x = RecordCorrection{}
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCorrection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCorrection) ProtoMessage() {}
+
+func (x *RecordCorrection) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCorrection.ProtoReflect.Descriptor instead.
+func (*RecordCorrection) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RecordCorrection) GetCorrectionId() string {
+	if x != nil {
+		return x.CorrectionId
+	}
+	return ""
+}
+
+func (x *RecordCorrection) GetOccurTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurTime
+	}
+	return nil
+}
+
+func (x *RecordCorrection) GetPreviousCost() *Money {
+	if x != nil {
+		return x.PreviousCost
+	}
+	return nil
+}
+
+func (x *RecordCorrection) GetCost() *Money {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
+func (x *RecordCorrection) GetLines() []*CostLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
 // CheckQuotaRequest asks whether a call may go on.
 type CheckQuotaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1139,7 +1487,7 @@ type CheckQuotaRequest struct {
 
 func (x *CheckQuotaRequest) Reset() {
 	*x = CheckQuotaRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1499,7 @@ func (x *CheckQuotaRequest) String() string {
 func (*CheckQuotaRequest) ProtoMessage() {}
 
 func (x *CheckQuotaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[9]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1512,7 @@ func (x *CheckQuotaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckQuotaRequest.ProtoReflect.Descriptor instead.
 func (*CheckQuotaRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{9}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckQuotaRequest) GetTenant() string {
@@ -1281,7 +1629,7 @@ type CheckQuotaResponse struct {
 
 func (x *CheckQuotaResponse) Reset() {
 	*x = CheckQuotaResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1641,7 @@ func (x *CheckQuotaResponse) String() string {
 func (*CheckQuotaResponse) ProtoMessage() {}
 
 func (x *CheckQuotaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[10]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1654,7 @@ func (x *CheckQuotaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckQuotaResponse.ProtoReflect.Descriptor instead.
 func (*CheckQuotaResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{10}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckQuotaResponse) GetDecision() Decision {
@@ -1421,7 +1769,7 @@ type ExtendHoldRequest struct {
 
 func (x *ExtendHoldRequest) Reset() {
 	*x = ExtendHoldRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1781,7 @@ func (x *ExtendHoldRequest) String() string {
 func (*ExtendHoldRequest) ProtoMessage() {}
 
 func (x *ExtendHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[11]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1794,7 @@ func (x *ExtendHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendHoldRequest.ProtoReflect.Descriptor instead.
 func (*ExtendHoldRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{11}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExtendHoldRequest) GetTenant() string {
@@ -1536,7 +1884,7 @@ type ExtendHoldResponse struct {
 
 func (x *ExtendHoldResponse) Reset() {
 	*x = ExtendHoldResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1896,7 @@ func (x *ExtendHoldResponse) String() string {
 func (*ExtendHoldResponse) ProtoMessage() {}
 
 func (x *ExtendHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[12]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1909,7 @@ func (x *ExtendHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendHoldResponse.ProtoReflect.Descriptor instead.
 func (*ExtendHoldResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{12}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExtendHoldResponse) GetExpireTime() *timestamppb.Timestamp {
@@ -1626,7 +1974,7 @@ type ReleaseHoldRequest struct {
 
 func (x *ReleaseHoldRequest) Reset() {
 	*x = ReleaseHoldRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1986,7 @@ func (x *ReleaseHoldRequest) String() string {
 func (*ReleaseHoldRequest) ProtoMessage() {}
 
 func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[13]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1999,7 @@ func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{13}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReleaseHoldRequest) GetTenant() string {
@@ -1679,7 +2027,7 @@ type ReleaseHoldResponse struct {
 
 func (x *ReleaseHoldResponse) Reset() {
 	*x = ReleaseHoldResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +2039,7 @@ func (x *ReleaseHoldResponse) String() string {
 func (*ReleaseHoldResponse) ProtoMessage() {}
 
 func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[14]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +2052,7 @@ func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{14}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReleaseHoldResponse) GetState() HoldState {
@@ -1726,8 +2074,8 @@ type ReportQuery struct {
 	// Optional. Dimensions to group by, in this order, at most 8: "tenant", "root_tenant", "tenant_level_1" to
 	// "tenant_level_4" (the path up to that level, absent above it), "model", "provider", "usage_class",
 	// "rate_card_id", "rate_card_row", "tier", "region", "speed", "pricing" ("priced" or "unpriced"), "entry_kind"
-	// ("usage" or "adjustment"), the granularities "hour", "day", "week", "month", "quarter", "year", or
-	// "attributes.KEY".
+	// ("usage", or "adjustment", "void", "amendment" for corrections), the granularities "hour", "day", "week", "month",
+	// "quarter", "year", or "attributes.KEY".
 	GroupBy []string `protobuf:"bytes,4,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	// Optional. Conditions that all must hold, at most 16.
 	Filters []*ReportFilter `protobuf:"bytes,5,rep,name=filters,proto3" json:"filters,omitempty"`
@@ -1755,7 +2103,7 @@ type ReportQuery struct {
 
 func (x *ReportQuery) Reset() {
 	*x = ReportQuery{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +2115,7 @@ func (x *ReportQuery) String() string {
 func (*ReportQuery) ProtoMessage() {}
 
 func (x *ReportQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[15]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +2128,7 @@ func (x *ReportQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportQuery.ProtoReflect.Descriptor instead.
 func (*ReportQuery) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{15}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportQuery) GetTenant() string {
@@ -1880,7 +2228,7 @@ type ReportInterval struct {
 
 func (x *ReportInterval) Reset() {
 	*x = ReportInterval{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2240,7 @@ func (x *ReportInterval) String() string {
 func (*ReportInterval) ProtoMessage() {}
 
 func (x *ReportInterval) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[16]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2253,7 @@ func (x *ReportInterval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportInterval.ProtoReflect.Descriptor instead.
 func (*ReportInterval) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{16}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportInterval) GetStartTime() *timestamppb.Timestamp {
@@ -1936,7 +2284,7 @@ type ReportOrder struct {
 
 func (x *ReportOrder) Reset() {
 	*x = ReportOrder{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2296,7 @@ func (x *ReportOrder) String() string {
 func (*ReportOrder) ProtoMessage() {}
 
 func (x *ReportOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[17]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2309,7 @@ func (x *ReportOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportOrder.ProtoReflect.Descriptor instead.
 func (*ReportOrder) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{17}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportOrder) GetBy() string {
@@ -1993,7 +2341,7 @@ type ReportFilter struct {
 
 func (x *ReportFilter) Reset() {
 	*x = ReportFilter{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2353,7 @@ func (x *ReportFilter) String() string {
 func (*ReportFilter) ProtoMessage() {}
 
 func (x *ReportFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[18]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2366,7 @@ func (x *ReportFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportFilter.ProtoReflect.Descriptor instead.
 func (*ReportFilter) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{18}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReportFilter) GetDimension() string {
@@ -2057,7 +2405,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2417,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[19]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2430,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{19}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReportRequest) GetQuery() *ReportQuery {
@@ -2127,7 +2475,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2487,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[20]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2500,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{20}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReportResponse) GetRows() []*ReportRow {
@@ -2214,7 +2562,7 @@ type ReportRow struct {
 
 func (x *ReportRow) Reset() {
 	*x = ReportRow{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2226,7 +2574,7 @@ func (x *ReportRow) String() string {
 func (*ReportRow) ProtoMessage() {}
 
 func (x *ReportRow) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[21]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2239,7 +2587,7 @@ func (x *ReportRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRow.ProtoReflect.Descriptor instead.
 func (*ReportRow) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{21}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReportRow) GetGroup() []*ReportGroupValue {
@@ -2285,7 +2633,7 @@ type ReportGroupValue struct {
 
 func (x *ReportGroupValue) Reset() {
 	*x = ReportGroupValue{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2645,7 @@ func (x *ReportGroupValue) String() string {
 func (*ReportGroupValue) ProtoMessage() {}
 
 func (x *ReportGroupValue) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[22]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2658,7 @@ func (x *ReportGroupValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportGroupValue.ProtoReflect.Descriptor instead.
 func (*ReportGroupValue) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{22}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReportGroupValue) GetDimension() string {
@@ -2350,7 +2698,7 @@ type ReportMeasures struct {
 
 func (x *ReportMeasures) Reset() {
 	*x = ReportMeasures{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2710,7 @@ func (x *ReportMeasures) String() string {
 func (*ReportMeasures) ProtoMessage() {}
 
 func (x *ReportMeasures) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[23]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2723,7 @@ func (x *ReportMeasures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMeasures.ProtoReflect.Descriptor instead.
 func (*ReportMeasures) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{23}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReportMeasures) GetCalls() int64 {
@@ -2441,7 +2789,7 @@ type ExportReportRequest struct {
 
 func (x *ExportReportRequest) Reset() {
 	*x = ExportReportRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2801,7 @@ func (x *ExportReportRequest) String() string {
 func (*ExportReportRequest) ProtoMessage() {}
 
 func (x *ExportReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[24]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2814,7 @@ func (x *ExportReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReportRequest.ProtoReflect.Descriptor instead.
 func (*ExportReportRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{24}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExportReportRequest) GetQuery() *ReportQuery {
@@ -2494,7 +2842,7 @@ type ExportReportResponse struct {
 
 func (x *ExportReportResponse) Reset() {
 	*x = ExportReportResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2854,7 @@ func (x *ExportReportResponse) String() string {
 func (*ExportReportResponse) ProtoMessage() {}
 
 func (x *ExportReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[25]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2867,7 @@ func (x *ExportReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReportResponse.ProtoReflect.Descriptor instead.
 func (*ExportReportResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{25}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExportReportResponse) GetChunk() []byte {
@@ -2567,7 +2915,7 @@ type EstimateRequest struct {
 
 func (x *EstimateRequest) Reset() {
 	*x = EstimateRequest{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +2927,7 @@ func (x *EstimateRequest) String() string {
 func (*EstimateRequest) ProtoMessage() {}
 
 func (x *EstimateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[26]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +2940,7 @@ func (x *EstimateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateRequest.ProtoReflect.Descriptor instead.
 func (*EstimateRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{26}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EstimateRequest) GetModel() string {
@@ -2723,7 +3071,7 @@ type EstimateResponse struct {
 
 func (x *EstimateResponse) Reset() {
 	*x = EstimateResponse{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +3083,7 @@ func (x *EstimateResponse) String() string {
 func (*EstimateResponse) ProtoMessage() {}
 
 func (x *EstimateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[27]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +3096,7 @@ func (x *EstimateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateResponse.ProtoReflect.Descriptor instead.
 func (*EstimateResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{27}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EstimateResponse) GetCostPerCall() *Money {
@@ -2858,7 +3206,7 @@ type EstimateSample struct {
 
 func (x *EstimateSample) Reset() {
 	*x = EstimateSample{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +3218,7 @@ func (x *EstimateSample) String() string {
 func (*EstimateSample) ProtoMessage() {}
 
 func (x *EstimateSample) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[28]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3231,7 @@ func (x *EstimateSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateSample.ProtoReflect.Descriptor instead.
 func (*EstimateSample) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{28}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EstimateSample) GetQuery() *ReportQuery {
@@ -2928,7 +3276,7 @@ type EstimateLimit struct {
 
 func (x *EstimateLimit) Reset() {
 	*x = EstimateLimit{}
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[29]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3288,7 @@ func (x *EstimateLimit) String() string {
 func (*EstimateLimit) ProtoMessage() {}
 
 func (x *EstimateLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_metering_service_proto_msgTypes[29]
+	mi := &file_taximeter_v1_metering_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3301,7 @@ func (x *EstimateLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateLimit.ProtoReflect.Descriptor instead.
 func (*EstimateLimit) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{29}
+	return file_taximeter_v1_metering_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EstimateLimit) GetStatus() *LimitStatus {
@@ -3061,7 +3409,37 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x129\n" +
 	"\n" +
 	"unrecorded\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"unrecorded\"\xda\x02\n" +
+	"unrecorded\"\x9b\x01\n" +
+	"\x11VoidRecordRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1b\n" +
+	"\trecord_id\x18\x02 \x01(\tR\brecordId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x129\n" +
+	"\n" +
+	"occur_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\toccurTime\"r\n" +
+	"\x12VoidRecordResponse\x12\x1c\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12>\n" +
+	"\n" +
+	"correction\x18\x02 \x01(\v2\x1e.taximeter.v1.RecordCorrectionR\n" +
+	"correction\"\xc7\x01\n" +
+	"\x12AmendRecordRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1b\n" +
+	"\trecord_id\x18\x02 \x01(\tR\brecordId\x12)\n" +
+	"\x05usage\x18\x03 \x01(\v2\x13.taximeter.v1.UsageR\x05usage\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x129\n" +
+	"\n" +
+	"occur_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\toccurTime\"s\n" +
+	"\x13AmendRecordResponse\x12\x1c\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12>\n" +
+	"\n" +
+	"correction\x18\x02 \x01(\v2\x1e.taximeter.v1.RecordCorrectionR\n" +
+	"correction\"\x83\x02\n" +
+	"\x10RecordCorrection\x12#\n" +
+	"\rcorrection_id\x18\x01 \x01(\tR\fcorrectionId\x129\n" +
+	"\n" +
+	"occur_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\toccurTime\x128\n" +
+	"\rprevious_cost\x18\x03 \x01(\v2\x13.taximeter.v1.MoneyR\fpreviousCost\x12'\n" +
+	"\x04cost\x18\x04 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x12,\n" +
+	"\x05lines\x18\x05 \x03(\v2\x16.taximeter.v1.CostLineR\x05lines\"\xda\x02\n" +
 	"\x11CheckQuotaRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1d\n" +
 	"\n" +
@@ -3275,7 +3653,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x11EXPORT_FORMAT_CSV\x10\x01\x12\x1c\n" +
 	"\x18EXPORT_FORMAT_JSON_LINES\x10\x02\x12\x19\n" +
 	"\x15EXPORT_FORMAT_PARQUET\x10\x03\x12\x17\n" +
-	"\x13EXPORT_FORMAT_FOCUS\x10\x042\xec\x05\n" +
+	"\x13EXPORT_FORMAT_FOCUS\x10\x042\x91\a\n" +
 	"\x0fMeteringService\x12C\n" +
 	"\x06Record\x12\x1b.taximeter.v1.RecordRequest\x1a\x1c.taximeter.v1.RecordResponse\x12R\n" +
 	"\vRecordBatch\x12 .taximeter.v1.RecordBatchRequest\x1a!.taximeter.v1.RecordBatchResponse\x12O\n" +
@@ -3284,7 +3662,10 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\n" +
 	"ExtendHold\x12\x1f.taximeter.v1.ExtendHoldRequest\x1a .taximeter.v1.ExtendHoldResponse\x12R\n" +
 	"\vReleaseHold\x12 .taximeter.v1.ReleaseHoldRequest\x1a!.taximeter.v1.ReleaseHoldResponse\x12R\n" +
-	"\vRecordLevel\x12 .taximeter.v1.RecordLevelRequest\x1a!.taximeter.v1.RecordLevelResponse\x12H\n" +
+	"\vRecordLevel\x12 .taximeter.v1.RecordLevelRequest\x1a!.taximeter.v1.RecordLevelResponse\x12O\n" +
+	"\n" +
+	"VoidRecord\x12\x1f.taximeter.v1.VoidRecordRequest\x1a .taximeter.v1.VoidRecordResponse\x12R\n" +
+	"\vAmendRecord\x12 .taximeter.v1.AmendRecordRequest\x1a!.taximeter.v1.AmendRecordResponse\x12H\n" +
 	"\x06Report\x12\x1b.taximeter.v1.ReportRequest\x1a\x1c.taximeter.v1.ReportResponse\"\x03\x90\x02\x01\x12\\\n" +
 	"\fExportReport\x12!.taximeter.v1.ExportReportRequest\x1a\".taximeter.v1.ExportReportResponse\"\x03\x90\x02\x010\x01\x12N\n" +
 	"\bEstimate\x12\x1d.taximeter.v1.EstimateRequest\x1a\x1e.taximeter.v1.EstimateResponse\"\x03\x90\x02\x01BW\n" +
@@ -3303,7 +3684,7 @@ func file_taximeter_v1_metering_service_proto_rawDescGZIP() []byte {
 }
 
 var file_taximeter_v1_metering_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_taximeter_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_taximeter_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_taximeter_v1_metering_service_proto_goTypes = []any{
 	(RecordWarningKind)(0),        // 0: taximeter.v1.RecordWarningKind
 	(HoldState)(0),                // 1: taximeter.v1.HoldState
@@ -3321,138 +3702,156 @@ var file_taximeter_v1_metering_service_proto_goTypes = []any{
 	(*RecordResult)(nil),          // 13: taximeter.v1.RecordResult
 	(*RecordLevelRequest)(nil),    // 14: taximeter.v1.RecordLevelRequest
 	(*RecordLevelResponse)(nil),   // 15: taximeter.v1.RecordLevelResponse
-	(*CheckQuotaRequest)(nil),     // 16: taximeter.v1.CheckQuotaRequest
-	(*CheckQuotaResponse)(nil),    // 17: taximeter.v1.CheckQuotaResponse
-	(*ExtendHoldRequest)(nil),     // 18: taximeter.v1.ExtendHoldRequest
-	(*ExtendHoldResponse)(nil),    // 19: taximeter.v1.ExtendHoldResponse
-	(*ReleaseHoldRequest)(nil),    // 20: taximeter.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),   // 21: taximeter.v1.ReleaseHoldResponse
-	(*ReportQuery)(nil),           // 22: taximeter.v1.ReportQuery
-	(*ReportInterval)(nil),        // 23: taximeter.v1.ReportInterval
-	(*ReportOrder)(nil),           // 24: taximeter.v1.ReportOrder
-	(*ReportFilter)(nil),          // 25: taximeter.v1.ReportFilter
-	(*ReportRequest)(nil),         // 26: taximeter.v1.ReportRequest
-	(*ReportResponse)(nil),        // 27: taximeter.v1.ReportResponse
-	(*ReportRow)(nil),             // 28: taximeter.v1.ReportRow
-	(*ReportGroupValue)(nil),      // 29: taximeter.v1.ReportGroupValue
-	(*ReportMeasures)(nil),        // 30: taximeter.v1.ReportMeasures
-	(*ExportReportRequest)(nil),   // 31: taximeter.v1.ExportReportRequest
-	(*ExportReportResponse)(nil),  // 32: taximeter.v1.ExportReportResponse
-	(*EstimateRequest)(nil),       // 33: taximeter.v1.EstimateRequest
-	(*EstimateResponse)(nil),      // 34: taximeter.v1.EstimateResponse
-	(*EstimateSample)(nil),        // 35: taximeter.v1.EstimateSample
-	(*EstimateLimit)(nil),         // 36: taximeter.v1.EstimateLimit
-	nil,                           // 37: taximeter.v1.RecordLevelRequest.AttributesEntry
-	nil,                           // 38: taximeter.v1.ReportMeasures.QuantitiesEntry
-	(*UsageRecord)(nil),           // 39: taximeter.v1.UsageRecord
-	(*Money)(nil),                 // 40: taximeter.v1.Money
-	(*CostLine)(nil),              // 41: taximeter.v1.CostLine
-	(PricingState)(0),             // 42: taximeter.v1.PricingState
-	(*LimitStatus)(nil),           // 43: taximeter.v1.LimitStatus
-	(*status.Status)(nil),         // 44: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
-	(*Usage)(nil),                 // 47: taximeter.v1.Usage
+	(*VoidRecordRequest)(nil),     // 16: taximeter.v1.VoidRecordRequest
+	(*VoidRecordResponse)(nil),    // 17: taximeter.v1.VoidRecordResponse
+	(*AmendRecordRequest)(nil),    // 18: taximeter.v1.AmendRecordRequest
+	(*AmendRecordResponse)(nil),   // 19: taximeter.v1.AmendRecordResponse
+	(*RecordCorrection)(nil),      // 20: taximeter.v1.RecordCorrection
+	(*CheckQuotaRequest)(nil),     // 21: taximeter.v1.CheckQuotaRequest
+	(*CheckQuotaResponse)(nil),    // 22: taximeter.v1.CheckQuotaResponse
+	(*ExtendHoldRequest)(nil),     // 23: taximeter.v1.ExtendHoldRequest
+	(*ExtendHoldResponse)(nil),    // 24: taximeter.v1.ExtendHoldResponse
+	(*ReleaseHoldRequest)(nil),    // 25: taximeter.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),   // 26: taximeter.v1.ReleaseHoldResponse
+	(*ReportQuery)(nil),           // 27: taximeter.v1.ReportQuery
+	(*ReportInterval)(nil),        // 28: taximeter.v1.ReportInterval
+	(*ReportOrder)(nil),           // 29: taximeter.v1.ReportOrder
+	(*ReportFilter)(nil),          // 30: taximeter.v1.ReportFilter
+	(*ReportRequest)(nil),         // 31: taximeter.v1.ReportRequest
+	(*ReportResponse)(nil),        // 32: taximeter.v1.ReportResponse
+	(*ReportRow)(nil),             // 33: taximeter.v1.ReportRow
+	(*ReportGroupValue)(nil),      // 34: taximeter.v1.ReportGroupValue
+	(*ReportMeasures)(nil),        // 35: taximeter.v1.ReportMeasures
+	(*ExportReportRequest)(nil),   // 36: taximeter.v1.ExportReportRequest
+	(*ExportReportResponse)(nil),  // 37: taximeter.v1.ExportReportResponse
+	(*EstimateRequest)(nil),       // 38: taximeter.v1.EstimateRequest
+	(*EstimateResponse)(nil),      // 39: taximeter.v1.EstimateResponse
+	(*EstimateSample)(nil),        // 40: taximeter.v1.EstimateSample
+	(*EstimateLimit)(nil),         // 41: taximeter.v1.EstimateLimit
+	nil,                           // 42: taximeter.v1.RecordLevelRequest.AttributesEntry
+	nil,                           // 43: taximeter.v1.ReportMeasures.QuantitiesEntry
+	(*UsageRecord)(nil),           // 44: taximeter.v1.UsageRecord
+	(*Money)(nil),                 // 45: taximeter.v1.Money
+	(*CostLine)(nil),              // 46: taximeter.v1.CostLine
+	(PricingState)(0),             // 47: taximeter.v1.PricingState
+	(*LimitStatus)(nil),           // 48: taximeter.v1.LimitStatus
+	(*status.Status)(nil),         // 49: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
+	(*Usage)(nil),                 // 52: taximeter.v1.Usage
 }
 var file_taximeter_v1_metering_service_proto_depIdxs = []int32{
-	39, // 0: taximeter.v1.RecordRequest.record:type_name -> taximeter.v1.UsageRecord
-	40, // 1: taximeter.v1.RecordResponse.cost:type_name -> taximeter.v1.Money
-	41, // 2: taximeter.v1.RecordResponse.lines:type_name -> taximeter.v1.CostLine
-	42, // 3: taximeter.v1.RecordResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	43, // 4: taximeter.v1.RecordResponse.limits:type_name -> taximeter.v1.LimitStatus
+	44, // 0: taximeter.v1.RecordRequest.record:type_name -> taximeter.v1.UsageRecord
+	45, // 1: taximeter.v1.RecordResponse.cost:type_name -> taximeter.v1.Money
+	46, // 2: taximeter.v1.RecordResponse.lines:type_name -> taximeter.v1.CostLine
+	47, // 3: taximeter.v1.RecordResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	48, // 4: taximeter.v1.RecordResponse.limits:type_name -> taximeter.v1.LimitStatus
 	2,  // 5: taximeter.v1.RecordResponse.durability:type_name -> taximeter.v1.Durability
 	10, // 6: taximeter.v1.RecordResponse.hold:type_name -> taximeter.v1.HoldSettlement
-	40, // 7: taximeter.v1.RecordResponse.list_cost:type_name -> taximeter.v1.Money
+	45, // 7: taximeter.v1.RecordResponse.list_cost:type_name -> taximeter.v1.Money
 	9,  // 8: taximeter.v1.RecordResponse.warnings:type_name -> taximeter.v1.RecordWarning
 	0,  // 9: taximeter.v1.RecordWarning.kind:type_name -> taximeter.v1.RecordWarningKind
 	1,  // 10: taximeter.v1.HoldSettlement.state:type_name -> taximeter.v1.HoldState
-	39, // 11: taximeter.v1.RecordBatchRequest.records:type_name -> taximeter.v1.UsageRecord
+	44, // 11: taximeter.v1.RecordBatchRequest.records:type_name -> taximeter.v1.UsageRecord
 	13, // 12: taximeter.v1.RecordBatchResponse.results:type_name -> taximeter.v1.RecordResult
 	8,  // 13: taximeter.v1.RecordResult.response:type_name -> taximeter.v1.RecordResponse
-	44, // 14: taximeter.v1.RecordResult.error:type_name -> google.rpc.Status
-	45, // 15: taximeter.v1.RecordLevelRequest.occur_time:type_name -> google.protobuf.Timestamp
-	37, // 16: taximeter.v1.RecordLevelRequest.attributes:type_name -> taximeter.v1.RecordLevelRequest.AttributesEntry
-	40, // 17: taximeter.v1.RecordLevelResponse.cost:type_name -> taximeter.v1.Money
-	46, // 18: taximeter.v1.RecordLevelResponse.unrecorded:type_name -> google.protobuf.Duration
-	47, // 19: taximeter.v1.CheckQuotaRequest.estimate:type_name -> taximeter.v1.Usage
-	46, // 20: taximeter.v1.CheckQuotaRequest.hold_ttl:type_name -> google.protobuf.Duration
-	3,  // 21: taximeter.v1.CheckQuotaResponse.decision:type_name -> taximeter.v1.Decision
-	43, // 22: taximeter.v1.CheckQuotaResponse.limits:type_name -> taximeter.v1.LimitStatus
-	46, // 23: taximeter.v1.CheckQuotaResponse.retry_after:type_name -> google.protobuf.Duration
-	40, // 24: taximeter.v1.CheckQuotaResponse.estimated_cost:type_name -> taximeter.v1.Money
-	42, // 25: taximeter.v1.CheckQuotaResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	45, // 26: taximeter.v1.CheckQuotaResponse.hold_expire_time:type_name -> google.protobuf.Timestamp
-	46, // 27: taximeter.v1.ExtendHoldRequest.hold_ttl:type_name -> google.protobuf.Duration
-	47, // 28: taximeter.v1.ExtendHoldRequest.estimate:type_name -> taximeter.v1.Usage
-	45, // 29: taximeter.v1.ExtendHoldResponse.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 30: taximeter.v1.ExtendHoldResponse.decision:type_name -> taximeter.v1.Decision
-	43, // 31: taximeter.v1.ExtendHoldResponse.limits:type_name -> taximeter.v1.LimitStatus
-	46, // 32: taximeter.v1.ExtendHoldResponse.retry_after:type_name -> google.protobuf.Duration
-	40, // 33: taximeter.v1.ExtendHoldResponse.estimated_cost:type_name -> taximeter.v1.Money
-	42, // 34: taximeter.v1.ExtendHoldResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	1,  // 35: taximeter.v1.ReleaseHoldResponse.state:type_name -> taximeter.v1.HoldState
-	45, // 36: taximeter.v1.ReportQuery.start_time:type_name -> google.protobuf.Timestamp
-	45, // 37: taximeter.v1.ReportQuery.end_time:type_name -> google.protobuf.Timestamp
-	25, // 38: taximeter.v1.ReportQuery.filters:type_name -> taximeter.v1.ReportFilter
-	4,  // 39: taximeter.v1.ReportQuery.measures:type_name -> taximeter.v1.ReportMeasure
-	24, // 40: taximeter.v1.ReportQuery.order:type_name -> taximeter.v1.ReportOrder
-	45, // 41: taximeter.v1.ReportQuery.as_of_time:type_name -> google.protobuf.Timestamp
-	23, // 42: taximeter.v1.ReportQuery.compare_to:type_name -> taximeter.v1.ReportInterval
-	45, // 43: taximeter.v1.ReportInterval.start_time:type_name -> google.protobuf.Timestamp
-	45, // 44: taximeter.v1.ReportInterval.end_time:type_name -> google.protobuf.Timestamp
-	5,  // 45: taximeter.v1.ReportFilter.operator:type_name -> taximeter.v1.FilterOperator
-	22, // 46: taximeter.v1.ReportRequest.query:type_name -> taximeter.v1.ReportQuery
-	28, // 47: taximeter.v1.ReportResponse.rows:type_name -> taximeter.v1.ReportRow
-	30, // 48: taximeter.v1.ReportResponse.total:type_name -> taximeter.v1.ReportMeasures
-	45, // 49: taximeter.v1.ReportResponse.as_of_time:type_name -> google.protobuf.Timestamp
-	30, // 50: taximeter.v1.ReportResponse.compared_total:type_name -> taximeter.v1.ReportMeasures
-	29, // 51: taximeter.v1.ReportRow.group:type_name -> taximeter.v1.ReportGroupValue
-	30, // 52: taximeter.v1.ReportRow.measures:type_name -> taximeter.v1.ReportMeasures
-	30, // 53: taximeter.v1.ReportRow.compared:type_name -> taximeter.v1.ReportMeasures
-	38, // 54: taximeter.v1.ReportMeasures.quantities:type_name -> taximeter.v1.ReportMeasures.QuantitiesEntry
-	40, // 55: taximeter.v1.ReportMeasures.cost:type_name -> taximeter.v1.Money
-	40, // 56: taximeter.v1.ReportMeasures.adjustment_cost:type_name -> taximeter.v1.Money
-	40, // 57: taximeter.v1.ReportMeasures.list_cost:type_name -> taximeter.v1.Money
-	22, // 58: taximeter.v1.ExportReportRequest.query:type_name -> taximeter.v1.ReportQuery
-	6,  // 59: taximeter.v1.ExportReportRequest.format:type_name -> taximeter.v1.ExportFormat
-	47, // 60: taximeter.v1.EstimateRequest.usage:type_name -> taximeter.v1.Usage
-	45, // 61: taximeter.v1.EstimateRequest.occur_time:type_name -> google.protobuf.Timestamp
-	47, // 62: taximeter.v1.EstimateRequest.high_usage:type_name -> taximeter.v1.Usage
-	35, // 63: taximeter.v1.EstimateRequest.sample:type_name -> taximeter.v1.EstimateSample
-	40, // 64: taximeter.v1.EstimateResponse.cost_per_call:type_name -> taximeter.v1.Money
-	40, // 65: taximeter.v1.EstimateResponse.cost:type_name -> taximeter.v1.Money
-	41, // 66: taximeter.v1.EstimateResponse.lines:type_name -> taximeter.v1.CostLine
-	42, // 67: taximeter.v1.EstimateResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	40, // 68: taximeter.v1.EstimateResponse.low_cost:type_name -> taximeter.v1.Money
-	40, // 69: taximeter.v1.EstimateResponse.high_cost:type_name -> taximeter.v1.Money
-	36, // 70: taximeter.v1.EstimateResponse.limits:type_name -> taximeter.v1.EstimateLimit
-	40, // 71: taximeter.v1.EstimateResponse.list_cost:type_name -> taximeter.v1.Money
-	22, // 72: taximeter.v1.EstimateSample.query:type_name -> taximeter.v1.ReportQuery
-	43, // 73: taximeter.v1.EstimateLimit.status:type_name -> taximeter.v1.LimitStatus
-	45, // 74: taximeter.v1.EstimateLimit.stop_time:type_name -> google.protobuf.Timestamp
-	7,  // 75: taximeter.v1.MeteringService.Record:input_type -> taximeter.v1.RecordRequest
-	11, // 76: taximeter.v1.MeteringService.RecordBatch:input_type -> taximeter.v1.RecordBatchRequest
-	16, // 77: taximeter.v1.MeteringService.CheckQuota:input_type -> taximeter.v1.CheckQuotaRequest
-	18, // 78: taximeter.v1.MeteringService.ExtendHold:input_type -> taximeter.v1.ExtendHoldRequest
-	20, // 79: taximeter.v1.MeteringService.ReleaseHold:input_type -> taximeter.v1.ReleaseHoldRequest
-	14, // 80: taximeter.v1.MeteringService.RecordLevel:input_type -> taximeter.v1.RecordLevelRequest
-	26, // 81: taximeter.v1.MeteringService.Report:input_type -> taximeter.v1.ReportRequest
-	31, // 82: taximeter.v1.MeteringService.ExportReport:input_type -> taximeter.v1.ExportReportRequest
-	33, // 83: taximeter.v1.MeteringService.Estimate:input_type -> taximeter.v1.EstimateRequest
-	8,  // 84: taximeter.v1.MeteringService.Record:output_type -> taximeter.v1.RecordResponse
-	12, // 85: taximeter.v1.MeteringService.RecordBatch:output_type -> taximeter.v1.RecordBatchResponse
-	17, // 86: taximeter.v1.MeteringService.CheckQuota:output_type -> taximeter.v1.CheckQuotaResponse
-	19, // 87: taximeter.v1.MeteringService.ExtendHold:output_type -> taximeter.v1.ExtendHoldResponse
-	21, // 88: taximeter.v1.MeteringService.ReleaseHold:output_type -> taximeter.v1.ReleaseHoldResponse
-	15, // 89: taximeter.v1.MeteringService.RecordLevel:output_type -> taximeter.v1.RecordLevelResponse
-	27, // 90: taximeter.v1.MeteringService.Report:output_type -> taximeter.v1.ReportResponse
-	32, // 91: taximeter.v1.MeteringService.ExportReport:output_type -> taximeter.v1.ExportReportResponse
-	34, // 92: taximeter.v1.MeteringService.Estimate:output_type -> taximeter.v1.EstimateResponse
-	84, // [84:93] is the sub-list for method output_type
-	75, // [75:84] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	49, // 14: taximeter.v1.RecordResult.error:type_name -> google.rpc.Status
+	50, // 15: taximeter.v1.RecordLevelRequest.occur_time:type_name -> google.protobuf.Timestamp
+	42, // 16: taximeter.v1.RecordLevelRequest.attributes:type_name -> taximeter.v1.RecordLevelRequest.AttributesEntry
+	45, // 17: taximeter.v1.RecordLevelResponse.cost:type_name -> taximeter.v1.Money
+	51, // 18: taximeter.v1.RecordLevelResponse.unrecorded:type_name -> google.protobuf.Duration
+	50, // 19: taximeter.v1.VoidRecordRequest.occur_time:type_name -> google.protobuf.Timestamp
+	20, // 20: taximeter.v1.VoidRecordResponse.correction:type_name -> taximeter.v1.RecordCorrection
+	52, // 21: taximeter.v1.AmendRecordRequest.usage:type_name -> taximeter.v1.Usage
+	50, // 22: taximeter.v1.AmendRecordRequest.occur_time:type_name -> google.protobuf.Timestamp
+	20, // 23: taximeter.v1.AmendRecordResponse.correction:type_name -> taximeter.v1.RecordCorrection
+	50, // 24: taximeter.v1.RecordCorrection.occur_time:type_name -> google.protobuf.Timestamp
+	45, // 25: taximeter.v1.RecordCorrection.previous_cost:type_name -> taximeter.v1.Money
+	45, // 26: taximeter.v1.RecordCorrection.cost:type_name -> taximeter.v1.Money
+	46, // 27: taximeter.v1.RecordCorrection.lines:type_name -> taximeter.v1.CostLine
+	52, // 28: taximeter.v1.CheckQuotaRequest.estimate:type_name -> taximeter.v1.Usage
+	51, // 29: taximeter.v1.CheckQuotaRequest.hold_ttl:type_name -> google.protobuf.Duration
+	3,  // 30: taximeter.v1.CheckQuotaResponse.decision:type_name -> taximeter.v1.Decision
+	48, // 31: taximeter.v1.CheckQuotaResponse.limits:type_name -> taximeter.v1.LimitStatus
+	51, // 32: taximeter.v1.CheckQuotaResponse.retry_after:type_name -> google.protobuf.Duration
+	45, // 33: taximeter.v1.CheckQuotaResponse.estimated_cost:type_name -> taximeter.v1.Money
+	47, // 34: taximeter.v1.CheckQuotaResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	50, // 35: taximeter.v1.CheckQuotaResponse.hold_expire_time:type_name -> google.protobuf.Timestamp
+	51, // 36: taximeter.v1.ExtendHoldRequest.hold_ttl:type_name -> google.protobuf.Duration
+	52, // 37: taximeter.v1.ExtendHoldRequest.estimate:type_name -> taximeter.v1.Usage
+	50, // 38: taximeter.v1.ExtendHoldResponse.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 39: taximeter.v1.ExtendHoldResponse.decision:type_name -> taximeter.v1.Decision
+	48, // 40: taximeter.v1.ExtendHoldResponse.limits:type_name -> taximeter.v1.LimitStatus
+	51, // 41: taximeter.v1.ExtendHoldResponse.retry_after:type_name -> google.protobuf.Duration
+	45, // 42: taximeter.v1.ExtendHoldResponse.estimated_cost:type_name -> taximeter.v1.Money
+	47, // 43: taximeter.v1.ExtendHoldResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	1,  // 44: taximeter.v1.ReleaseHoldResponse.state:type_name -> taximeter.v1.HoldState
+	50, // 45: taximeter.v1.ReportQuery.start_time:type_name -> google.protobuf.Timestamp
+	50, // 46: taximeter.v1.ReportQuery.end_time:type_name -> google.protobuf.Timestamp
+	30, // 47: taximeter.v1.ReportQuery.filters:type_name -> taximeter.v1.ReportFilter
+	4,  // 48: taximeter.v1.ReportQuery.measures:type_name -> taximeter.v1.ReportMeasure
+	29, // 49: taximeter.v1.ReportQuery.order:type_name -> taximeter.v1.ReportOrder
+	50, // 50: taximeter.v1.ReportQuery.as_of_time:type_name -> google.protobuf.Timestamp
+	28, // 51: taximeter.v1.ReportQuery.compare_to:type_name -> taximeter.v1.ReportInterval
+	50, // 52: taximeter.v1.ReportInterval.start_time:type_name -> google.protobuf.Timestamp
+	50, // 53: taximeter.v1.ReportInterval.end_time:type_name -> google.protobuf.Timestamp
+	5,  // 54: taximeter.v1.ReportFilter.operator:type_name -> taximeter.v1.FilterOperator
+	27, // 55: taximeter.v1.ReportRequest.query:type_name -> taximeter.v1.ReportQuery
+	33, // 56: taximeter.v1.ReportResponse.rows:type_name -> taximeter.v1.ReportRow
+	35, // 57: taximeter.v1.ReportResponse.total:type_name -> taximeter.v1.ReportMeasures
+	50, // 58: taximeter.v1.ReportResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	35, // 59: taximeter.v1.ReportResponse.compared_total:type_name -> taximeter.v1.ReportMeasures
+	34, // 60: taximeter.v1.ReportRow.group:type_name -> taximeter.v1.ReportGroupValue
+	35, // 61: taximeter.v1.ReportRow.measures:type_name -> taximeter.v1.ReportMeasures
+	35, // 62: taximeter.v1.ReportRow.compared:type_name -> taximeter.v1.ReportMeasures
+	43, // 63: taximeter.v1.ReportMeasures.quantities:type_name -> taximeter.v1.ReportMeasures.QuantitiesEntry
+	45, // 64: taximeter.v1.ReportMeasures.cost:type_name -> taximeter.v1.Money
+	45, // 65: taximeter.v1.ReportMeasures.adjustment_cost:type_name -> taximeter.v1.Money
+	45, // 66: taximeter.v1.ReportMeasures.list_cost:type_name -> taximeter.v1.Money
+	27, // 67: taximeter.v1.ExportReportRequest.query:type_name -> taximeter.v1.ReportQuery
+	6,  // 68: taximeter.v1.ExportReportRequest.format:type_name -> taximeter.v1.ExportFormat
+	52, // 69: taximeter.v1.EstimateRequest.usage:type_name -> taximeter.v1.Usage
+	50, // 70: taximeter.v1.EstimateRequest.occur_time:type_name -> google.protobuf.Timestamp
+	52, // 71: taximeter.v1.EstimateRequest.high_usage:type_name -> taximeter.v1.Usage
+	40, // 72: taximeter.v1.EstimateRequest.sample:type_name -> taximeter.v1.EstimateSample
+	45, // 73: taximeter.v1.EstimateResponse.cost_per_call:type_name -> taximeter.v1.Money
+	45, // 74: taximeter.v1.EstimateResponse.cost:type_name -> taximeter.v1.Money
+	46, // 75: taximeter.v1.EstimateResponse.lines:type_name -> taximeter.v1.CostLine
+	47, // 76: taximeter.v1.EstimateResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	45, // 77: taximeter.v1.EstimateResponse.low_cost:type_name -> taximeter.v1.Money
+	45, // 78: taximeter.v1.EstimateResponse.high_cost:type_name -> taximeter.v1.Money
+	41, // 79: taximeter.v1.EstimateResponse.limits:type_name -> taximeter.v1.EstimateLimit
+	45, // 80: taximeter.v1.EstimateResponse.list_cost:type_name -> taximeter.v1.Money
+	27, // 81: taximeter.v1.EstimateSample.query:type_name -> taximeter.v1.ReportQuery
+	48, // 82: taximeter.v1.EstimateLimit.status:type_name -> taximeter.v1.LimitStatus
+	50, // 83: taximeter.v1.EstimateLimit.stop_time:type_name -> google.protobuf.Timestamp
+	7,  // 84: taximeter.v1.MeteringService.Record:input_type -> taximeter.v1.RecordRequest
+	11, // 85: taximeter.v1.MeteringService.RecordBatch:input_type -> taximeter.v1.RecordBatchRequest
+	21, // 86: taximeter.v1.MeteringService.CheckQuota:input_type -> taximeter.v1.CheckQuotaRequest
+	23, // 87: taximeter.v1.MeteringService.ExtendHold:input_type -> taximeter.v1.ExtendHoldRequest
+	25, // 88: taximeter.v1.MeteringService.ReleaseHold:input_type -> taximeter.v1.ReleaseHoldRequest
+	14, // 89: taximeter.v1.MeteringService.RecordLevel:input_type -> taximeter.v1.RecordLevelRequest
+	16, // 90: taximeter.v1.MeteringService.VoidRecord:input_type -> taximeter.v1.VoidRecordRequest
+	18, // 91: taximeter.v1.MeteringService.AmendRecord:input_type -> taximeter.v1.AmendRecordRequest
+	31, // 92: taximeter.v1.MeteringService.Report:input_type -> taximeter.v1.ReportRequest
+	36, // 93: taximeter.v1.MeteringService.ExportReport:input_type -> taximeter.v1.ExportReportRequest
+	38, // 94: taximeter.v1.MeteringService.Estimate:input_type -> taximeter.v1.EstimateRequest
+	8,  // 95: taximeter.v1.MeteringService.Record:output_type -> taximeter.v1.RecordResponse
+	12, // 96: taximeter.v1.MeteringService.RecordBatch:output_type -> taximeter.v1.RecordBatchResponse
+	22, // 97: taximeter.v1.MeteringService.CheckQuota:output_type -> taximeter.v1.CheckQuotaResponse
+	24, // 98: taximeter.v1.MeteringService.ExtendHold:output_type -> taximeter.v1.ExtendHoldResponse
+	26, // 99: taximeter.v1.MeteringService.ReleaseHold:output_type -> taximeter.v1.ReleaseHoldResponse
+	15, // 100: taximeter.v1.MeteringService.RecordLevel:output_type -> taximeter.v1.RecordLevelResponse
+	17, // 101: taximeter.v1.MeteringService.VoidRecord:output_type -> taximeter.v1.VoidRecordResponse
+	19, // 102: taximeter.v1.MeteringService.AmendRecord:output_type -> taximeter.v1.AmendRecordResponse
+	32, // 103: taximeter.v1.MeteringService.Report:output_type -> taximeter.v1.ReportResponse
+	37, // 104: taximeter.v1.MeteringService.ExportReport:output_type -> taximeter.v1.ExportReportResponse
+	39, // 105: taximeter.v1.MeteringService.Estimate:output_type -> taximeter.v1.EstimateResponse
+	95, // [95:106] is the sub-list for method output_type
+	84, // [84:95] is the sub-list for method input_type
+	84, // [84:84] is the sub-list for extension type_name
+	84, // [84:84] is the sub-list for extension extendee
+	0,  // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_metering_service_proto_init() }
@@ -3468,14 +3867,14 @@ func file_taximeter_v1_metering_service_proto_init() {
 		(*RecordResult_Error)(nil),
 	}
 	file_taximeter_v1_metering_service_proto_msgTypes[7].OneofWrappers = []any{}
-	file_taximeter_v1_metering_service_proto_msgTypes[22].OneofWrappers = []any{}
+	file_taximeter_v1_metering_service_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_metering_service_proto_rawDesc), len(file_taximeter_v1_metering_service_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   32,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,8 @@ const (
 	MeteringService_ExtendHold_FullMethodName   = "/taximeter.v1.MeteringService/ExtendHold"
 	MeteringService_ReleaseHold_FullMethodName  = "/taximeter.v1.MeteringService/ReleaseHold"
 	MeteringService_RecordLevel_FullMethodName  = "/taximeter.v1.MeteringService/RecordLevel"
+	MeteringService_VoidRecord_FullMethodName   = "/taximeter.v1.MeteringService/VoidRecord"
+	MeteringService_AmendRecord_FullMethodName  = "/taximeter.v1.MeteringService/AmendRecord"
 	MeteringService_Report_FullMethodName       = "/taximeter.v1.MeteringService/Report"
 	MeteringService_ExportReport_FullMethodName = "/taximeter.v1.MeteringService/ExportReport"
 	MeteringService_Estimate_FullMethodName     = "/taximeter.v1.MeteringService/Estimate"
@@ -71,6 +73,17 @@ type MeteringServiceClient interface {
 	// or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
 	// reader, whose readings come in the order of their times.
 	RecordLevel(ctx context.Context, in *RecordLevelRequest, opts ...grpc.CallOption) (*RecordLevelResponse, error)
+	// Takes a record back: an entry is appended that negates all that it and its corrections came to, at the prices that
+	// were charged. The record never changes; reports show both. Counters of quotas stay as they are: what was counted
+	// was used. Needs role admin, with a key that is not bound to tenants. Safe to retry: a record that is void stays
+	// void, and the answer says duplicate. NOT_FOUND (RECORD_UNKNOWN), FAILED_PRECONDITION (RECORD_IS_CORRECTION) for the
+	// id of a correction, ABORTED (CORRECTION_CONFLICT) when others correct the record at the same time.
+	VoidRecord(ctx context.Context, in *VoidRecordRequest, opts ...grpc.CallOption) (*VoidRecordResponse, error)
+	// Says what a record should have said: one entry is appended that negates all that it and its corrections came to, as
+	// VoidRecord does, and holds the lines of what it was instead, at the prices of the record's own card and time. Needs
+	// role admin, with a key that is not bound to tenants. Safe to retry: what the record says already changes nothing,
+	// and the answer says duplicate. Fails as VoidRecord does, and with FAILED_PRECONDITION (RECORD_VOIDED).
+	AmendRecord(ctx context.Context, in *AmendRecordRequest, opts ...grpc.CallOption) (*AmendRecordResponse, error)
 	// Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
 	// answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
@@ -143,6 +156,26 @@ func (c *meteringServiceClient) RecordLevel(ctx context.Context, in *RecordLevel
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RecordLevelResponse)
 	err := c.cc.Invoke(ctx, MeteringService_RecordLevel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) VoidRecord(ctx context.Context, in *VoidRecordRequest, opts ...grpc.CallOption) (*VoidRecordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VoidRecordResponse)
+	err := c.cc.Invoke(ctx, MeteringService_VoidRecord_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) AmendRecord(ctx context.Context, in *AmendRecordRequest, opts ...grpc.CallOption) (*AmendRecordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AmendRecordResponse)
+	err := c.cc.Invoke(ctx, MeteringService_AmendRecord_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +260,17 @@ type MeteringServiceServer interface {
 	// or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
 	// reader, whose readings come in the order of their times.
 	RecordLevel(context.Context, *RecordLevelRequest) (*RecordLevelResponse, error)
+	// Takes a record back: an entry is appended that negates all that it and its corrections came to, at the prices that
+	// were charged. The record never changes; reports show both. Counters of quotas stay as they are: what was counted
+	// was used. Needs role admin, with a key that is not bound to tenants. Safe to retry: a record that is void stays
+	// void, and the answer says duplicate. NOT_FOUND (RECORD_UNKNOWN), FAILED_PRECONDITION (RECORD_IS_CORRECTION) for the
+	// id of a correction, ABORTED (CORRECTION_CONFLICT) when others correct the record at the same time.
+	VoidRecord(context.Context, *VoidRecordRequest) (*VoidRecordResponse, error)
+	// Says what a record should have said: one entry is appended that negates all that it and its corrections came to, as
+	// VoidRecord does, and holds the lines of what it was instead, at the prices of the record's own card and time. Needs
+	// role admin, with a key that is not bound to tenants. Safe to retry: what the record says already changes nothing,
+	// and the answer says duplicate. Fails as VoidRecord does, and with FAILED_PRECONDITION (RECORD_VOIDED).
+	AmendRecord(context.Context, *AmendRecordRequest) (*AmendRecordResponse, error)
 	// Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
 	// answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
 	Report(context.Context, *ReportRequest) (*ReportResponse, error)
@@ -262,6 +306,12 @@ func (UnimplementedMeteringServiceServer) ReleaseHold(context.Context, *ReleaseH
 }
 func (UnimplementedMeteringServiceServer) RecordLevel(context.Context, *RecordLevelRequest) (*RecordLevelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RecordLevel not implemented")
+}
+func (UnimplementedMeteringServiceServer) VoidRecord(context.Context, *VoidRecordRequest) (*VoidRecordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VoidRecord not implemented")
+}
+func (UnimplementedMeteringServiceServer) AmendRecord(context.Context, *AmendRecordRequest) (*AmendRecordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AmendRecord not implemented")
 }
 func (UnimplementedMeteringServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
@@ -401,6 +451,42 @@ func _MeteringService_RecordLevel_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MeteringService_VoidRecord_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VoidRecordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).VoidRecord(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_VoidRecord_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).VoidRecord(ctx, req.(*VoidRecordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_AmendRecord_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AmendRecordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).AmendRecord(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_AmendRecord_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).AmendRecord(ctx, req.(*AmendRecordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MeteringService_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReportRequest)
 	if err := dec(in); err != nil {
@@ -478,6 +564,14 @@ var MeteringService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RecordLevel",
 			Handler:    _MeteringService_RecordLevel_Handler,
+		},
+		{
+			MethodName: "VoidRecord",
+			Handler:    _MeteringService_VoidRecord_Handler,
+		},
+		{
+			MethodName: "AmendRecord",
+			Handler:    _MeteringService_AmendRecord_Handler,
 		},
 		{
 			MethodName: "Report",

@@ -227,6 +227,63 @@ func (ModelResolution) EnumDescriptor() ([]byte, []int) {
 	return file_taximeter_v1_rate_card_service_proto_rawDescGZIP(), []int{2}
 }
 
+// CorrectionKind says what a correction does. It may grow.
+type CorrectionKind int32
+
+const (
+	// Never sent.
+	CorrectionKind_CORRECTION_KIND_UNSPECIFIED CorrectionKind = 0
+	// Another price for the same usage: PostAdjustments.
+	CorrectionKind_CORRECTION_KIND_ADJUSTMENT CorrectionKind = 1
+	// The record is taken back: VoidRecord.
+	CorrectionKind_CORRECTION_KIND_VOID CorrectionKind = 2
+	// The record was something else: AmendRecord.
+	CorrectionKind_CORRECTION_KIND_AMENDMENT CorrectionKind = 3
+)
+
+// Enum value maps for CorrectionKind.
+var (
+	CorrectionKind_name = map[int32]string{
+		0: "CORRECTION_KIND_UNSPECIFIED",
+		1: "CORRECTION_KIND_ADJUSTMENT",
+		2: "CORRECTION_KIND_VOID",
+		3: "CORRECTION_KIND_AMENDMENT",
+	}
+	CorrectionKind_value = map[string]int32{
+		"CORRECTION_KIND_UNSPECIFIED": 0,
+		"CORRECTION_KIND_ADJUSTMENT":  1,
+		"CORRECTION_KIND_VOID":        2,
+		"CORRECTION_KIND_AMENDMENT":   3,
+	}
+)
+
+func (x CorrectionKind) Enum() *CorrectionKind {
+	p := new(CorrectionKind)
+	*p = x
+	return p
+}
+
+func (x CorrectionKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CorrectionKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_taximeter_v1_rate_card_service_proto_enumTypes[3].Descriptor()
+}
+
+func (CorrectionKind) Type() protoreflect.EnumType {
+	return &file_taximeter_v1_rate_card_service_proto_enumTypes[3]
+}
+
+func (x CorrectionKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CorrectionKind.Descriptor instead.
+func (CorrectionKind) EnumDescriptor() ([]byte, []int) {
+	return file_taximeter_v1_rate_card_service_proto_rawDescGZIP(), []int{3}
+}
+
 // RateCardEntry is an entry of the timeline: it puts a card or a tenant's own prices in force from an instant on, or
 // withdraws such an entry. Entries are immutable and hash-chained.
 type RateCardEntry struct {
@@ -1353,7 +1410,9 @@ type PutTenantPricesResponse struct {
 	// The new entry, or the tenant's newest when its content is the same.
 	Entry *RateCardEntry `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
 	// False when the content was the same.
-	Created       bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Created bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	// What may not be meant, beside the card in force now: prices below the list price, free ones, names without a row.
+	Warnings      []*RateCardProblem `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1400,6 +1459,13 @@ func (x *PutTenantPricesResponse) GetCreated() bool {
 		return x.Created
 	}
 	return false
+}
+
+func (x *PutTenantPricesResponse) GetWarnings() []*RateCardProblem {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // RemoveTenantPricesRequest names a tenant.
@@ -3249,10 +3315,10 @@ func (x *ExplainedLine) GetExactPicos() string {
 	return ""
 }
 
-// RecordAdjustment is a correction of what a record cost.
+// RecordAdjustment is a correction of a record.
 type RecordAdjustment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity of the adjustment.
+	// Identity of the correction.
 	RecordId string `protobuf:"bytes,1,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
 	// When it was posted.
 	PostTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=post_time,json=postTime,proto3" json:"post_time,omitempty"`
@@ -3269,7 +3335,11 @@ type RecordAdjustment struct {
 	// What changed.
 	Lines []*AdjustedLine `protobuf:"bytes,8,rep,name=lines,proto3" json:"lines,omitempty"`
 	// Sum of the lines' differences.
-	Cost          *Money `protobuf:"bytes,9,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost *Money `protobuf:"bytes,9,opt,name=cost,proto3" json:"cost,omitempty"`
+	// What it does.
+	Kind CorrectionKind `protobuf:"varint,10,opt,name=kind,proto3,enum=taximeter.v1.CorrectionKind" json:"kind,omitempty"`
+	// Calls that it adds, negative where it takes some back.
+	Calls         int64 `protobuf:"varint,11,opt,name=calls,proto3" json:"calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3367,6 +3437,20 @@ func (x *RecordAdjustment) GetCost() *Money {
 	return nil
 }
 
+func (x *RecordAdjustment) GetKind() CorrectionKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CorrectionKind_CORRECTION_KIND_UNSPECIFIED
+}
+
+func (x *RecordAdjustment) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
 // AdjustedLine is the correction of one line.
 type AdjustedLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3374,18 +3458,20 @@ type AdjustedLine struct {
 	UsageClass string `protobuf:"bytes,1,opt,name=usage_class,json=usageClass,proto3" json:"usage_class,omitempty"`
 	// Class whose price applies since. Empty when there is none.
 	PricedAs string `protobuf:"bytes,2,opt,name=priced_as,json=pricedAs,proto3" json:"priced_as,omitempty"`
-	// Quantity charged.
+	// Quantity charged; in what is taken back it is negative.
 	BilledQuantity int64 `protobuf:"varint,3,opt,name=billed_quantity,json=billedQuantity,proto3" json:"billed_quantity,omitempty"`
 	// Price of `per` units since, an exact decimal. Empty when there is none.
 	UnitPrice string `protobuf:"bytes,4,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
 	// Units that unit_price buys. 0 when there is no price.
 	Per int64 `protobuf:"varint,5,opt,name=per,proto3" json:"per,omitempty"`
-	// Cost before, in pico-units.
+	// Cost before, in pico-units. Adjustments only.
 	PreviousCostPicos int64 `protobuf:"varint,6,opt,name=previous_cost_picos,json=previousCostPicos,proto3" json:"previous_cost_picos,omitempty"`
 	// Cost since less cost before, in pico-units.
 	DifferencePicos int64 `protobuf:"varint,7,opt,name=difference_picos,json=differencePicos,proto3" json:"difference_picos,omitempty"`
 	// True when the line had no price before.
-	WasUnpriced   bool `protobuf:"varint,8,opt,name=was_unpriced,json=wasUnpriced,proto3" json:"was_unpriced,omitempty"`
+	WasUnpriced bool `protobuf:"varint,8,opt,name=was_unpriced,json=wasUnpriced,proto3" json:"was_unpriced,omitempty"`
+	// Quantity that the correction adds, negative where it takes some back. 0 in an adjustment, where the quantity stays.
+	Quantity      int64 `protobuf:"varint,9,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3474,6 +3560,13 @@ func (x *AdjustedLine) GetWasUnpriced() bool {
 		return x.WasUnpriced
 	}
 	return false
+}
+
+func (x *AdjustedLine) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
 }
 
 var File_taximeter_v1_rate_card_service_proto protoreflect.FileDescriptor
@@ -3567,10 +3660,11 @@ const file_taximeter_v1_rate_card_service_proto_rawDesc = "" +
 	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12.\n" +
 	"\x10expected_version\x18\x04 \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x12\n" +
 	"\x04note\x18\x05 \x01(\tR\x04noteB\x13\n" +
-	"\x11_expected_version\"f\n" +
+	"\x11_expected_version\"\xa1\x01\n" +
 	"\x17PutTenantPricesResponse\x121\n" +
 	"\x05entry\x18\x01 \x01(\v2\x1b.taximeter.v1.RateCardEntryR\x05entry\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"\xcf\x01\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\x129\n" +
+	"\bwarnings\x18\x03 \x03(\v2\x1d.taximeter.v1.RateCardProblemR\bwarnings\"\xcf\x01\n" +
 	"\x19RemoveTenantPricesRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12A\n" +
 	"\x0eeffective_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12.\n" +
@@ -3729,7 +3823,7 @@ const file_taximeter_v1_rate_card_service_proto_rawDesc = "" +
 	"\vprice_chain\x18\x02 \x03(\tR\n" +
 	"priceChain\x12\x1f\n" +
 	"\vexact_picos\x18\x03 \x01(\tR\n" +
-	"exactPicos\"\xe1\x02\n" +
+	"exactPicos\"\xa9\x03\n" +
 	"\x10RecordAdjustment\x12\x1b\n" +
 	"\trecord_id\x18\x01 \x01(\tR\brecordId\x127\n" +
 	"\tpost_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bpostTime\x12\x16\n" +
@@ -3740,7 +3834,10 @@ const file_taximeter_v1_rate_card_service_proto_rawDesc = "" +
 	"\x11rate_card_version\x18\x06 \x01(\x03R\x0frateCardVersion\x12\"\n" +
 	"\rrate_card_row\x18\a \x01(\tR\vrateCardRow\x120\n" +
 	"\x05lines\x18\b \x03(\v2\x1a.taximeter.v1.AdjustedLineR\x05lines\x12'\n" +
-	"\x04cost\x18\t \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\"\xa4\x02\n" +
+	"\x04cost\x18\t \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x120\n" +
+	"\x04kind\x18\n" +
+	" \x01(\x0e2\x1c.taximeter.v1.CorrectionKindR\x04kind\x12\x14\n" +
+	"\x05calls\x18\v \x01(\x03R\x05calls\"\xc0\x02\n" +
 	"\fAdjustedLine\x12\x1f\n" +
 	"\vusage_class\x18\x01 \x01(\tR\n" +
 	"usageClass\x12\x1b\n" +
@@ -3751,7 +3848,8 @@ const file_taximeter_v1_rate_card_service_proto_rawDesc = "" +
 	"\x03per\x18\x05 \x01(\x03R\x03per\x12.\n" +
 	"\x13previous_cost_picos\x18\x06 \x01(\x03R\x11previousCostPicos\x12)\n" +
 	"\x10difference_picos\x18\a \x01(\x03R\x0fdifferencePicos\x12!\n" +
-	"\fwas_unpriced\x18\b \x01(\bR\vwasUnpriced*\xa5\x01\n" +
+	"\fwas_unpriced\x18\b \x01(\bR\vwasUnpriced\x12\x1a\n" +
+	"\bquantity\x18\t \x01(\x03R\bquantity*\xa5\x01\n" +
 	"\x11RateCardEntryKind\x12$\n" +
 	" RATE_CARD_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19RATE_CARD_ENTRY_KIND_CARD\x10\x01\x12#\n" +
@@ -3774,7 +3872,12 @@ const file_taximeter_v1_rate_card_service_proto_rawDesc = "" +
 	"\x1fMODEL_RESOLUTION_SHORTENED_NAME\x10\x03\x12$\n" +
 	" MODEL_RESOLUTION_SHORTENED_ALIAS\x10\x04\x12\x1c\n" +
 	"\x18MODEL_RESOLUTION_PATTERN\x10\x05\x12\"\n" +
-	"\x1eMODEL_RESOLUTION_UNKNOWN_MODEL\x10\x062\xf9\n" +
+	"\x1eMODEL_RESOLUTION_UNKNOWN_MODEL\x10\x06*\x8a\x01\n" +
+	"\x0eCorrectionKind\x12\x1f\n" +
+	"\x1bCORRECTION_KIND_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aCORRECTION_KIND_ADJUSTMENT\x10\x01\x12\x18\n" +
+	"\x14CORRECTION_KIND_VOID\x10\x02\x12\x1d\n" +
+	"\x19CORRECTION_KIND_AMENDMENT\x10\x032\xf9\n" +
 	"\n" +
 	"\x0fRateCardService\x12^\n" +
 	"\x0fPublishRateCard\x12$.taximeter.v1.PublishRateCardRequest\x1a%.taximeter.v1.PublishRateCardResponse\x12f\n" +
@@ -3805,159 +3908,162 @@ func file_taximeter_v1_rate_card_service_proto_rawDescGZIP() []byte {
 	return file_taximeter_v1_rate_card_service_proto_rawDescData
 }
 
-var file_taximeter_v1_rate_card_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_taximeter_v1_rate_card_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_taximeter_v1_rate_card_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_taximeter_v1_rate_card_service_proto_goTypes = []any{
 	(RateCardEntryKind)(0),             // 0: taximeter.v1.RateCardEntryKind
 	(RateCardChangeKind)(0),            // 1: taximeter.v1.RateCardChangeKind
 	(ModelResolution)(0),               // 2: taximeter.v1.ModelResolution
-	(*RateCardEntry)(nil),              // 3: taximeter.v1.RateCardEntry
-	(*PublishRateCardRequest)(nil),     // 4: taximeter.v1.PublishRateCardRequest
-	(*PublishRateCardResponse)(nil),    // 5: taximeter.v1.PublishRateCardResponse
-	(*ValidateRateCardRequest)(nil),    // 6: taximeter.v1.ValidateRateCardRequest
-	(*ValidateRateCardResponse)(nil),   // 7: taximeter.v1.ValidateRateCardResponse
-	(*RateCardProblem)(nil),            // 8: taximeter.v1.RateCardProblem
-	(*GetRateCardRequest)(nil),         // 9: taximeter.v1.GetRateCardRequest
-	(*GetRateCardResponse)(nil),        // 10: taximeter.v1.GetRateCardResponse
-	(*ListRateCardsRequest)(nil),       // 11: taximeter.v1.ListRateCardsRequest
-	(*ListRateCardsResponse)(nil),      // 12: taximeter.v1.ListRateCardsResponse
-	(*WithdrawRateCardRequest)(nil),    // 13: taximeter.v1.WithdrawRateCardRequest
-	(*WithdrawRateCardResponse)(nil),   // 14: taximeter.v1.WithdrawRateCardResponse
-	(*VerifyRateCardsRequest)(nil),     // 15: taximeter.v1.VerifyRateCardsRequest
-	(*VerifyRateCardsResponse)(nil),    // 16: taximeter.v1.VerifyRateCardsResponse
-	(*RateCardDifference)(nil),         // 17: taximeter.v1.RateCardDifference
-	(*PutTenantPricesRequest)(nil),     // 18: taximeter.v1.PutTenantPricesRequest
-	(*PutTenantPricesResponse)(nil),    // 19: taximeter.v1.PutTenantPricesResponse
-	(*RemoveTenantPricesRequest)(nil),  // 20: taximeter.v1.RemoveTenantPricesRequest
-	(*RemoveTenantPricesResponse)(nil), // 21: taximeter.v1.RemoveTenantPricesResponse
-	(*GetTenantPricesRequest)(nil),     // 22: taximeter.v1.GetTenantPricesRequest
-	(*GetTenantPricesResponse)(nil),    // 23: taximeter.v1.GetTenantPricesResponse
-	(*ListTenantPricesRequest)(nil),    // 24: taximeter.v1.ListTenantPricesRequest
-	(*ListTenantPricesResponse)(nil),   // 25: taximeter.v1.ListTenantPricesResponse
-	(*RateCardReference)(nil),          // 26: taximeter.v1.RateCardReference
-	(*RateCardIdentity)(nil),           // 27: taximeter.v1.RateCardIdentity
-	(*DiffRateCardsRequest)(nil),       // 28: taximeter.v1.DiffRateCardsRequest
-	(*DiffRateCardsResponse)(nil),      // 29: taximeter.v1.DiffRateCardsResponse
-	(*RateCardChange)(nil),             // 30: taximeter.v1.RateCardChange
-	(*RateCardPrice)(nil),              // 31: taximeter.v1.RateCardPrice
-	(*CompareRateCardsRequest)(nil),    // 32: taximeter.v1.CompareRateCardsRequest
-	(*CompareRateCardsResponse)(nil),   // 33: taximeter.v1.CompareRateCardsResponse
-	(*RateCardComparison)(nil),         // 34: taximeter.v1.RateCardComparison
-	(*PostAdjustmentsRequest)(nil),     // 35: taximeter.v1.PostAdjustmentsRequest
-	(*PostAdjustmentsResponse)(nil),    // 36: taximeter.v1.PostAdjustmentsResponse
-	(*ExplainRecordRequest)(nil),       // 37: taximeter.v1.ExplainRecordRequest
-	(*ExplainRecordResponse)(nil),      // 38: taximeter.v1.ExplainRecordResponse
-	(*RecordExplanation)(nil),          // 39: taximeter.v1.RecordExplanation
-	(*AppliedOverlay)(nil),             // 40: taximeter.v1.AppliedOverlay
-	(*ExplainedLine)(nil),              // 41: taximeter.v1.ExplainedLine
-	(*RecordAdjustment)(nil),           // 42: taximeter.v1.RecordAdjustment
-	(*AdjustedLine)(nil),               // 43: taximeter.v1.AdjustedLine
-	nil,                                // 44: taximeter.v1.RecordExplanation.AttributesEntry
-	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
-	(*Money)(nil),                      // 46: taximeter.v1.Money
-	(*ProviderUsage)(nil),              // 47: taximeter.v1.ProviderUsage
-	(*CostLine)(nil),                   // 48: taximeter.v1.CostLine
+	(CorrectionKind)(0),                // 3: taximeter.v1.CorrectionKind
+	(*RateCardEntry)(nil),              // 4: taximeter.v1.RateCardEntry
+	(*PublishRateCardRequest)(nil),     // 5: taximeter.v1.PublishRateCardRequest
+	(*PublishRateCardResponse)(nil),    // 6: taximeter.v1.PublishRateCardResponse
+	(*ValidateRateCardRequest)(nil),    // 7: taximeter.v1.ValidateRateCardRequest
+	(*ValidateRateCardResponse)(nil),   // 8: taximeter.v1.ValidateRateCardResponse
+	(*RateCardProblem)(nil),            // 9: taximeter.v1.RateCardProblem
+	(*GetRateCardRequest)(nil),         // 10: taximeter.v1.GetRateCardRequest
+	(*GetRateCardResponse)(nil),        // 11: taximeter.v1.GetRateCardResponse
+	(*ListRateCardsRequest)(nil),       // 12: taximeter.v1.ListRateCardsRequest
+	(*ListRateCardsResponse)(nil),      // 13: taximeter.v1.ListRateCardsResponse
+	(*WithdrawRateCardRequest)(nil),    // 14: taximeter.v1.WithdrawRateCardRequest
+	(*WithdrawRateCardResponse)(nil),   // 15: taximeter.v1.WithdrawRateCardResponse
+	(*VerifyRateCardsRequest)(nil),     // 16: taximeter.v1.VerifyRateCardsRequest
+	(*VerifyRateCardsResponse)(nil),    // 17: taximeter.v1.VerifyRateCardsResponse
+	(*RateCardDifference)(nil),         // 18: taximeter.v1.RateCardDifference
+	(*PutTenantPricesRequest)(nil),     // 19: taximeter.v1.PutTenantPricesRequest
+	(*PutTenantPricesResponse)(nil),    // 20: taximeter.v1.PutTenantPricesResponse
+	(*RemoveTenantPricesRequest)(nil),  // 21: taximeter.v1.RemoveTenantPricesRequest
+	(*RemoveTenantPricesResponse)(nil), // 22: taximeter.v1.RemoveTenantPricesResponse
+	(*GetTenantPricesRequest)(nil),     // 23: taximeter.v1.GetTenantPricesRequest
+	(*GetTenantPricesResponse)(nil),    // 24: taximeter.v1.GetTenantPricesResponse
+	(*ListTenantPricesRequest)(nil),    // 25: taximeter.v1.ListTenantPricesRequest
+	(*ListTenantPricesResponse)(nil),   // 26: taximeter.v1.ListTenantPricesResponse
+	(*RateCardReference)(nil),          // 27: taximeter.v1.RateCardReference
+	(*RateCardIdentity)(nil),           // 28: taximeter.v1.RateCardIdentity
+	(*DiffRateCardsRequest)(nil),       // 29: taximeter.v1.DiffRateCardsRequest
+	(*DiffRateCardsResponse)(nil),      // 30: taximeter.v1.DiffRateCardsResponse
+	(*RateCardChange)(nil),             // 31: taximeter.v1.RateCardChange
+	(*RateCardPrice)(nil),              // 32: taximeter.v1.RateCardPrice
+	(*CompareRateCardsRequest)(nil),    // 33: taximeter.v1.CompareRateCardsRequest
+	(*CompareRateCardsResponse)(nil),   // 34: taximeter.v1.CompareRateCardsResponse
+	(*RateCardComparison)(nil),         // 35: taximeter.v1.RateCardComparison
+	(*PostAdjustmentsRequest)(nil),     // 36: taximeter.v1.PostAdjustmentsRequest
+	(*PostAdjustmentsResponse)(nil),    // 37: taximeter.v1.PostAdjustmentsResponse
+	(*ExplainRecordRequest)(nil),       // 38: taximeter.v1.ExplainRecordRequest
+	(*ExplainRecordResponse)(nil),      // 39: taximeter.v1.ExplainRecordResponse
+	(*RecordExplanation)(nil),          // 40: taximeter.v1.RecordExplanation
+	(*AppliedOverlay)(nil),             // 41: taximeter.v1.AppliedOverlay
+	(*ExplainedLine)(nil),              // 42: taximeter.v1.ExplainedLine
+	(*RecordAdjustment)(nil),           // 43: taximeter.v1.RecordAdjustment
+	(*AdjustedLine)(nil),               // 44: taximeter.v1.AdjustedLine
+	nil,                                // 45: taximeter.v1.RecordExplanation.AttributesEntry
+	(*timestamppb.Timestamp)(nil),      // 46: google.protobuf.Timestamp
+	(*Money)(nil),                      // 47: taximeter.v1.Money
+	(*ProviderUsage)(nil),              // 48: taximeter.v1.ProviderUsage
+	(*CostLine)(nil),                   // 49: taximeter.v1.CostLine
 }
 var file_taximeter_v1_rate_card_service_proto_depIdxs = []int32{
-	45, // 0: taximeter.v1.RateCardEntry.effective_time:type_name -> google.protobuf.Timestamp
-	45, // 1: taximeter.v1.RateCardEntry.publish_time:type_name -> google.protobuf.Timestamp
+	46, // 0: taximeter.v1.RateCardEntry.effective_time:type_name -> google.protobuf.Timestamp
+	46, // 1: taximeter.v1.RateCardEntry.publish_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: taximeter.v1.RateCardEntry.kind:type_name -> taximeter.v1.RateCardEntryKind
-	45, // 3: taximeter.v1.PublishRateCardRequest.effective_time:type_name -> google.protobuf.Timestamp
-	3,  // 4: taximeter.v1.PublishRateCardResponse.entry:type_name -> taximeter.v1.RateCardEntry
-	8,  // 5: taximeter.v1.PublishRateCardResponse.warnings:type_name -> taximeter.v1.RateCardProblem
-	8,  // 6: taximeter.v1.ValidateRateCardResponse.problems:type_name -> taximeter.v1.RateCardProblem
-	8,  // 7: taximeter.v1.ValidateRateCardResponse.warnings:type_name -> taximeter.v1.RateCardProblem
-	45, // 8: taximeter.v1.GetRateCardRequest.at_time:type_name -> google.protobuf.Timestamp
-	3,  // 9: taximeter.v1.GetRateCardResponse.entry:type_name -> taximeter.v1.RateCardEntry
-	3,  // 10: taximeter.v1.ListRateCardsResponse.entries:type_name -> taximeter.v1.RateCardEntry
-	3,  // 11: taximeter.v1.WithdrawRateCardResponse.entry:type_name -> taximeter.v1.RateCardEntry
-	17, // 12: taximeter.v1.VerifyRateCardsResponse.differences:type_name -> taximeter.v1.RateCardDifference
-	45, // 13: taximeter.v1.PutTenantPricesRequest.effective_time:type_name -> google.protobuf.Timestamp
-	3,  // 14: taximeter.v1.PutTenantPricesResponse.entry:type_name -> taximeter.v1.RateCardEntry
-	45, // 15: taximeter.v1.RemoveTenantPricesRequest.effective_time:type_name -> google.protobuf.Timestamp
-	3,  // 16: taximeter.v1.RemoveTenantPricesResponse.entry:type_name -> taximeter.v1.RateCardEntry
-	45, // 17: taximeter.v1.GetTenantPricesRequest.at_time:type_name -> google.protobuf.Timestamp
-	3,  // 18: taximeter.v1.GetTenantPricesResponse.entry:type_name -> taximeter.v1.RateCardEntry
-	45, // 19: taximeter.v1.ListTenantPricesRequest.at_time:type_name -> google.protobuf.Timestamp
-	3,  // 20: taximeter.v1.ListTenantPricesResponse.entries:type_name -> taximeter.v1.RateCardEntry
-	45, // 21: taximeter.v1.RateCardReference.at_time:type_name -> google.protobuf.Timestamp
-	45, // 22: taximeter.v1.RateCardIdentity.effective_time:type_name -> google.protobuf.Timestamp
-	26, // 23: taximeter.v1.DiffRateCardsRequest.card_a:type_name -> taximeter.v1.RateCardReference
-	26, // 24: taximeter.v1.DiffRateCardsRequest.card_b:type_name -> taximeter.v1.RateCardReference
-	27, // 25: taximeter.v1.DiffRateCardsResponse.card_a:type_name -> taximeter.v1.RateCardIdentity
-	27, // 26: taximeter.v1.DiffRateCardsResponse.card_b:type_name -> taximeter.v1.RateCardIdentity
-	30, // 27: taximeter.v1.DiffRateCardsResponse.changes:type_name -> taximeter.v1.RateCardChange
-	1,  // 28: taximeter.v1.RateCardChange.kind:type_name -> taximeter.v1.RateCardChangeKind
-	31, // 29: taximeter.v1.RateCardChange.price_a:type_name -> taximeter.v1.RateCardPrice
-	31, // 30: taximeter.v1.RateCardChange.price_b:type_name -> taximeter.v1.RateCardPrice
-	26, // 31: taximeter.v1.CompareRateCardsRequest.card_a:type_name -> taximeter.v1.RateCardReference
-	26, // 32: taximeter.v1.CompareRateCardsRequest.card_b:type_name -> taximeter.v1.RateCardReference
-	45, // 33: taximeter.v1.CompareRateCardsRequest.start_time:type_name -> google.protobuf.Timestamp
-	45, // 34: taximeter.v1.CompareRateCardsRequest.end_time:type_name -> google.protobuf.Timestamp
-	34, // 35: taximeter.v1.CompareRateCardsResponse.rows:type_name -> taximeter.v1.RateCardComparison
-	34, // 36: taximeter.v1.CompareRateCardsResponse.total:type_name -> taximeter.v1.RateCardComparison
-	27, // 37: taximeter.v1.CompareRateCardsResponse.card_a:type_name -> taximeter.v1.RateCardIdentity
-	27, // 38: taximeter.v1.CompareRateCardsResponse.card_b:type_name -> taximeter.v1.RateCardIdentity
-	45, // 39: taximeter.v1.CompareRateCardsResponse.as_of_time:type_name -> google.protobuf.Timestamp
-	46, // 40: taximeter.v1.RateCardComparison.cost_a:type_name -> taximeter.v1.Money
-	46, // 41: taximeter.v1.RateCardComparison.cost_b:type_name -> taximeter.v1.Money
-	46, // 42: taximeter.v1.RateCardComparison.difference:type_name -> taximeter.v1.Money
-	26, // 43: taximeter.v1.PostAdjustmentsRequest.card:type_name -> taximeter.v1.RateCardReference
-	45, // 44: taximeter.v1.PostAdjustmentsRequest.start_time:type_name -> google.protobuf.Timestamp
-	45, // 45: taximeter.v1.PostAdjustmentsRequest.end_time:type_name -> google.protobuf.Timestamp
-	34, // 46: taximeter.v1.PostAdjustmentsResponse.rows:type_name -> taximeter.v1.RateCardComparison
-	34, // 47: taximeter.v1.PostAdjustmentsResponse.total:type_name -> taximeter.v1.RateCardComparison
-	27, // 48: taximeter.v1.PostAdjustmentsResponse.card:type_name -> taximeter.v1.RateCardIdentity
-	39, // 49: taximeter.v1.ExplainRecordResponse.records:type_name -> taximeter.v1.RecordExplanation
-	45, // 50: taximeter.v1.RecordExplanation.occur_time:type_name -> google.protobuf.Timestamp
-	45, // 51: taximeter.v1.RecordExplanation.receive_time:type_name -> google.protobuf.Timestamp
-	44, // 52: taximeter.v1.RecordExplanation.attributes:type_name -> taximeter.v1.RecordExplanation.AttributesEntry
-	3,  // 53: taximeter.v1.RecordExplanation.rate_card:type_name -> taximeter.v1.RateCardEntry
-	2,  // 54: taximeter.v1.RecordExplanation.resolution:type_name -> taximeter.v1.ModelResolution
-	40, // 55: taximeter.v1.RecordExplanation.overlays:type_name -> taximeter.v1.AppliedOverlay
-	41, // 56: taximeter.v1.RecordExplanation.lines:type_name -> taximeter.v1.ExplainedLine
-	46, // 57: taximeter.v1.RecordExplanation.cost:type_name -> taximeter.v1.Money
-	42, // 58: taximeter.v1.RecordExplanation.adjustments:type_name -> taximeter.v1.RecordAdjustment
-	46, // 59: taximeter.v1.RecordExplanation.adjusted_cost:type_name -> taximeter.v1.Money
-	46, // 60: taximeter.v1.RecordExplanation.list_cost:type_name -> taximeter.v1.Money
-	47, // 61: taximeter.v1.RecordExplanation.provider_usage:type_name -> taximeter.v1.ProviderUsage
-	48, // 62: taximeter.v1.ExplainedLine.line:type_name -> taximeter.v1.CostLine
-	45, // 63: taximeter.v1.RecordAdjustment.post_time:type_name -> google.protobuf.Timestamp
-	43, // 64: taximeter.v1.RecordAdjustment.lines:type_name -> taximeter.v1.AdjustedLine
-	46, // 65: taximeter.v1.RecordAdjustment.cost:type_name -> taximeter.v1.Money
-	4,  // 66: taximeter.v1.RateCardService.PublishRateCard:input_type -> taximeter.v1.PublishRateCardRequest
-	6,  // 67: taximeter.v1.RateCardService.ValidateRateCard:input_type -> taximeter.v1.ValidateRateCardRequest
-	9,  // 68: taximeter.v1.RateCardService.GetRateCard:input_type -> taximeter.v1.GetRateCardRequest
-	11, // 69: taximeter.v1.RateCardService.ListRateCards:input_type -> taximeter.v1.ListRateCardsRequest
-	13, // 70: taximeter.v1.RateCardService.WithdrawRateCard:input_type -> taximeter.v1.WithdrawRateCardRequest
-	15, // 71: taximeter.v1.RateCardService.VerifyRateCards:input_type -> taximeter.v1.VerifyRateCardsRequest
-	18, // 72: taximeter.v1.RateCardService.PutTenantPrices:input_type -> taximeter.v1.PutTenantPricesRequest
-	20, // 73: taximeter.v1.RateCardService.RemoveTenantPrices:input_type -> taximeter.v1.RemoveTenantPricesRequest
-	22, // 74: taximeter.v1.RateCardService.GetTenantPrices:input_type -> taximeter.v1.GetTenantPricesRequest
-	24, // 75: taximeter.v1.RateCardService.ListTenantPrices:input_type -> taximeter.v1.ListTenantPricesRequest
-	28, // 76: taximeter.v1.RateCardService.DiffRateCards:input_type -> taximeter.v1.DiffRateCardsRequest
-	32, // 77: taximeter.v1.RateCardService.CompareRateCards:input_type -> taximeter.v1.CompareRateCardsRequest
-	35, // 78: taximeter.v1.RateCardService.PostAdjustments:input_type -> taximeter.v1.PostAdjustmentsRequest
-	37, // 79: taximeter.v1.RateCardService.ExplainRecord:input_type -> taximeter.v1.ExplainRecordRequest
-	5,  // 80: taximeter.v1.RateCardService.PublishRateCard:output_type -> taximeter.v1.PublishRateCardResponse
-	7,  // 81: taximeter.v1.RateCardService.ValidateRateCard:output_type -> taximeter.v1.ValidateRateCardResponse
-	10, // 82: taximeter.v1.RateCardService.GetRateCard:output_type -> taximeter.v1.GetRateCardResponse
-	12, // 83: taximeter.v1.RateCardService.ListRateCards:output_type -> taximeter.v1.ListRateCardsResponse
-	14, // 84: taximeter.v1.RateCardService.WithdrawRateCard:output_type -> taximeter.v1.WithdrawRateCardResponse
-	16, // 85: taximeter.v1.RateCardService.VerifyRateCards:output_type -> taximeter.v1.VerifyRateCardsResponse
-	19, // 86: taximeter.v1.RateCardService.PutTenantPrices:output_type -> taximeter.v1.PutTenantPricesResponse
-	21, // 87: taximeter.v1.RateCardService.RemoveTenantPrices:output_type -> taximeter.v1.RemoveTenantPricesResponse
-	23, // 88: taximeter.v1.RateCardService.GetTenantPrices:output_type -> taximeter.v1.GetTenantPricesResponse
-	25, // 89: taximeter.v1.RateCardService.ListTenantPrices:output_type -> taximeter.v1.ListTenantPricesResponse
-	29, // 90: taximeter.v1.RateCardService.DiffRateCards:output_type -> taximeter.v1.DiffRateCardsResponse
-	33, // 91: taximeter.v1.RateCardService.CompareRateCards:output_type -> taximeter.v1.CompareRateCardsResponse
-	36, // 92: taximeter.v1.RateCardService.PostAdjustments:output_type -> taximeter.v1.PostAdjustmentsResponse
-	38, // 93: taximeter.v1.RateCardService.ExplainRecord:output_type -> taximeter.v1.ExplainRecordResponse
-	80, // [80:94] is the sub-list for method output_type
-	66, // [66:80] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	46, // 3: taximeter.v1.PublishRateCardRequest.effective_time:type_name -> google.protobuf.Timestamp
+	4,  // 4: taximeter.v1.PublishRateCardResponse.entry:type_name -> taximeter.v1.RateCardEntry
+	9,  // 5: taximeter.v1.PublishRateCardResponse.warnings:type_name -> taximeter.v1.RateCardProblem
+	9,  // 6: taximeter.v1.ValidateRateCardResponse.problems:type_name -> taximeter.v1.RateCardProblem
+	9,  // 7: taximeter.v1.ValidateRateCardResponse.warnings:type_name -> taximeter.v1.RateCardProblem
+	46, // 8: taximeter.v1.GetRateCardRequest.at_time:type_name -> google.protobuf.Timestamp
+	4,  // 9: taximeter.v1.GetRateCardResponse.entry:type_name -> taximeter.v1.RateCardEntry
+	4,  // 10: taximeter.v1.ListRateCardsResponse.entries:type_name -> taximeter.v1.RateCardEntry
+	4,  // 11: taximeter.v1.WithdrawRateCardResponse.entry:type_name -> taximeter.v1.RateCardEntry
+	18, // 12: taximeter.v1.VerifyRateCardsResponse.differences:type_name -> taximeter.v1.RateCardDifference
+	46, // 13: taximeter.v1.PutTenantPricesRequest.effective_time:type_name -> google.protobuf.Timestamp
+	4,  // 14: taximeter.v1.PutTenantPricesResponse.entry:type_name -> taximeter.v1.RateCardEntry
+	9,  // 15: taximeter.v1.PutTenantPricesResponse.warnings:type_name -> taximeter.v1.RateCardProblem
+	46, // 16: taximeter.v1.RemoveTenantPricesRequest.effective_time:type_name -> google.protobuf.Timestamp
+	4,  // 17: taximeter.v1.RemoveTenantPricesResponse.entry:type_name -> taximeter.v1.RateCardEntry
+	46, // 18: taximeter.v1.GetTenantPricesRequest.at_time:type_name -> google.protobuf.Timestamp
+	4,  // 19: taximeter.v1.GetTenantPricesResponse.entry:type_name -> taximeter.v1.RateCardEntry
+	46, // 20: taximeter.v1.ListTenantPricesRequest.at_time:type_name -> google.protobuf.Timestamp
+	4,  // 21: taximeter.v1.ListTenantPricesResponse.entries:type_name -> taximeter.v1.RateCardEntry
+	46, // 22: taximeter.v1.RateCardReference.at_time:type_name -> google.protobuf.Timestamp
+	46, // 23: taximeter.v1.RateCardIdentity.effective_time:type_name -> google.protobuf.Timestamp
+	27, // 24: taximeter.v1.DiffRateCardsRequest.card_a:type_name -> taximeter.v1.RateCardReference
+	27, // 25: taximeter.v1.DiffRateCardsRequest.card_b:type_name -> taximeter.v1.RateCardReference
+	28, // 26: taximeter.v1.DiffRateCardsResponse.card_a:type_name -> taximeter.v1.RateCardIdentity
+	28, // 27: taximeter.v1.DiffRateCardsResponse.card_b:type_name -> taximeter.v1.RateCardIdentity
+	31, // 28: taximeter.v1.DiffRateCardsResponse.changes:type_name -> taximeter.v1.RateCardChange
+	1,  // 29: taximeter.v1.RateCardChange.kind:type_name -> taximeter.v1.RateCardChangeKind
+	32, // 30: taximeter.v1.RateCardChange.price_a:type_name -> taximeter.v1.RateCardPrice
+	32, // 31: taximeter.v1.RateCardChange.price_b:type_name -> taximeter.v1.RateCardPrice
+	27, // 32: taximeter.v1.CompareRateCardsRequest.card_a:type_name -> taximeter.v1.RateCardReference
+	27, // 33: taximeter.v1.CompareRateCardsRequest.card_b:type_name -> taximeter.v1.RateCardReference
+	46, // 34: taximeter.v1.CompareRateCardsRequest.start_time:type_name -> google.protobuf.Timestamp
+	46, // 35: taximeter.v1.CompareRateCardsRequest.end_time:type_name -> google.protobuf.Timestamp
+	35, // 36: taximeter.v1.CompareRateCardsResponse.rows:type_name -> taximeter.v1.RateCardComparison
+	35, // 37: taximeter.v1.CompareRateCardsResponse.total:type_name -> taximeter.v1.RateCardComparison
+	28, // 38: taximeter.v1.CompareRateCardsResponse.card_a:type_name -> taximeter.v1.RateCardIdentity
+	28, // 39: taximeter.v1.CompareRateCardsResponse.card_b:type_name -> taximeter.v1.RateCardIdentity
+	46, // 40: taximeter.v1.CompareRateCardsResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	47, // 41: taximeter.v1.RateCardComparison.cost_a:type_name -> taximeter.v1.Money
+	47, // 42: taximeter.v1.RateCardComparison.cost_b:type_name -> taximeter.v1.Money
+	47, // 43: taximeter.v1.RateCardComparison.difference:type_name -> taximeter.v1.Money
+	27, // 44: taximeter.v1.PostAdjustmentsRequest.card:type_name -> taximeter.v1.RateCardReference
+	46, // 45: taximeter.v1.PostAdjustmentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	46, // 46: taximeter.v1.PostAdjustmentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	35, // 47: taximeter.v1.PostAdjustmentsResponse.rows:type_name -> taximeter.v1.RateCardComparison
+	35, // 48: taximeter.v1.PostAdjustmentsResponse.total:type_name -> taximeter.v1.RateCardComparison
+	28, // 49: taximeter.v1.PostAdjustmentsResponse.card:type_name -> taximeter.v1.RateCardIdentity
+	40, // 50: taximeter.v1.ExplainRecordResponse.records:type_name -> taximeter.v1.RecordExplanation
+	46, // 51: taximeter.v1.RecordExplanation.occur_time:type_name -> google.protobuf.Timestamp
+	46, // 52: taximeter.v1.RecordExplanation.receive_time:type_name -> google.protobuf.Timestamp
+	45, // 53: taximeter.v1.RecordExplanation.attributes:type_name -> taximeter.v1.RecordExplanation.AttributesEntry
+	4,  // 54: taximeter.v1.RecordExplanation.rate_card:type_name -> taximeter.v1.RateCardEntry
+	2,  // 55: taximeter.v1.RecordExplanation.resolution:type_name -> taximeter.v1.ModelResolution
+	41, // 56: taximeter.v1.RecordExplanation.overlays:type_name -> taximeter.v1.AppliedOverlay
+	42, // 57: taximeter.v1.RecordExplanation.lines:type_name -> taximeter.v1.ExplainedLine
+	47, // 58: taximeter.v1.RecordExplanation.cost:type_name -> taximeter.v1.Money
+	43, // 59: taximeter.v1.RecordExplanation.adjustments:type_name -> taximeter.v1.RecordAdjustment
+	47, // 60: taximeter.v1.RecordExplanation.adjusted_cost:type_name -> taximeter.v1.Money
+	47, // 61: taximeter.v1.RecordExplanation.list_cost:type_name -> taximeter.v1.Money
+	48, // 62: taximeter.v1.RecordExplanation.provider_usage:type_name -> taximeter.v1.ProviderUsage
+	49, // 63: taximeter.v1.ExplainedLine.line:type_name -> taximeter.v1.CostLine
+	46, // 64: taximeter.v1.RecordAdjustment.post_time:type_name -> google.protobuf.Timestamp
+	44, // 65: taximeter.v1.RecordAdjustment.lines:type_name -> taximeter.v1.AdjustedLine
+	47, // 66: taximeter.v1.RecordAdjustment.cost:type_name -> taximeter.v1.Money
+	3,  // 67: taximeter.v1.RecordAdjustment.kind:type_name -> taximeter.v1.CorrectionKind
+	5,  // 68: taximeter.v1.RateCardService.PublishRateCard:input_type -> taximeter.v1.PublishRateCardRequest
+	7,  // 69: taximeter.v1.RateCardService.ValidateRateCard:input_type -> taximeter.v1.ValidateRateCardRequest
+	10, // 70: taximeter.v1.RateCardService.GetRateCard:input_type -> taximeter.v1.GetRateCardRequest
+	12, // 71: taximeter.v1.RateCardService.ListRateCards:input_type -> taximeter.v1.ListRateCardsRequest
+	14, // 72: taximeter.v1.RateCardService.WithdrawRateCard:input_type -> taximeter.v1.WithdrawRateCardRequest
+	16, // 73: taximeter.v1.RateCardService.VerifyRateCards:input_type -> taximeter.v1.VerifyRateCardsRequest
+	19, // 74: taximeter.v1.RateCardService.PutTenantPrices:input_type -> taximeter.v1.PutTenantPricesRequest
+	21, // 75: taximeter.v1.RateCardService.RemoveTenantPrices:input_type -> taximeter.v1.RemoveTenantPricesRequest
+	23, // 76: taximeter.v1.RateCardService.GetTenantPrices:input_type -> taximeter.v1.GetTenantPricesRequest
+	25, // 77: taximeter.v1.RateCardService.ListTenantPrices:input_type -> taximeter.v1.ListTenantPricesRequest
+	29, // 78: taximeter.v1.RateCardService.DiffRateCards:input_type -> taximeter.v1.DiffRateCardsRequest
+	33, // 79: taximeter.v1.RateCardService.CompareRateCards:input_type -> taximeter.v1.CompareRateCardsRequest
+	36, // 80: taximeter.v1.RateCardService.PostAdjustments:input_type -> taximeter.v1.PostAdjustmentsRequest
+	38, // 81: taximeter.v1.RateCardService.ExplainRecord:input_type -> taximeter.v1.ExplainRecordRequest
+	6,  // 82: taximeter.v1.RateCardService.PublishRateCard:output_type -> taximeter.v1.PublishRateCardResponse
+	8,  // 83: taximeter.v1.RateCardService.ValidateRateCard:output_type -> taximeter.v1.ValidateRateCardResponse
+	11, // 84: taximeter.v1.RateCardService.GetRateCard:output_type -> taximeter.v1.GetRateCardResponse
+	13, // 85: taximeter.v1.RateCardService.ListRateCards:output_type -> taximeter.v1.ListRateCardsResponse
+	15, // 86: taximeter.v1.RateCardService.WithdrawRateCard:output_type -> taximeter.v1.WithdrawRateCardResponse
+	17, // 87: taximeter.v1.RateCardService.VerifyRateCards:output_type -> taximeter.v1.VerifyRateCardsResponse
+	20, // 88: taximeter.v1.RateCardService.PutTenantPrices:output_type -> taximeter.v1.PutTenantPricesResponse
+	22, // 89: taximeter.v1.RateCardService.RemoveTenantPrices:output_type -> taximeter.v1.RemoveTenantPricesResponse
+	24, // 90: taximeter.v1.RateCardService.GetTenantPrices:output_type -> taximeter.v1.GetTenantPricesResponse
+	26, // 91: taximeter.v1.RateCardService.ListTenantPrices:output_type -> taximeter.v1.ListTenantPricesResponse
+	30, // 92: taximeter.v1.RateCardService.DiffRateCards:output_type -> taximeter.v1.DiffRateCardsResponse
+	34, // 93: taximeter.v1.RateCardService.CompareRateCards:output_type -> taximeter.v1.CompareRateCardsResponse
+	37, // 94: taximeter.v1.RateCardService.PostAdjustments:output_type -> taximeter.v1.PostAdjustmentsResponse
+	39, // 95: taximeter.v1.RateCardService.ExplainRecord:output_type -> taximeter.v1.ExplainRecordResponse
+	82, // [82:96] is the sub-list for method output_type
+	68, // [68:82] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_rate_card_service_proto_init() }
@@ -3983,7 +4089,7 @@ func file_taximeter_v1_rate_card_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_rate_card_service_proto_rawDesc), len(file_taximeter_v1_rate_card_service_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,

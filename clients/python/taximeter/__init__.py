@@ -11,9 +11,9 @@ meter.record("acme", Usage(uncached_input_tokens=1200, visible_output_tokens=300
 
 from taximeter._reporting import ExportFormat
 from taximeter.aio import AsyncMeter
-from taximeter.audit import AuditChange, AuditDifference, AuditEvent, AuditVerification
 from taximeter.client import Meter
 from taximeter.config import Connection, resolve_connection
+from taximeter.corrections import CorrectedRecord, CorrectionKind
 from taximeter.errors import (
     AbortedError,
     CancelledError,
@@ -103,7 +103,6 @@ from taximeter.settings import (
     RateCardVerification,
     RecordConflict,
     Role,
-    RotatedKey,
     ServerStatus,
     TemporaryLimits,
     Tenant,
@@ -120,10 +119,6 @@ __all__ = [
     "AppliedOverlay",
     "AsyncMeter",
     "AsyncMeteredCall",
-    "AuditChange",
-    "AuditDifference",
-    "AuditEvent",
-    "AuditVerification",
     "BatchItem",
     "CallPlan",
     "Caller",
@@ -139,6 +134,8 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "Connection",
+    "CorrectedRecord",
+    "CorrectionKind",
     "CostLine",
     "CreatedKey",
     "DeadlineError",
@@ -201,7 +198,6 @@ __all__ = [
     "ReportQuery",
     "ReportRow",
     "Role",
-    "RotatedKey",
     "Sample",
     "ServerError",
     "ServerStatus",

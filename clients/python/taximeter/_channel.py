@@ -33,7 +33,6 @@ _NOT_RETRIED_BY_GRPC = frozenset(
         "Record",
         "RecordBatch",
         "CreateKey",
-        "RotateKey",
         "PublishRateCard",
         "PutTenantPrices",
         "RemoveTenantPrices",

@@ -2,6 +2,7 @@
 """Between the values of this package and the messages of taximeter.v1, for what there is to know about rate cards."""
 
 from taximeter import _convert, _convert_settings
+from taximeter.corrections import CorrectionKind
 from taximeter.provider_usage import ProviderUsage
 from taximeter.rate_cards import (
     AdjustedLine,
@@ -146,6 +147,10 @@ def _adjustment(message: rate_card_service_pb2.RecordAdjustment) -> RecordAdjust
         rate_card_row=message.rate_card_row,
         lines=tuple(_adjusted_line(line) for line in message.lines),
         cost=_convert.money(message.cost),
+        kind=_convert.enum_member(
+            CorrectionKind, rate_card_service_pb2.CorrectionKind.items(), "CORRECTION_KIND_", message.kind
+        ),
+        calls=message.calls,
     )
 
 
@@ -159,4 +164,5 @@ def _adjusted_line(message: rate_card_service_pb2.AdjustedLine) -> AdjustedLine:
         previous_cost_picos=message.previous_cost_picos,
         difference_picos=message.difference_picos,
         was_unpriced=message.was_unpriced,
+        quantity=message.quantity,
     )

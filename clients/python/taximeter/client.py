@@ -11,6 +11,7 @@ import grpc
 from taximeter import _convert
 from taximeter._administration import Administration
 from taximeter._batch import Batch
+from taximeter._correcting import Correcting
 from taximeter._metering_calls import RECORD_TIMEOUT_S, Call, MeteringCalls
 from taximeter._reporting import Reporting
 from taximeter._retry import OutcomeUnknownError, Timing, call_until_known
@@ -51,8 +52,8 @@ def opening(plan: Callable[P, CallPlan]) -> Callable[Concatenate["Meter", P], Me
     return call
 
 
-class Meter(Reporting, Administration):
-    """Records usage, asks before calls whether they may go on, reports, and administers.
+class Meter(Reporting, Correcting, Administration):
+    """Records usage, asks before calls whether they may go on, reports, corrects, and administers.
 
     Safe to share between threads. Usable as a context manager. Every method raises ServerError; the families
     are in `taximeter.errors`.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from taximeter.corrections import CorrectionKind
 from taximeter.money import Money
 from taximeter.provider_usage import ProviderUsage
 from taximeter.results import CostLine
@@ -241,14 +242,16 @@ class AdjustedLine:
     """Cost since less cost before."""
     was_unpriced: bool
     """True when the line had no price before."""
+    quantity: int = 0
+    """Quantity that the correction adds, negative where it takes some back. 0 in an adjustment."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordAdjustment:
-    """A correction of what a record cost."""
+    """A correction of a record."""
 
     record_id: str
-    """Identity of the adjustment."""
+    """Identity of the correction."""
     post_time: datetime
     """When it was posted."""
     author: str
@@ -265,6 +268,10 @@ class RecordAdjustment:
     """What changed."""
     cost: Money
     """Sum of the lines' differences."""
+    kind: CorrectionKind = CorrectionKind.ADJUSTMENT
+    """What it does."""
+    calls: int = 0
+    """Calls that it adds, negative where it takes some back."""
 
 
 @dataclass(frozen=True, slots=True)

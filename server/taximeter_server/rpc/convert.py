@@ -3,7 +3,6 @@
 
 from typing import NoReturn
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from taximeter.v1 import (
@@ -17,14 +16,15 @@ from taximeter_server.timeline_entry import EntryKind, TimelineEntry
 
 PICOS_PER_UNIT = 10**12
 INT64_MAX = 2**63 - 1
+_RECORD_ID_LENGTH_MAX = 64
 
 _TIMESTAMP_SECONDS_MIN = -62_135_596_800
 """0001-01-01T00:00:00Z, the first instant that a Timestamp may name."""
 _TIMESTAMP_SECONDS_MAX = 253_402_300_799
 """9999-12-31T23:59:59Z, the last second that a Timestamp may name."""
 _NANOS_PER_SECOND = 1_000_000_000
-_DURATION_SECONDS_MAX = 315_576_000_000
-"""Some 10,000 years, the most that a Duration may name."""
+_NANOS_PER_MICRO = 1_000
+_MICROS_PER_SECOND = 1_000_000
 
 _ROLE_NAMES = {
     access_service_pb2.ROLE_ADMIN: "admin",
@@ -32,6 +32,15 @@ _ROLE_NAMES = {
     access_service_pb2.ROLE_READ: "read",
 }
 _ROLES = {name: role for role, name in _ROLE_NAMES.items()}
+
+
+def check_record_id(record_id: str) -> str:
+    """Return the id unchanged. Raises InvalidFieldsError."""
+    if not record_id:
+        raise InvalidFieldsError.required("record_id")
+    if len(record_id) > _RECORD_ID_LENGTH_MAX:
+        raise InvalidFieldsError.of("record_id", f"at most {_RECORD_ID_LENGTH_MAX} characters")
+    return record_id
 
 
 def timestamp_nanos(timestamp: Timestamp, field: str) -> int:
@@ -52,14 +61,6 @@ def timestamp_ms(timestamp: Timestamp, field: str) -> int:
     return -(-timestamp_nanos(timestamp, field) // 1_000_000)
 
 
-def duration_ms(duration: Duration, field: str) -> int:
-    """Return milliseconds, rounded down. Raises InvalidFieldsError naming field for a negative or invalid one."""
-    seconds, nanos = duration.seconds, duration.nanos
-    if not (0 <= seconds <= _DURATION_SECONDS_MAX and 0 <= nanos < _NANOS_PER_SECOND):
-        raise InvalidFieldsError.of(field, "not a valid duration, or a negative one")
-    return seconds * 1_000 + nanos // 1_000_000
-
-
 def at_time_ms(timestamp: Timestamp) -> int:
     """Return at_time in milliseconds since 1970 UTC, rounded down: what takes force within it is not in force yet."""
     return timestamp_nanos(timestamp, "at_time") // 1_000_000
@@ -74,6 +75,12 @@ def to_timestamp(time_ms: int) -> Timestamp:
     """Return the instant as a message."""
     seconds, rest_ms = divmod(time_ms, 1_000)
     return Timestamp(seconds=seconds, nanos=rest_ms * 1_000_000)
+
+
+def to_timestamp_us(time_us: int) -> Timestamp:
+    """Return an instant of microseconds since 1970 UTC."""
+    seconds, rest_us = divmod(time_us, _MICROS_PER_SECOND)
+    return Timestamp(seconds=seconds, nanos=rest_us * _NANOS_PER_MICRO)
 
 
 def to_money(cost_picos: int, currency_code: str) -> money_pb2.Money:
@@ -103,7 +110,7 @@ def to_role(name: str) -> access_service_pb2.Role.ValueType:
     return _ROLES.get(name, access_service_pb2.ROLE_UNSPECIFIED)
 
 
-def to_key(key: Key, *, last_use_time_ms: int | None = None) -> access_service_pb2.Key:
+def to_key(key: Key) -> access_service_pb2.Key:
     """Return a key as a message, without what could authenticate."""
     message = access_service_pb2.Key(
         key_id=key.key_id,
@@ -111,11 +118,7 @@ def to_key(key: Key, *, last_use_time_ms: int | None = None) -> access_service_p
         tenants=key.tenants,
         note=key.note,
         create_time=to_timestamp(key.create_time_ms),
-        predecessor_id=key.predecessor_id,
-        successor_id=key.successor_id,
     )
-    if last_use_time_ms is not None:
-        message.last_use_time.CopyFrom(to_timestamp(last_use_time_ms))
     if key.expire_time_ms is not None:
         message.expire_time.CopyFrom(to_timestamp(key.expire_time_ms))
     if key.revoke_time_ms is not None:

@@ -3,17 +3,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter.v1 import usage_pb2
+from taximeter_server.ledger import KIND_NAMES
 from taximeter_server.rate_card_values import decimal_text
-from taximeter_server.record_explanation import ExplainedLine, RecordExplanation, Row
-from taximeter_server.rpc.convert import to_entry, to_money, to_timestamp
+from taximeter_server.record_entries import Row
+from taximeter_server.record_explanation import ExplainedLine, RecordExplanation
+from taximeter_server.rpc.convert import to_entry, to_money, to_timestamp, to_timestamp_us
 from taximeter_server.timeline_entry import TimelineEntry
-
-_NANOS_PER_MICRO = 1_000
-_MICROS_PER_SECOND = 1_000_000
 
 
 def to_explanation(
@@ -26,7 +23,7 @@ def to_explanation(
     return pb.RecordExplanation(
         tenant=record["tenant"],
         record_id=record["record_id"],
-        occur_time=_timestamp_of_us(record["occur_time_us"]),
+        occur_time=to_timestamp_us(record["occur_time_us"]),
         receive_time=to_timestamp(record["receive_time_ms"]),
         **{name: record[name] or "" for name in ("model", "provider", "tier", "region", "speed")},
         calls=record["entry_calls"],
@@ -62,11 +59,6 @@ def _to_provider_usage(row: Row) -> usage_pb2.ProviderUsage:
 
 def _flags(row: Row | None) -> list[str]:
     return row["usage_flags"].split(",") if row and row["usage_flags"] else []
-
-
-def _timestamp_of_us(time_us: int) -> Timestamp:
-    seconds, rest_us = divmod(time_us, _MICROS_PER_SECOND)
-    return Timestamp(seconds=seconds, nanos=rest_us * _NANOS_PER_MICRO)
 
 
 def _to_line(line: ExplainedLine) -> pb.ExplainedLine:
@@ -112,14 +104,18 @@ def _to_adjustment(rows: Sequence[Row], currency_code: str) -> pb.RecordAdjustme
             pb.AdjustedLine(
                 usage_class=row["usage_class"],
                 priced_as=row["priced_as"] or "",
-                billed_quantity=row["adjusted_quantity"],
+                billed_quantity=row["adjusted_quantity"] or row["billed_quantity"],
                 unit_price=decimal_text(row["amount_picos"]) if row["per"] else "",
                 per=row["per"],
                 previous_cost_picos=row["previous_cost_picos"],
                 difference_picos=row["cost_picos"],
                 was_unpriced=row["prices_unpriced"],
+                quantity=row["quantity"],
             )
             for row in rows
+            if row["usage_class"] is not None
         ],
         cost=to_money(sum(row["cost_picos"] for row in rows), currency_code),
+        kind=pb.CorrectionKind.Value(f"CORRECTION_KIND_{KIND_NAMES[head['kind']].upper()}"),
+        calls=sum(row["calls"] for row in rows),
     )

@@ -15,6 +15,7 @@ from taximeter_server.report_json import json_chunks
 from taximeter_server.report_parquet import parquet_chunks
 from taximeter_server.report_query import ReportQuery
 from taximeter_server.rpc.convert_report import report_query_of, to_response
+from taximeter_server.rpc.corrections import RecordCorrections
 from taximeter_server.rpc.estimates import Estimates
 from taximeter_server.rpc.levels import LevelReadings
 from taximeter_server.rpc.principal import Principal
@@ -29,7 +30,7 @@ RESPONSE_BYTES_MAX = 3 << 20
 
 
 class MeteringService:
-    """Serves RecordLevel, Report, ExportReport and Estimate of taximeter.v1.MeteringService."""
+    """Serves RecordLevel, corrections, Report, ExportReport and Estimate of taximeter.v1.MeteringService."""
 
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["MeteringService"]
     serves_without_store: ClassVar[bool] = True
@@ -39,6 +40,7 @@ class MeteringService:
         reporter: Reporter,
         estimates: Estimates,
         readings: LevelReadings,
+        corrections: RecordCorrections,
         *,
         currency_code: Callable[[], str],
     ) -> None:
@@ -46,12 +48,15 @@ class MeteringService:
         self._reporter = reporter
         self._estimates = estimates
         self._readings = readings
+        self._corrections = corrections
         self._currency_code = currency_code
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handler of every method that the front does not serve."""
         return {
             "RecordLevel": self.record_level,
+            "VoidRecord": self.void_record,
+            "AmendRecord": self.amend_record,
             "Report": self.report,
             "ExportReport": self.export_report,
             "Estimate": self.estimate,
@@ -59,11 +64,19 @@ class MeteringService:
 
     def slow_methods(self) -> frozenset[str]:
         """Return the methods that read the ledger."""
-        return frozenset({"Report", "ExportReport", "Estimate"})
+        return frozenset({"Report", "ExportReport", "Estimate", "VoidRecord", "AmendRecord"})
 
     def record_level(self, request: pb.RecordLevelRequest, principal: Principal) -> pb.RecordLevelResponse:
         """Record a reading of a level."""
         return self._readings.record_level(request, principal)
+
+    def void_record(self, request: pb.VoidRecordRequest, principal: Principal) -> pb.VoidRecordResponse:
+        """Take a record back."""
+        return self._corrections.void_record(request, principal)
+
+    def amend_record(self, request: pb.AmendRecordRequest, principal: Principal) -> pb.AmendRecordResponse:
+        """Say what a record should have said."""
+        return self._corrections.amend_record(request, principal)
 
     def report(self, request: pb.ReportRequest, principal: Principal) -> pb.ReportResponse:
         """Answer one page."""

@@ -16,7 +16,7 @@ from taximeter_server.rate_card_diff import diff_cards
 from taximeter_server.rate_card_timeline import RateCardTimeline, ReferencedCard
 from taximeter_server.record_explanation import RecordExplainer
 from taximeter_server.report_query import RANGE_DAYS_MAX, ReportQuery
-from taximeter_server.rpc.convert import timestamp_us, to_timestamp
+from taximeter_server.rpc.convert import check_record_id, timestamp_us, to_timestamp
 from taximeter_server.rpc.convert_explanation import to_explanation
 from taximeter_server.rpc.convert_rate_cards import reference_of, to_change, to_comparison, to_identity
 from taximeter_server.rpc.principal import Principal
@@ -25,7 +25,6 @@ from taximeter_server.tenant_path import check_tenant
 
 ROWS_PER_PIECE = 1_000
 _DAY_US = 86_400 * 1_000_000
-_RECORD_ID_LENGTH_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +137,11 @@ class RateCardTools:
         self, request: pb.ExplainRecordRequest, principal: Principal
     ) -> pb.ExplainRecordResponse:
         """Show how a record got its price."""
-        if not request.record_id:
-            raise InvalidFieldsError.required("record_id")
-        if len(request.record_id) > _RECORD_ID_LENGTH_MAX:
-            raise InvalidFieldsError.of("record_id", f"at most {_RECORD_ID_LENGTH_MAX} characters")
+        record_id = check_record_id(request.record_id)
         if request.tenant:
             principal.require_reach(check_tenant(request.tenant, "tenant"))
         found = self._ledger.explainer.explain(
-            request.record_id, tenant=request.tenant, readable_tenants=principal.tenants or None
+            record_id, tenant=request.tenant, readable_tenants=principal.tenants or None
         )
         entries = {entry.version: entry for entry in self._timeline.entries()}
         return pb.ExplainRecordResponse(

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from taximeter_server import _native, errors
+from taximeter_server import _native, correction_errors, errors
 from taximeter_server.rate_card_problems import RateCardInvalidError
 
 DOMAIN = "taximeter.dev"
@@ -31,13 +31,10 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         RateCardInvalidError: StatusCode.INVALID_ARGUMENT,
         errors.RoleMissingError: StatusCode.PERMISSION_DENIED,
         errors.TenantForbiddenError: StatusCode.PERMISSION_DENIED,
-        errors.TooManyDenialsError: StatusCode.RESOURCE_EXHAUSTED,
         errors.TenantUnknownError: StatusCode.NOT_FOUND,
         errors.PlanUnknownError: StatusCode.NOT_FOUND,
         errors.PlanInUseError: StatusCode.FAILED_PRECONDITION,
         errors.KeyUnknownError: StatusCode.NOT_FOUND,
-        errors.KeyEndedError: StatusCode.FAILED_PRECONDITION,
-        errors.LastAdminKeyError: StatusCode.FAILED_PRECONDITION,
         errors.RateCardUnknownError: StatusCode.NOT_FOUND,
         errors.RateCardVersionConflictError: StatusCode.ABORTED,
         errors.EffectiveTooSoonError: StatusCode.FAILED_PRECONDITION,
@@ -47,7 +44,11 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         errors.SumOutOfRangeError: StatusCode.OUT_OF_RANGE,
         errors.CostOutOfRangeError: StatusCode.OUT_OF_RANGE,
         errors.TooMuchUsageError: StatusCode.RESOURCE_EXHAUSTED,
+        errors.ReportTooLargeError: StatusCode.RESOURCE_EXHAUSTED,
         errors.RecordUnknownError: StatusCode.NOT_FOUND,
+        correction_errors.RecordVoidedError: StatusCode.FAILED_PRECONDITION,
+        correction_errors.RecordIsCorrectionError: StatusCode.FAILED_PRECONDITION,
+        correction_errors.CorrectionConflictError: StatusCode.ABORTED,
         errors.StoreUnavailableError: StatusCode.UNAVAILABLE,
         errors.StoreFullError: StatusCode.UNAVAILABLE,
         errors.StoreCorruptError: StatusCode.INTERNAL,
@@ -75,14 +76,6 @@ def status_of(error: BaseException) -> status_pb2.Status:
     if isinstance(known, errors.InvalidFieldsError):
         details.append(_bad_request(known.violations))
     return _status(CODES[type(known)], known.message, details)
-
-
-def code_of(error: BaseException) -> str:
-    """Return the name of the code that a call ends with, and log nothing."""
-    known = _domain_error(error)
-    if isinstance(known, status_pb2.Status):
-        return next(code.name for code in StatusCode if code.value[0] == known.code)
-    return StatusCode.INTERNAL.name if known is None else CODES[type(known)].name
 
 
 def _domain_error(error: BaseException) -> errors.RequestError | status_pb2.Status | None:

@@ -46,8 +46,7 @@ _LIMIT_COLUMNS = (
     Column("passed_count", "calls that pass", numeric=True),
     Column("stop_time", "stops at"),
 )
-# Option by field of Usage.
-_TOKENS = {
+USAGE_FIELDS = {
     "uncached_input_tokens": "--input-tokens",
     "cache_read_tokens": "--cache-read-tokens",
     "cache_write_tokens": "--cache-write-tokens",
@@ -57,11 +56,13 @@ _TOKENS = {
     "tool_calls": "--tool-calls",
     "storage_byte_hours": "--storage-byte-hours",
 }
+"""Option by field of Usage."""
 _HIGH = {"input": "uncached_input_tokens", "output": "visible_output_tokens", "reasoning": "reasoning_tokens"}
 
 
-def _usage_options(command: Any) -> Any:
-    for field, option in reversed(_TOKENS.items()):
+def usage_options(command: Any) -> Any:
+    """Adds an option for each field of Usage that is a plain count."""
+    for field, option in reversed(USAGE_FIELDS.items()):
         command = click.option(option, field, type=COUNT, default=0, help="Quantity of one call.")(command)
     return command
 
@@ -90,7 +91,7 @@ def _projection_options(command: Any) -> Any:
 
 @billing.command()
 @click.option("--model", default="", help="Model; not needed where nothing is a token.")
-@_usage_options
+@usage_options
 @click.option(
     "--sandbox-seconds", "sandbox_ms", type=SecondsType(), default=0, help="Sandbox time of one call."
 )
@@ -136,8 +137,8 @@ def estimate(app: App, /, calls: int, output: str, **values: Any) -> None:
 
 
 def _estimate(app: App, calls: int, values: dict[str, Any]) -> Estimate:
-    quantities = {field: values.pop(field) for field in (*_TOKENS, "sandbox_ms")}
-    other, high = _quantities(values.pop("other"), "--other"), _quantities(values.pop("high"), "--high")
+    quantities = {field: values.pop(field) for field in (*USAGE_FIELDS, "sandbox_ms")}
+    other, high = quantities_of(values.pop("other"), "--other"), quantities_of(values.pop("high"), "--high")
     sample, names = values.pop("sample"), ("model", "occur_time", "provider", "tier", "region", "speed")
     period, items = values.pop("sample_period"), values.pop("sample_items")
     sample_by = values.pop("sample_by")
@@ -241,7 +242,8 @@ def _merged(pairs: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
     return result
 
 
-def _quantities(pairs: tuple[tuple[str, str], ...], option: str) -> dict[str, int]:
+def quantities_of(pairs: tuple[tuple[str, str], ...], option: str) -> dict[str, int]:
+    """Returns quantities by class. Raises BadParameter for one that is given twice."""
     result: dict[str, int] = {}
     for name, text in pairs:
         if name in result:

@@ -8,7 +8,6 @@ from click.shell_completion import get_completion_class
 
 from taximeter._channel import client_version
 from taximeter.cli.app import App, TaximeterGroup, pass_app
-from taximeter.cli.audit import audit
 from taximeter.cli.billing import billing
 from taximeter.cli.estimate import estimate
 from taximeter.cli.key import key
@@ -20,6 +19,7 @@ from taximeter.cli.rate_card_compare import compare
 from taximeter.cli.rate_card_diff import diff
 from taximeter.cli.rate_card_explain import explain
 from taximeter.cli.rate_card_import import import_command
+from taximeter.cli.record import record
 from taximeter.cli.server import server
 from taximeter.cli.tenant import tenant
 from taximeter.cli.timeline import tenant_prices, verify, withdraw
@@ -82,7 +82,7 @@ def completion(shell: str) -> None:
     click.echo(completion_class(cli, {}, "taximeter", "_TAXIMETER_COMPLETE").source())
 
 
-for command in (billing, rate_card, plan, tenant, quota, key, audit, server):
+for command in (billing, record, rate_card, plan, tenant, quota, key, server):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)

@@ -9,6 +9,7 @@ import click
 from taximeter.cli.app import App, pass_app
 from taximeter.cli.card_reference import SHORT_ID
 from taximeter.cli.output import JSON, cell_text, output_option, time_text, write_json
+from taximeter.corrections import CorrectionKind
 from taximeter.money import decimal_string
 from taximeter.provider_usage import ProviderUsage
 from taximeter.rate_cards import (
@@ -120,13 +121,20 @@ def _line_text(explained: ExplainedLine, currency: str) -> Iterator[str]:
 
 def _adjustment_text(adjustment: RecordAdjustment, currency: str) -> Iterator[str]:
     yield ""
-    yield f"Adjustment {adjustment.record_id}, posted {time_text(adjustment.post_time)} by {adjustment.author}"
+    name = adjustment.kind.value.capitalize()
+    yield f"{name} {adjustment.record_id}, posted {time_text(adjustment.post_time)} by {adjustment.author}"
     yield f"  note       {cell_text(adjustment.note)}"
     yield (
         f"  card       version {adjustment.rate_card_version} ({adjustment.rate_card_id[:SHORT_ID]}),"
         f" row {cell_text(adjustment.rate_card_row) or 'none'}"
     )
     for line in adjustment.lines:
+        if adjustment.kind is not CorrectionKind.ADJUSTMENT:
+            price = f" x {line.unit_price} / {line.per:,}" if line.per else ", unpriced"
+            difference = _signed(line.difference_picos)
+            yield f"  {line.usage_class}"
+            yield f"      {line.quantity:+,}: {line.billed_quantity:,}{price} = {difference} {currency}"
+            continue
         before = "unpriced" if line.was_unpriced else decimal_string(line.previous_cost_picos, 2)
         now = decimal_string(line.previous_cost_picos + line.difference_picos, 2)
         yield f"  {line.usage_class}"
@@ -211,6 +219,8 @@ def _line_document(explained: ExplainedLine) -> dict[str, Any]:
 def _adjustment_document(adjustment: RecordAdjustment) -> dict[str, Any]:
     return {
         "record_id": adjustment.record_id,
+        "kind": adjustment.kind.value.lower(),
+        "calls": adjustment.calls,
         "post_time": time_text(adjustment.post_time),
         "author": adjustment.author,
         "note": adjustment.note,
@@ -226,6 +236,7 @@ def _adjusted_line_document(line: AdjustedLine) -> dict[str, Any]:
     return {
         "usage_class": line.usage_class,
         "priced_as": line.priced_as or None,
+        "quantity": line.quantity,
         "billed_quantity": line.billed_quantity,
         "unit_price": line.unit_price or None,
         "per": line.per or None,

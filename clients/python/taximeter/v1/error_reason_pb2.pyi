@@ -143,17 +143,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no plan has this name. Example: {"reason": "PLAN_UNKNOWN", "plan": "pro"}."""
     ERROR_REASON_PLAN_IN_USE: _ErrorReason.ValueType  # 63
     """FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}."""
-    ERROR_REASON_TOO_MANY_DENIALS: _ErrorReason.ValueType  # 76
-    """RESOURCE_EXHAUSTED: too many admin calls of this key were denied within the minute, so no more are looked at.
-    Example: {"reason": "TOO_MANY_DENIALS"}.
+    ERROR_REASON_RECORD_VOIDED: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: the record has been taken back; what is void cannot be amended. Example: {"reason":
+    "RECORD_VOIDED", "correction_id": "adj-5f2c..."}.
     """
-    ERROR_REASON_LAST_ADMIN_KEY: _ErrorReason.ValueType  # 77
-    """FAILED_PRECONDITION: nobody could undo it: no other admin key works that is bound to no tenant. Example:
-    {"reason": "LAST_ADMIN_KEY"}.
+    ERROR_REASON_RECORD_IS_CORRECTION: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: the id is that of a correction; correct the record that it names. Example: {"reason":
+    "RECORD_IS_CORRECTION", "record_id": "0198c5a0-..."}.
     """
-    ERROR_REASON_KEY_ENDED: _ErrorReason.ValueType  # 78
-    """FAILED_PRECONDITION: the key was revoked, has expired, or has a successor already. Example: {"reason": "KEY_ENDED",
-    "state": "ROTATED"}.
+    ERROR_REASON_CORRECTION_CONFLICT: _ErrorReason.ValueType  # 44
+    """ABORTED: others correct the record at the same time; look at it again. Example: {"reason": "CORRECTION_CONFLICT"}."""
+    ERROR_REASON_REPORT_TOO_LARGE: _ErrorReason.ValueType  # 80
+    """RESOURCE_EXHAUSTED: more groups than a report may hold while it orders, compares or pages them. Example: {"reason":
+    "REPORT_TOO_LARGE"}.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -281,16 +283,18 @@ ERROR_REASON_PLAN_UNKNOWN: ErrorReason.ValueType  # 62
 """NOT_FOUND: no plan has this name. Example: {"reason": "PLAN_UNKNOWN", "plan": "pro"}."""
 ERROR_REASON_PLAN_IN_USE: ErrorReason.ValueType  # 63
 """FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}."""
-ERROR_REASON_TOO_MANY_DENIALS: ErrorReason.ValueType  # 76
-"""RESOURCE_EXHAUSTED: too many admin calls of this key were denied within the minute, so no more are looked at.
-Example: {"reason": "TOO_MANY_DENIALS"}.
+ERROR_REASON_RECORD_VOIDED: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: the record has been taken back; what is void cannot be amended. Example: {"reason":
+"RECORD_VOIDED", "correction_id": "adj-5f2c..."}.
 """
-ERROR_REASON_LAST_ADMIN_KEY: ErrorReason.ValueType  # 77
-"""FAILED_PRECONDITION: nobody could undo it: no other admin key works that is bound to no tenant. Example:
-{"reason": "LAST_ADMIN_KEY"}.
+ERROR_REASON_RECORD_IS_CORRECTION: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: the id is that of a correction; correct the record that it names. Example: {"reason":
+"RECORD_IS_CORRECTION", "record_id": "0198c5a0-..."}.
 """
-ERROR_REASON_KEY_ENDED: ErrorReason.ValueType  # 78
-"""FAILED_PRECONDITION: the key was revoked, has expired, or has a successor already. Example: {"reason": "KEY_ENDED",
-"state": "ROTATED"}.
+ERROR_REASON_CORRECTION_CONFLICT: ErrorReason.ValueType  # 44
+"""ABORTED: others correct the record at the same time; look at it again. Example: {"reason": "CORRECTION_CONFLICT"}."""
+ERROR_REASON_REPORT_TOO_LARGE: ErrorReason.ValueType  # 80
+"""RESOURCE_EXHAUSTED: more groups than a report may hold while it orders, compares or pages them. Example: {"reason":
+"REPORT_TOO_LARGE"}.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

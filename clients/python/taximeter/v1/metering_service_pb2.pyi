@@ -613,6 +613,188 @@ class RecordLevelResponse(_message.Message):
 Global___RecordLevelResponse: _TypeAlias = RecordLevelResponse  # noqa: Y015
 
 @_typing.final
+class VoidRecordRequest(_message.Message):
+    """VoidRecordRequest names a record to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Tenant of the record."""
+    record_id: _builtins.str
+    """Required. Identity of the record, 1 to 64 characters."""
+    reason: _builtins.str
+    """Required. Why, 1 to 1,000 characters; kept with the author in the ledger."""
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. When the record happened, to the microsecond: tells records apart where an id came again after the time
+        in which it is unique.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        record_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "reason", b"reason", "record_id", b"record_id", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidRecordRequest: _TypeAlias = VoidRecordRequest  # noqa: Y015
+
+@_typing.final
+class VoidRecordResponse(_message.Message):
+    """VoidRecordResponse says what was taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
+    duplicate: _builtins.bool
+    """True when the record was void before; then nothing changed."""
+    @_builtins.property
+    def correction(self) -> Global___RecordCorrection:
+        """The entry that takes it back."""
+
+    def __init__(
+        self,
+        *,
+        duplicate: _builtins.bool = ...,
+        correction: Global___RecordCorrection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["correction", b"correction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correction", b"correction", "duplicate", b"duplicate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidRecordResponse: _TypeAlias = VoidRecordResponse  # noqa: Y015
+
+@_typing.final
+class AmendRecordRequest(_message.Message):
+    """AmendRecordRequest says what a record should have said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Tenant of the record."""
+    record_id: _builtins.str
+    """Required. Identity of the record, 1 to 64 characters."""
+    reason: _builtins.str
+    """Required. Why, 1 to 1,000 characters; kept with the author in the ledger."""
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage:
+        """Required. The whole usage, as it should have been recorded. Without any quantity it costs nothing."""
+
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. As in VoidRecordRequest."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        record_id: _builtins.str = ...,
+        usage: _usage_pb2.Usage | None = ...,
+        reason: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "reason", b"reason", "record_id", b"record_id", "tenant", b"tenant", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmendRecordRequest: _TypeAlias = AmendRecordRequest  # noqa: Y015
+
+@_typing.final
+class AmendRecordResponse(_message.Message):
+    """AmendRecordResponse says what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
+    duplicate: _builtins.bool
+    """True when the record says this already; then nothing changed."""
+    @_builtins.property
+    def correction(self) -> Global___RecordCorrection:
+        """The entry that amends it. Without an id when the record has said this from the beginning."""
+
+    def __init__(
+        self,
+        *,
+        duplicate: _builtins.bool = ...,
+        correction: Global___RecordCorrection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["correction", b"correction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correction", b"correction", "duplicate", b"duplicate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmendRecordResponse: _TypeAlias = AmendRecordResponse  # noqa: Y015
+
+@_typing.final
+class RecordCorrection(_message.Message):
+    """RecordCorrection is what a correction made of a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORRECTION_ID_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    PREVIOUS_COST_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    correction_id: _builtins.str
+    """Identity of the entry, which ExplainRecord takes, too."""
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """When the record happened: reports of that time show the correction."""
+
+    @_builtins.property
+    def previous_cost(self) -> _money_pb2.Money:
+        """What the record had come to, with the corrections before this one. In a duplicate the same as cost."""
+
+    @_builtins.property
+    def cost(self) -> _money_pb2.Money:
+        """What it comes to now."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_usage_pb2.CostLine]:
+        """What it is now, a line per class; none for a void record."""
+
+    def __init__(
+        self,
+        *,
+        correction_id: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+        previous_cost: _money_pb2.Money | None = ...,
+        cost: _money_pb2.Money | None = ...,
+        lines: _abc.Iterable[_usage_pb2.CostLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "occur_time", b"occur_time", "previous_cost", b"previous_cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correction_id", b"correction_id", "cost", b"cost", "lines", b"lines", "occur_time", b"occur_time", "previous_cost", b"previous_cost"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordCorrection: _TypeAlias = RecordCorrection  # noqa: Y015
+
+@_typing.final
 class CheckQuotaRequest(_message.Message):
     """CheckQuotaRequest asks whether a call may go on."""
 
@@ -973,8 +1155,8 @@ class ReportQuery(_message.Message):
         """Optional. Dimensions to group by, in this order, at most 8: "tenant", "root_tenant", "tenant_level_1" to
         "tenant_level_4" (the path up to that level, absent above it), "model", "provider", "usage_class",
         "rate_card_id", "rate_card_row", "tier", "region", "speed", "pricing" ("priced" or "unpriced"), "entry_kind"
-        ("usage" or "adjustment"), the granularities "hour", "day", "week", "month", "quarter", "year", or
-        "attributes.KEY".
+        ("usage", or "adjustment", "void", "amendment" for corrections), the granularities "hour", "day", "week", "month",
+        "quarter", "year", or "attributes.KEY".
         """
 
     @_builtins.property

@@ -69,6 +69,16 @@ class MeteringServiceStub:
                 request_serializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelResponse.FromString,
                 _registered_method=True)
+        self.VoidRecord = channel.unary_unary(
+                '/taximeter.v1.MeteringService/VoidRecord',
+                request_serializer=taximeter_dot_v1_dot_metering__service__pb2.VoidRecordRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_metering__service__pb2.VoidRecordResponse.FromString,
+                _registered_method=True)
+        self.AmendRecord = channel.unary_unary(
+                '/taximeter.v1.MeteringService/AmendRecord',
+                request_serializer=taximeter_dot_v1_dot_metering__service__pb2.AmendRecordRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_metering__service__pb2.AmendRecordResponse.FromString,
+                _registered_method=True)
         self.Report = channel.unary_unary(
                 '/taximeter.v1.MeteringService/Report',
                 request_serializer=taximeter_dot_v1_dot_metering__service__pb2.ReportRequest.SerializeToString,
@@ -153,6 +163,27 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VoidRecord(self, request, context):
+        """Takes a record back: an entry is appended that negates all that it and its corrections came to, at the prices that
+        were charged. The record never changes; reports show both. Counters of quotas stay as they are: what was counted
+        was used. Needs role admin, with a key that is not bound to tenants. Safe to retry: a record that is void stays
+        void, and the answer says duplicate. NOT_FOUND (RECORD_UNKNOWN), FAILED_PRECONDITION (RECORD_IS_CORRECTION) for the
+        id of a correction, ABORTED (CORRECTION_CONFLICT) when others correct the record at the same time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AmendRecord(self, request, context):
+        """Says what a record should have said: one entry is appended that negates all that it and its corrections came to, as
+        VoidRecord does, and holds the lines of what it was instead, at the prices of the record's own card and time. Needs
+        role admin, with a key that is not bound to tenants. Safe to retry: what the record says already changes nothing,
+        and the answer says duplicate. Fails as VoidRecord does, and with FAILED_PRECONDITION (RECORD_VOIDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Report(self, request, context):
         """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
         answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
@@ -208,6 +239,16 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.RecordLevel,
                     request_deserializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_metering__service__pb2.RecordLevelResponse.SerializeToString,
+            ),
+            'VoidRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidRecord,
+                    request_deserializer=taximeter_dot_v1_dot_metering__service__pb2.VoidRecordRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_metering__service__pb2.VoidRecordResponse.SerializeToString,
+            ),
+            'AmendRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.AmendRecord,
+                    request_deserializer=taximeter_dot_v1_dot_metering__service__pb2.AmendRecordRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_metering__service__pb2.AmendRecordResponse.SerializeToString,
             ),
             'Report': grpc.unary_unary_rpc_method_handler(
                     servicer.Report,
@@ -391,6 +432,60 @@ class MeteringService:
             '/taximeter.v1.MeteringService/RecordLevel',
             taximeter_dot_v1_dot_metering__service__pb2.RecordLevelRequest.SerializeToString,
             taximeter_dot_v1_dot_metering__service__pb2.RecordLevelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.MeteringService/VoidRecord',
+            taximeter_dot_v1_dot_metering__service__pb2.VoidRecordRequest.SerializeToString,
+            taximeter_dot_v1_dot_metering__service__pb2.VoidRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AmendRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.MeteringService/AmendRecord',
+            taximeter_dot_v1_dot_metering__service__pb2.AmendRecordRequest.SerializeToString,
+            taximeter_dot_v1_dot_metering__service__pb2.AmendRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,19 @@ class MeteringServiceStub:
     or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
     reader, whose readings come in the order of their times.
     """
+    VoidRecord: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.VoidRecordRequest, _metering_service_pb2.VoidRecordResponse]
+    """Takes a record back: an entry is appended that negates all that it and its corrections came to, at the prices that
+    were charged. The record never changes; reports show both. Counters of quotas stay as they are: what was counted
+    was used. Needs role admin, with a key that is not bound to tenants. Safe to retry: a record that is void stays
+    void, and the answer says duplicate. NOT_FOUND (RECORD_UNKNOWN), FAILED_PRECONDITION (RECORD_IS_CORRECTION) for the
+    id of a correction, ABORTED (CORRECTION_CONFLICT) when others correct the record at the same time.
+    """
+    AmendRecord: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.AmendRecordRequest, _metering_service_pb2.AmendRecordResponse]
+    """Says what a record should have said: one entry is appended that negates all that it and its corrections came to, as
+    VoidRecord does, and holds the lines of what it was instead, at the prices of the record's own card and time. Needs
+    role admin, with a key that is not bound to tenants. Safe to retry: what the record says already changes nothing,
+    and the answer says duplicate. Fails as VoidRecord does, and with FAILED_PRECONDITION (RECORD_VOIDED).
+    """
     Report: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]
     """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
     answered with COMMITTED before the call. Needs role read or admin. Safe to retry.
@@ -129,6 +142,19 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     its series; what it came to until now is recorded as storage_byte_hours, exactly and by UTC day. Needs role meter
     or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
     reader, whose readings come in the order of their times.
+    """
+    VoidRecord: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.VoidRecordRequest, _metering_service_pb2.VoidRecordResponse]  # type: ignore[assignment]
+    """Takes a record back: an entry is appended that negates all that it and its corrections came to, at the prices that
+    were charged. The record never changes; reports show both. Counters of quotas stay as they are: what was counted
+    was used. Needs role admin, with a key that is not bound to tenants. Safe to retry: a record that is void stays
+    void, and the answer says duplicate. NOT_FOUND (RECORD_UNKNOWN), FAILED_PRECONDITION (RECORD_IS_CORRECTION) for the
+    id of a correction, ABORTED (CORRECTION_CONFLICT) when others correct the record at the same time.
+    """
+    AmendRecord: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.AmendRecordRequest, _metering_service_pb2.AmendRecordResponse]  # type: ignore[assignment]
+    """Says what a record should have said: one entry is appended that negates all that it and its corrections came to, as
+    VoidRecord does, and holds the lines of what it was instead, at the prices of the record's own card and time. Needs
+    role admin, with a key that is not bound to tenants. Safe to retry: what the record says already changes nothing,
+    and the answer says duplicate. Fails as VoidRecord does, and with FAILED_PRECONDITION (RECORD_VOIDED).
     """
     Report: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]  # type: ignore[assignment]
     """Sums recorded usage over a half-open interval, grouped by any dimensions. Contains every record that was
@@ -218,6 +244,31 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         its series; what it came to until now is recorded as storage_byte_hours, exactly and by UTC day. Needs role meter
         or admin. Idempotent by (tenant, series, occur_time): safe to retry with the same reading; each series has one
         reader, whose readings come in the order of their times.
+        """
+
+    @_abc_1.abstractmethod
+    def VoidRecord(
+        self,
+        request: _metering_service_pb2.VoidRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.VoidRecordResponse, _abc.Awaitable[_metering_service_pb2.VoidRecordResponse]]:
+        """Takes a record back: an entry is appended that negates all that it and its corrections came to, at the prices that
+        were charged. The record never changes; reports show both. Counters of quotas stay as they are: what was counted
+        was used. Needs role admin, with a key that is not bound to tenants. Safe to retry: a record that is void stays
+        void, and the answer says duplicate. NOT_FOUND (RECORD_UNKNOWN), FAILED_PRECONDITION (RECORD_IS_CORRECTION) for the
+        id of a correction, ABORTED (CORRECTION_CONFLICT) when others correct the record at the same time.
+        """
+
+    @_abc_1.abstractmethod
+    def AmendRecord(
+        self,
+        request: _metering_service_pb2.AmendRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.AmendRecordResponse, _abc.Awaitable[_metering_service_pb2.AmendRecordResponse]]:
+        """Says what a record should have said: one entry is appended that negates all that it and its corrections came to, as
+        VoidRecord does, and holds the lines of what it was instead, at the prices of the record's own card and time. Needs
+        role admin, with a key that is not bound to tenants. Safe to retry: what the record says already changes nothing,
+        and the answer says duplicate. Fails as VoidRecord does, and with FAILED_PRECONDITION (RECORD_VOIDED).
         """
 
     @_abc_1.abstractmethod

@@ -139,6 +139,34 @@ MODEL_RESOLUTION_UNKNOWN_MODEL: ModelResolution.ValueType  # 6
 """The card's row for models that it does not know."""
 Global___ModelResolution: _TypeAlias = ModelResolution  # noqa: Y015
 
+class _CorrectionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CorrectionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CorrectionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CORRECTION_KIND_UNSPECIFIED: _CorrectionKind.ValueType  # 0
+    """Never sent."""
+    CORRECTION_KIND_ADJUSTMENT: _CorrectionKind.ValueType  # 1
+    """Another price for the same usage: PostAdjustments."""
+    CORRECTION_KIND_VOID: _CorrectionKind.ValueType  # 2
+    """The record is taken back: VoidRecord."""
+    CORRECTION_KIND_AMENDMENT: _CorrectionKind.ValueType  # 3
+    """The record was something else: AmendRecord."""
+
+class CorrectionKind(_CorrectionKind, metaclass=_CorrectionKindEnumTypeWrapper):
+    """CorrectionKind says what a correction does. It may grow."""
+
+CORRECTION_KIND_UNSPECIFIED: CorrectionKind.ValueType  # 0
+"""Never sent."""
+CORRECTION_KIND_ADJUSTMENT: CorrectionKind.ValueType  # 1
+"""Another price for the same usage: PostAdjustments."""
+CORRECTION_KIND_VOID: CorrectionKind.ValueType  # 2
+"""The record is taken back: VoidRecord."""
+CORRECTION_KIND_AMENDMENT: CorrectionKind.ValueType  # 3
+"""The record was something else: AmendRecord."""
+Global___CorrectionKind: _TypeAlias = CorrectionKind  # noqa: Y015
+
 @_typing.final
 class RateCardEntry(_message.Message):
     """RateCardEntry is an entry of the timeline: it puts a card or a tenant's own prices in force from an instant on, or
@@ -710,21 +738,27 @@ class PutTenantPricesResponse(_message.Message):
 
     ENTRY_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     """False when the content was the same."""
     @_builtins.property
     def entry(self) -> Global___RateCardEntry:
         """The new entry, or the tenant's newest when its content is the same."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCardProblem]:
+        """What may not be meant, beside the card in force now: prices below the list price, free ones, names without a row."""
+
     def __init__(
         self,
         *,
         entry: Global___RateCardEntry | None = ...,
         created: _builtins.bool = ...,
+        warnings: _abc.Iterable[Global___RateCardProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "entry", b"entry", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1694,7 +1728,7 @@ Global___ExplainedLine: _TypeAlias = ExplainedLine  # noqa: Y015
 
 @_typing.final
 class RecordAdjustment(_message.Message):
-    """RecordAdjustment is a correction of what a record cost."""
+    """RecordAdjustment is a correction of a record."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1707,8 +1741,10 @@ class RecordAdjustment(_message.Message):
     RATE_CARD_ROW_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
-    """Identity of the adjustment."""
+    """Identity of the correction."""
     author: _builtins.str
     """Who posted it: id of the key."""
     note: _builtins.str
@@ -1719,6 +1755,10 @@ class RecordAdjustment(_message.Message):
     """Version of the timeline that names the card."""
     rate_card_row: _builtins.str
     """Row of the card. Empty when none matched."""
+    kind: Global___CorrectionKind.ValueType
+    """What it does."""
+    calls: _builtins.int
+    """Calls that it adds, negative where it takes some back."""
     @_builtins.property
     def post_time(self) -> _timestamp_pb2.Timestamp:
         """When it was posted."""
@@ -1743,10 +1783,12 @@ class RecordAdjustment(_message.Message):
         rate_card_row: _builtins.str = ...,
         lines: _abc.Iterable[Global___AdjustedLine] | None = ...,
         cost: _money_pb2.Money | None = ...,
+        kind: Global___CorrectionKind.ValueType = ...,
+        calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "cost", b"cost", "lines", b"lines", "note", b"note", "post_time", b"post_time", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "rate_card_version", b"rate_card_version", "record_id", b"record_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "calls", b"calls", "cost", b"cost", "kind", b"kind", "lines", b"lines", "note", b"note", "post_time", b"post_time", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "rate_card_version", b"rate_card_version", "record_id", b"record_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1766,22 +1808,25 @@ class AdjustedLine(_message.Message):
     PREVIOUS_COST_PICOS_FIELD_NUMBER: _builtins.int
     DIFFERENCE_PICOS_FIELD_NUMBER: _builtins.int
     WAS_UNPRICED_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
     usage_class: _builtins.str
     """Usage class."""
     priced_as: _builtins.str
     """Class whose price applies since. Empty when there is none."""
     billed_quantity: _builtins.int
-    """Quantity charged."""
+    """Quantity charged; in what is taken back it is negative."""
     unit_price: _builtins.str
     """Price of `per` units since, an exact decimal. Empty when there is none."""
     per: _builtins.int
     """Units that unit_price buys. 0 when there is no price."""
     previous_cost_picos: _builtins.int
-    """Cost before, in pico-units."""
+    """Cost before, in pico-units. Adjustments only."""
     difference_picos: _builtins.int
     """Cost since less cost before, in pico-units."""
     was_unpriced: _builtins.bool
     """True when the line had no price before."""
+    quantity: _builtins.int
+    """Quantity that the correction adds, negative where it takes some back. 0 in an adjustment, where the quantity stays."""
     def __init__(
         self,
         *,
@@ -1793,10 +1838,11 @@ class AdjustedLine(_message.Message):
         previous_cost_picos: _builtins.int = ...,
         difference_picos: _builtins.int = ...,
         was_unpriced: _builtins.bool = ...,
+        quantity: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_quantity", b"billed_quantity", "difference_picos", b"difference_picos", "per", b"per", "previous_cost_picos", b"previous_cost_picos", "priced_as", b"priced_as", "unit_price", b"unit_price", "usage_class", b"usage_class", "was_unpriced", b"was_unpriced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_quantity", b"billed_quantity", "difference_picos", b"difference_picos", "per", b"per", "previous_cost_picos", b"previous_cost_picos", "priced_as", b"priced_as", "quantity", b"quantity", "unit_price", b"unit_price", "usage_class", b"usage_class", "was_unpriced", b"was_unpriced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
