@@ -97,6 +97,14 @@ bench-exports: $(VENV)/.runtime ## Measure memory and time of exports of growing
 bench-clients: $(VENV)/.runtime ## Measure what each client adds to a check, beside the bare generated stub
 	$(BIN)/python benchmarks/clients.py $(ARGS)
 
+.PHONY: audit
+audit: $(VENV)/.runtime $(VENV)/.tools ## Check dependencies: licences, sources, pins, known holes where tools are there
+	@BIN=$(BIN) scripts/audit.sh
+
+.PHONY: sbom
+sbom: $(VENV)/.runtime ## Print what a build consists of, as a CycloneDX bill of materials
+	@$(BIN)/python scripts/sbom.py
+
 .PHONY: lock
 lock: ## Resolve all versions again and rewrite constraints.txt
 	@PYTHON=$(PYTHON) scripts/lock.sh

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from harness.secret_scan import SESSION
 from harness.server_process import ServerProcess
 
 FreshServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secrets() -> Iterator[None]:
+    """When all tests have run, no log of any server and no status of any call that they saw holds a secret."""
+    yield
+    findings = SESSION.findings()
+    assert not findings, "\n".join(findings)
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     running = ServerProcess(tmp_path_factory.mktemp("server") / "data").start()
     yield running
     assert running.is_running, running.log
+    assert running.store_refusals() == []
     assert running.stop() == 0, running.log
 
 

@@ -32,12 +32,12 @@ var limitUnits = map[taximeterv1.LimitKind]limitUnit{
 //
 // Each limit is a policy named by kind and level. Costs are in millionths of the currency's unit, rounded down.
 // Retry-After, in whole seconds rounded up, is there when the call was denied and waiting helps; a denied call is to be
-// answered with status 429.
+// answered with status 429. Limits that are only watched are left out.
 func RateLimitHeaders(decision *taximeterv1.CheckQuotaResponse, now time.Time) map[string]string {
 	var policies, states []string
 	for _, limit := range decision.GetLimits() {
 		unit, known := limitUnits[limit.GetKind()]
-		if !known {
+		if !known || limit.GetShadow() {
 			continue
 		}
 		kind := strings.ToLower(strings.TrimPrefix(limit.GetKind().String(), "LIMIT_KIND_"))

@@ -4,6 +4,7 @@
 import argparse
 import asyncio
 import os
+import resource
 import signal
 import sys
 import threading
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         configure_logging(config.log_format)
         # Whatever is created from here on, by us or by the store, is ours alone.
         os.umask(0o077)
+        # What a process that dies leaves behind would hold keys and passwords. The store inherits it.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         asyncio.run(_serve_until_signalled(config))
     except StartError as error:
         sys.stderr.write(f"taximeter-server: error: {error}\n")
@@ -98,8 +101,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="URL",
-        help="use this Redis or Valkey, redis://[USER:PASSWORD@]HOST:PORT[/DB] or unix:///PATH (default: an"
-        " embedded one in the data directory); a URL with a password belongs in the environment or config file",
+        help="use this Redis or Valkey, redis://[USER:PASSWORD@]HOST:PORT[/DB] or unix://[USER:PASSWORD@]/PATH"
+        " (default: an embedded one in the data directory); a URL with a password belongs in the environment or"
+        " config file",
     )
     parser.add_argument(
         "--store-binary",

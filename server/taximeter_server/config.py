@@ -59,7 +59,7 @@ def _parse_store(text: str) -> str:
     if scheme == "redis+cluster":
         raise _BadValueError("redis+cluster:// is not yet served")
     if "://" not in text or scheme not in STORE_SCHEMES:
-        raise _BadValueError("must be redis://[USER:PASSWORD@]HOST:PORT[/DB] or unix:///PATH")
+        raise _BadValueError("must be redis://[USER:PASSWORD@]HOST:PORT[/DB] or unix://[USER:PASSWORD@]/PATH")
     try:
         parts = urlsplit(text)
         missing = not parts.path if scheme == "unix" else not parts.hostname or parts.port == 0
@@ -69,6 +69,13 @@ def _parse_store(text: str) -> str:
         # The value is not echoed: it may hold a password.
         raise _BadValueError("names no socket or host")
     return text
+
+
+def _holds_password(url: str) -> bool:
+    try:
+        return urlsplit(url).password is not None or "pass" in urlsplit(url).query
+    except ValueError:
+        return True
 
 
 def _parse_bool(text: str) -> bool:
@@ -165,6 +172,10 @@ def load_config(
         if found is None:
             continue
         text, source = found
+        if name == "store" and flags.get(name) is not None and _holds_password(text):
+            raise ConfigError(
+                name, source, "a password shows in lists of processes; use TAXIMETER_STORE or the config file"
+            )
         try:
             values[name] = parse(text)
         except _BadValueError as error:

@@ -7,7 +7,8 @@ Invariants:
   process it forked lives, so a store left over from a killed server is found by that lock and stopped, never doubled.
 * The child never outlives the thread that spawned it (see store_launcher), so one thread spawns, watches and restarts
   it for the server's whole life.
-* The configuration is ours, whatever the binary's defaults are.
+* The configuration is ours, whatever the binary's defaults are. Nobody gets in without a password, and the server's own
+  connections may do no more than they do.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import redis
@@ -31,6 +32,7 @@ from redis.retry import Retry
 
 from taximeter_server.data_directory import write_private_file
 from taximeter_server.errors import StoreStartError
+from taximeter_server.store_users import StoreUser, fsync_user, operator_user, server_user
 
 RESTART_COUNT_MAX = 10
 """Restarts within RESTART_PERIOD_SECONDS; they are immediate. A store that dies more often waits for its next one."""
@@ -70,7 +72,7 @@ def find_store_binary() -> Path:
     return Path(str(binary))
 
 
-def store_configuration(*, directory: Path, socket_path: Path) -> bytes:
+def store_configuration(*, directory: Path, socket_path: Path, users: Sequence[StoreUser]) -> bytes:
     """Return the store's configuration file. Both Valkey 8 and later and Redis 7.0 and later take every line."""
     settings = {
         "port": "0",
@@ -100,6 +102,7 @@ def store_configuration(*, directory: Path, socket_path: Path) -> bytes:
     }
     lines = [b"# Written at every start of taximeter-server; changes are lost."]
     lines += [os.fsencode(f"{name} {value}") for name, value in settings.items()]
+    lines += [b"user default off", *(user.line.encode() for user in users)]
     return b"\n".join(lines) + b"\n"
 
 
@@ -127,11 +130,22 @@ class EmbeddedStore:
         self._thread: threading.Thread | None = None
         self._lock_descriptor = -1
         self._start_error: OSError | None = None
+        self._server, self._fsync, self._operator = server_user(), fsync_user(), operator_user()
 
     @property
     def url(self) -> str:
-        """unix:///path of the socket."""
-        return f"unix://{self._socket_path}"
+        """URL with the credentials of the operator, who may do everything; the password is in a file, too."""
+        return self._operator.url(str(self._socket_path))
+
+    @property
+    def server_url(self) -> str:
+        """URL with the credentials of the server."""
+        return self._server.url(str(self._socket_path))
+
+    @property
+    def fsync_url(self) -> str:
+        """URL with the credentials of who may have the store fsync."""
+        return self._fsync.url(str(self._socket_path))
 
     @property
     def pid(self) -> int | None:
@@ -147,8 +161,13 @@ class EmbeddedStore:
         """
         self._take_lock()
         try:
-            configuration = store_configuration(directory=self._directory, socket_path=self._socket_path)
+            configuration = store_configuration(
+                directory=self._directory,
+                socket_path=self._socket_path,
+                users=(self._server, self._fsync, self._operator),
+            )
             write_private_file(self._directory / "store.conf", configuration)
+            write_private_file(self._directory / "operator.password", f"{self._operator.password}\n".encode())
             self._shorten_log()
             self._thread = threading.Thread(target=self._supervise, name="embedded-store", daemon=True)
             self._thread.start()
@@ -242,8 +261,8 @@ class EmbeddedStore:
 
     def _wait_until_serving(self, is_cancelled: Callable[[], bool]) -> None:
         connect_by = time.monotonic() + CONNECT_TIMEOUT_SECONDS
-        client = redis.Redis(
-            unix_socket_path=str(self._socket_path), socket_timeout=1, retry=Retry(NoBackoff(), 0)
+        client = redis.Redis.from_url(
+            self.server_url, socket_timeout=1, retry=Retry(NoBackoff(), 0), driver_info=None
         )
         with contextlib.closing(client):
             while True:

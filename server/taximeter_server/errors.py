@@ -18,11 +18,14 @@
         │   ├── PageTokenError
         │   └── RangeInvalidError
         ├── RoleMissingError
+        ├── TooManyDenialsError
         ├── TenantForbiddenError
         ├── TenantUnknownError
         ├── PlanUnknownError
         ├── PlanInUseError
         ├── KeyUnknownError
+        ├── KeyEndedError
+        ├── LastAdminKeyError
         ├── RateCardUnknownError
         ├── RateCardVersionConflictError
         ├── EffectiveTooSoonError
@@ -62,7 +65,6 @@ class ConfigError(StartError):
         super().__init__(f"{key} ({source}): {problem}")
         self.key = key
         self.source = source
-        self.problem = problem
 
 
 class DataDirectoryError(StartError):
@@ -79,7 +81,6 @@ class DataDirectoryInUseError(DataDirectoryError):
     def __init__(self, path: Path, owner_pid: int | None) -> None:
         owner = "another taximeter-server" if owner_pid is None else f"taximeter-server with pid {owner_pid}"
         super().__init__(path, f"in use by {owner}; stop it, or choose another directory with --data")
-        self.owner_pid = owner_pid
 
 
 class StoreStartError(StartError):
@@ -87,7 +88,6 @@ class StoreStartError(StartError):
 
     def __init__(self, problem: str, log_tail: str = "") -> None:
         super().__init__(f"embedded store: {problem}" + (f"\n{log_tail}" if log_tail else ""))
-        self.log_tail = log_tail
 
 
 class StoreRefusedError(StartError):
@@ -97,7 +97,6 @@ class StoreRefusedError(StartError):
         super().__init__(
             "the store is not fit to keep bills:\n" + "\n".join(f"  - {problem}" for problem in problems)
         )
-        self.problems = tuple(problems)
 
 
 class ListenError(StartError):
@@ -105,7 +104,6 @@ class ListenError(StartError):
 
     def __init__(self, address: str, problem: str) -> None:
         super().__init__(f"cannot listen on {address}: {problem}")
-        self.address = address
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +198,15 @@ class RoleMissingError(RequestError):
         super().__init__("the key's role does not reach what is asked for")
 
 
+class TooManyDenialsError(RequestError):
+    """A key was denied so many admin calls that no more of it are looked at within the minute."""
+
+    reason = "TOO_MANY_DENIALS"
+
+    def __init__(self) -> None:
+        super().__init__("too many admin calls of this key were denied: wait a minute")
+
+
 class TenantForbiddenError(RequestError):
     """The key is not bound to this tenant. Says the same whether the tenant exists or not."""
 
@@ -243,6 +250,24 @@ class KeyUnknownError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("no such key")
+
+
+class KeyEndedError(RequestError):
+    """A key that was revoked, has expired or has a successor. state: REVOKED, EXPIRED, ROTATED."""
+
+    reason = "KEY_ENDED"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"the key is {state.lower()}", {"state": state})
+
+
+class LastAdminKeyError(RequestError):
+    """Without this key nobody could make another."""
+
+    reason = "LAST_ADMIN_KEY"
+
+    def __init__(self) -> None:
+        super().__init__("no other admin key works that is bound to no tenant: make one first")
 
 
 class RateCardUnknownError(RequestError):
@@ -304,7 +329,6 @@ class EffectiveTooSoonError(RequestError):
             f"effective_time: the earliest possible was {earliest_time_ms} ms after 1970-01-01 UTC",
             {"earliest_time_ms": str(earliest_time_ms)},
         )
-        self.earliest_time_ms = earliest_time_ms
 
 
 class SumOutOfRangeError(RequestError):

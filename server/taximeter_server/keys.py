@@ -9,7 +9,7 @@ import json
 import secrets
 import string
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -17,13 +17,23 @@ from typing import Self
 import structlog
 
 from taximeter_server.data_directory import write_private_file
-from taximeter_server.errors import InvalidFieldsError, KeyUnknownError, StoreCorruptError
+from taximeter_server.errors import (
+    InvalidFieldsError,
+    KeyEndedError,
+    KeyUnknownError,
+    LastAdminKeyError,
+    StoreCorruptError,
+)
 from taximeter_server.store import DocumentStore
 from taximeter_server.tenant_path import check_tenant
 
 ROLES = ("admin", "meter", "read")
 NOTE_LENGTH_MAX = 200
 TENANTS_MAX = 100
+
+GRACE_PERIOD_MS = 86_400_000
+"""A day: how long a rotated key goes on working unless said otherwise."""
+GRACE_PERIOD_MS_MAX = 30 * 86_400_000
 
 ID_LENGTH = 12
 SECRET_LENGTH = 43
@@ -47,6 +57,12 @@ class Key:
     create_time_ms: int
     expire_time_ms: int | None
     revoke_time_ms: int | None
+    predecessor_id: str = ""
+    successor_id: str = ""
+
+    def is_live(self, now_ms: int) -> bool:
+        """Say whether the key works."""
+        return self.revoke_time_ms is None and (self.expire_time_ms is None or self.expire_time_ms > now_ms)
 
     def to_json(self) -> str:
         """Return the key's document."""
@@ -118,8 +134,11 @@ class Keys:
             note=note,
             expire_time_ms=expire_time_ms,
         )
-        self._store.put_key(key.key_id, key.to_json())
+        self._put(key)
         return key, secret
+
+    def _put(self, key: Key) -> None:
+        self._store.change_keys(lambda _documents: {key.key_id: key.to_json()})
 
     def _from_secret(self, secret: str, role: str) -> Key:
         return Key(
@@ -141,17 +160,57 @@ class Keys:
     def get(self, key_id: str) -> Key:
         """Return one key. Raises KeyUnknownError."""
         document = self._store.key(key_id)
-        if document is None:
-            raise KeyUnknownError
-        return Key.from_json(document)
+        return _key_of({} if document is None else {key_id: document}, key_id)
 
     def revoke(self, key_id: str) -> Key:
-        """Revoke a key; again is fine and keeps the first time. Raises KeyUnknownError."""
-        key = self.get(key_id)
-        if key.revoke_time_ms is None:
-            key = replace(key, revoke_time_ms=self._clock())
-            self._store.put_key(key_id, key.to_json())
-        return key
+        """Revoke a key; again is fine and keeps the first time. Raises KeyUnknownError, LastAdminKeyError."""
+
+        def change(documents: dict[str, str]) -> dict[str, str]:
+            key = _key_of(documents, key_id)
+            if key.revoke_time_ms is not None:
+                return {}
+            now_ms = self._clock()
+            others = (Key.from_json(text) for other_id, text in documents.items() if other_id != key_id)
+            if _is_whole_admin(key, now_ms) and not any(_is_whole_admin(other, now_ms) for other in others):
+                raise LastAdminKeyError
+            return {key_id: replace(key, revoke_time_ms=now_ms).to_json()}
+
+        self._store.change_keys(change)
+        return self.get(key_id)
+
+    def rotate(self, key_id: str, grace_period_ms: int | None) -> tuple[Key, str, Key]:
+        """Make the successor of a key, which goes on working for the grace period, a day when None.
+
+        Returns (successor, its secret, the old key). Raises KeyUnknownError, KeyEndedError, InvalidFieldsError.
+        """
+        grace_ms = GRACE_PERIOD_MS if grace_period_ms is None else grace_period_ms
+        if not 0 <= grace_ms <= GRACE_PERIOD_MS_MAX:
+            raise InvalidFieldsError.of("grace_period", "0 s to 30 days")
+        secret = make_secret()
+        made: list[Key] = []
+
+        def change(documents: dict[str, str]) -> dict[str, str]:
+            old = _key_of(documents, key_id)
+            now_ms = self._clock()
+            _check_rotatable(old, now_ms)
+            lifetime_ms = None if old.expire_time_ms is None else old.expire_time_ms - old.create_time_ms
+            successor = replace(
+                self._from_secret(secret, old.role),
+                tenants=old.tenants,
+                note=old.note,
+                expire_time_ms=None if lifetime_ms is None else now_ms + lifetime_ms,
+                predecessor_id=old.key_id,
+            )
+            end_ms = now_ms + grace_ms
+            if old.expire_time_ms is not None:
+                end_ms = min(end_ms, old.expire_time_ms)
+            old = replace(old, expire_time_ms=end_ms, successor_id=successor.key_id)
+            made[:] = [successor, old]
+            return {key.key_id: key.to_json() for key in made}
+
+        self._store.change_keys(change)
+        successor, old = made
+        return successor, secret, old
 
     def ensure_admin_key(self, file: Path) -> None:
         """Make an admin key, kept in file, when the store has no key at all.
@@ -164,8 +223,29 @@ class Keys:
         secret = _read_secret(file) or make_secret()
         write_private_file(file, f"{secret}\n".encode())
         key = replace(self._from_secret(secret, "admin"), note="made at first start")
-        self._store.put_key(key.key_id, key.to_json())
+        self._put(key)
         _log.info("made an admin key", key_id=key.key_id, file=str(file))
+
+
+def _key_of(documents: Mapping[str, str], key_id: str) -> Key:
+    document = documents.get(key_id)
+    if document is None:
+        raise KeyUnknownError
+    return Key.from_json(document)
+
+
+def _is_whole_admin(key: Key, now_ms: int) -> bool:
+    """Say whether the key can do everything, for all tenants."""
+    return key.role == "admin" and not key.tenants and key.is_live(now_ms)
+
+
+def _check_rotatable(key: Key, now_ms: int) -> None:
+    if key.revoke_time_ms is not None:
+        raise KeyEndedError("REVOKED")
+    if key.successor_id:
+        raise KeyEndedError("ROTATED")
+    if not key.is_live(now_ms):
+        raise KeyEndedError("EXPIRED")
 
 
 def _read_secret(file: Path) -> str | None:

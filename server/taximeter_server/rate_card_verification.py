@@ -15,7 +15,8 @@ from pathlib import Path
 from taximeter_server.errors import StoreCorruptError
 from taximeter_server.published_card import PublishedCard
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
-from taximeter_server.store import RATE_CARDS, TIMELINE, DocumentStore
+from taximeter_server.store import DocumentStore
+from taximeter_server.store_names import RATE_CARDS, TIMELINE
 from taximeter_server.timeline_entry import TimelineEntry
 
 WALKS_MAX = 3

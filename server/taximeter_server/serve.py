@@ -21,16 +21,17 @@ from taximeter_server.data_directory import DataDirectory, write_private_file
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.errors import StartError, StoreRefusedError, StoreUnavailableError
 from taximeter_server.store import DocumentStore
+from taximeter_server.store_users import engine_url
 
 if TYPE_CHECKING:
     from taximeter_server import _native
+    from taximeter_server.audit import Audit
     from taximeter_server.catalogue import CatalogueFollower
     from taximeter_server.ledger_directory import LedgerDirectory
     from taximeter_server.pages import PageTokens
     from taximeter_server.public_port import PublicPort
     from taximeter_server.quota_simulation import QuotaSimulator
     from taximeter_server.rpc.server import RpcServer, Service
-    from taximeter_server.server_status import ServerStatus
 
 OPEN_TIMEOUT_MS = 30_000
 DRAIN_TIMEOUT_MS = 10_000
@@ -77,8 +78,8 @@ async def serve(
         directory = stack.enter_context(
             DataDirectory(config.data, runtime_parent=config.runtime_parent, ledger=config.ledger)
         )
-        store_url = await _start_store(config, directory, stack, stop)
-        documents = DocumentStore(store_url, is_exclusive=config.store is None)
+        store_url, fsync_url = await _start_store(config, directory, stack, stop)
+        documents = DocumentStore(store_url, is_exclusive=config.store is None, fsync_url=fsync_url)
         stack.callback(documents.close)
         store_version, is_volatile = await asyncio.to_thread(
             _check_store, documents, config, directory.ledger
@@ -101,10 +102,10 @@ async def serve(
 
 async def _start_store(
     config: Config, directory: DataDirectory, stack: contextlib.AsyncExitStack, stop: asyncio.Event
-) -> str:
-    """Start the embedded store unless another is named. Returns its URL."""
+) -> tuple[str, str]:
+    """Start the embedded store unless another is named. Returns its URLs: for all, and for having it fsync."""
     if config.store is not None:
-        return config.store
+        return config.store, config.store
     store = EmbeddedStore(
         directory=directory.store,
         socket_path=directory.socket_path("store.sock"),
@@ -112,7 +113,7 @@ async def _start_store(
     )
     stack.push_async_callback(asyncio.to_thread, store.stop, timeout_ms=STORE_STOP_TIMEOUT_MS)
     await asyncio.to_thread(store.start, is_cancelled=stop.is_set)
-    return store.url
+    return store.server_url, store.fsync_url
 
 
 def _check_store(documents: DocumentStore, config: Config, ledger: Path) -> tuple[str, bool]:
@@ -150,7 +151,7 @@ async def _open_engine(
     def open_engine() -> _native.Engine:
         watermarks = LedgerDirectory(directory.ledger).read_manifest().watermarks
         engine = _native.Engine(
-            store_url=store_url,
+            store_url=engine_url(store_url),
             journal_dir=str(directory.journal),
             exclusive_store=config.store is None,
             volatile_store=is_volatile,
@@ -172,26 +173,32 @@ async def _open_engine(
 
 async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "RpcServer":
     """Make first documents, hand the engine its catalogue, start background threads and the private server."""
-    from taximeter_server.catalogue import CatalogueFollower  # noqa: PLC0415 (see above)
+    from taximeter_server.audit import Audit  # noqa: PLC0415 (see above)
+    from taximeter_server.catalogue import CatalogueFollower  # noqa: PLC0415
     from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
+    from taximeter_server.rpc.audit import CallAuditor  # noqa: PLC0415
     from taximeter_server.rpc.server import RpcServer  # noqa: PLC0415
 
     follower = CatalogueFollower(parts.documents, parts.engine)
     ledger = LedgerDirectory(parts.directory.ledger)
-    services = await asyncio.to_thread(_make_services, parts, follower, ledger)
+    audit = Audit(parts.documents, parts.engine, parts.directory.ledger / "audit")
+    auditor = CallAuditor(audit.log, audit.changes)
+    services = await asyncio.to_thread(_make_services, parts, follower, ledger, audit)
     _start_thread("catalogue", follower.run, stack)
     _start_thread("archiver", _archive(parts, ledger), stack)
+    _start_thread("audit", audit.keeper(auditor.take_denials).run, stack)
     socket_path = parts.directory.socket_path("rpc.sock")
-    rpc_server = RpcServer(services)
+    rpc_server = RpcServer(services, auditor)
     stack.callback(socket_path.unlink, missing_ok=True)
     stack.push_async_callback(rpc_server.stop, grace_seconds=RPC_GRACE_SECONDS)
     await rpc_server.start(socket_path)
     return rpc_server
 
 
-def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerDirectory") -> "list[Service]":
-    from taximeter_server.conflicts import RecordConflicts  # noqa: PLC0415 (see above)
-    from taximeter_server.keys import Keys  # noqa: PLC0415
+def _make_services(
+    parts: Parts, follower: "CatalogueFollower", ledger: "LedgerDirectory", audit: "Audit"
+) -> "list[Service]":
+    from taximeter_server.keys import Keys  # noqa: PLC0415 (see above)
     from taximeter_server.pages import PageTokens  # noqa: PLC0415
     from taximeter_server.quota_simulation import QuotaSimulator  # noqa: PLC0415
     from taximeter_server.rate_card_snapshots import RateCardSnapshots  # noqa: PLC0415
@@ -204,14 +211,15 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
     from taximeter_server.rpc.ledger_tools import make_ledger_tools  # noqa: PLC0415
     from taximeter_server.rpc.levels import LevelReadings  # noqa: PLC0415
     from taximeter_server.rpc.metering import MeteringService  # noqa: PLC0415
-    from taximeter_server.rpc.operations import OperationsService  # noqa: PLC0415
     from taximeter_server.rpc.rate_cards import RateCardService  # noqa: PLC0415
 
     documents, engine, directory = parts.documents, parts.engine, parts.directory
     keys = Keys(documents, parts.clock)
     snapshots = RateCardSnapshots(directory.ledger / "rate-cards")
     timeline = RateCardTimeline(documents, snapshots)
-    _make_first_documents(parts, keys.ensure_admin_key, timeline.ensure_first)
+    # Only the very first start changes what an admin could have changed.
+    with contextlib.nullcontext() if keys.list() else audit.log.own_call("first start"):
+        _make_first_documents(parts, keys.ensure_admin_key, timeline.ensure_first)
     follower.refresh()
     token_key = documents.page_token_key()
     page_tokens = PageTokens(token_key)
@@ -250,13 +258,26 @@ def _make_services(parts: Parts, follower: "CatalogueFollower", ledger: "LedgerD
             clock=parts.clock,
         ),
         *_make_limits(parts, QuotaSimulator(engine, ledger, database=database), page_tokens),
-        AccessService(keys, apply=follower.refresh, page_tokens=page_tokens),
-        OperationsService(
-            status=lambda: _take_status(parts, follower),
-            conflicts=RecordConflicts(documents),
-            page_tokens=page_tokens,
-        ),
+        AccessService(keys, audit, apply=follower.refresh, page_tokens=page_tokens),
+        _make_operations(parts, follower, page_tokens),
     ]
+
+
+def _make_operations(parts: Parts, follower: "CatalogueFollower", page_tokens: "PageTokens") -> "Service":
+    from taximeter_server.conflicts import RecordConflicts  # noqa: PLC0415 (see above)
+    from taximeter_server.rpc.operations import OperationsService  # noqa: PLC0415
+    from taximeter_server.server_status import take_status  # noqa: PLC0415
+
+    return OperationsService(
+        status=lambda: take_status(
+            parts.engine,
+            store_version=parts.store_version,
+            rate_card_version=follower.timeline_version,
+            start_time_ms=parts.start_time_ms,
+        ),
+        conflicts=RecordConflicts(parts.documents),
+        page_tokens=page_tokens,
+    )
 
 
 def _make_limits(parts: Parts, simulator: "QuotaSimulator", page_tokens: "PageTokens") -> "list[Service]":
@@ -286,28 +307,6 @@ def _make_first_documents(
     card = importlib.resources.files("taximeter_server") / "default_rate_card.yaml"
     ensure_first_card(card.read_text(encoding="utf-8"))
     ensure_admin_key(parts.directory.admin_key_file)
-
-
-def _take_status(parts: Parts, follower: "CatalogueFollower") -> "ServerStatus":
-    """Take the state now. The store being away is part of it, not an error."""
-    from taximeter_server import _native  # noqa: PLC0415 (see above)
-    from taximeter_server.server_status import ServerStatus  # noqa: PLC0415
-
-    status = parts.engine.status()
-    try:
-        unarchived_entries = parts.engine.ledger_length()
-        store_available = bool(status["store_available"])
-    except _native.StoreUnavailableError:
-        unarchived_entries, store_available = 0, False
-    return ServerStatus(
-        store_available=store_available,
-        store_version=str(status["store_version"] or parts.store_version),
-        journal_pending_records=int(str(status["journal_pending_records"])),
-        journal_bytes=int(str(status["journal_bytes"])),
-        unarchived_entries=unarchived_entries,
-        rate_card_version=follower.timeline_version,
-        start_time_ms=parts.start_time_ms,
-    )
 
 
 def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Event], None]:

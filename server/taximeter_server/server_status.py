@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from taximeter_server import _native
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
@@ -15,3 +17,24 @@ class ServerStatus:
     unarchived_entries: int
     rate_card_version: int
     start_time_ms: int
+
+
+def take_status(
+    engine: _native.Engine, *, store_version: str, rate_card_version: int, start_time_ms: int
+) -> ServerStatus:
+    """Take the state now. The store being away is part of it, not an error. store_version: as of the start."""
+    status = engine.status()
+    try:
+        unarchived_entries = engine.ledger_length()
+        store_available = bool(status["store_available"])
+    except _native.StoreUnavailableError:
+        unarchived_entries, store_available = 0, False
+    return ServerStatus(
+        store_available=store_available,
+        store_version=str(status["store_version"] or store_version),
+        journal_pending_records=int(str(status["journal_pending_records"])),
+        journal_bytes=int(str(status["journal_bytes"])),
+        unarchived_entries=unarchived_entries,
+        rate_card_version=rate_card_version,
+        start_time_ms=start_time_ms,
+    )

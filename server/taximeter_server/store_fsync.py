@@ -9,7 +9,8 @@ from typing import Any
 
 import redis
 
-SYNCED = "{tx:cfg}:synced"
+from taximeter_server.store_names import SYNCED
+
 FSYNC_LIMIT_MS = 3_000
 _SOCKET_TIMEOUT_SECONDS = 5
 
@@ -22,6 +23,8 @@ class StoreFsync:
         self._client: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
+            # What the client is called is nobody's business, and saying so is a command more to allow.
+            driver_info=None,
             socket_timeout=_SOCKET_TIMEOUT_SECONDS,
             socket_connect_timeout=_SOCKET_TIMEOUT_SECONDS,
         )

@@ -5,7 +5,6 @@ Entry n holds ``chain_hash = SHA-256(chain_hash of entry n - 1 + its own fields)
 reordered entry shows. Nothing is ever removed: what must not take force is withdrawn by an entry of its own.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,6 +12,7 @@ from enum import StrEnum
 from typing import Self
 
 from taximeter_server.errors import StoreCorruptError
+from taximeter_server.hash_chain import chain_hash
 from taximeter_server.tenant_path import levels_of
 
 
@@ -58,9 +58,7 @@ class TimelineEntry:
         """Return the entry with its place after previous_hash sealed in."""
         content = self._values()
         content.pop("chain_hash", None)
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        chain_hash = hashlib.sha256(f"{previous_hash}\n{text}".encode()).hexdigest()
-        return replace(self, chain_hash=chain_hash)
+        return replace(self, chain_hash=chain_hash(previous_hash, content))
 
     def to_json(self) -> str:
         """Return the entry's document."""

@@ -319,6 +319,9 @@ def test_keys_are_made_listed_and_revoked(taximeter: CommandLine, tenant: str) -
         listed[created["key_id"]][name] for name in ("role", "tenants", "note", "revoke_time")
     )
     assert created["secret"] not in taximeter("key", "list").stdout
+    rotated = taximeter.json("key", "rotate", created["key_id"], "--grace-hours", "1")
+    assert (rotated["note"], rotated["predecessor_id"]) == ("finance", created["key_id"])
+    assert rotated["predecessor"]["successor_id"] == rotated["key_id"]
     assert taximeter.json("key", "revoke", created["key_id"])["revoke_time"] is not None
 
 

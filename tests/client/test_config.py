@@ -55,6 +55,7 @@ def home(tmp_path: Path) -> Path:
         '[default]\nurl = "http://127.0.0.1:1000"\nkey = "tx_default"\n'
         '[prod]\nurl = "https://meter.example.com"\nkey = "tx_prod"\n'
     )
+    (config / "profiles.toml").chmod(0o600)
     data = tmp_path / ".local" / "share" / "taximeter"
     data.mkdir(parents=True)
     (data / "admin.key").write_text("tx_admin\n")
@@ -146,6 +147,18 @@ def test_a_bad_profile_is_named(
         (tmp_path / "taximeter" / "profiles.toml").write_text(content)
     with pytest.raises(ConfigurationError, match=problem):
         found(tmp_path, profile=profile, XDG_CONFIG_HOME=str(tmp_path))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
+def test_a_profile_with_a_key_is_its_owners_alone(home: Path, mode: int) -> None:
+    """A file with a key that others may read is refused, and the error says what to do."""
+    profiles = home / ".config" / "taximeter" / "profiles.toml"
+    profiles.chmod(mode)
+
+    with pytest.raises(ConfigurationError, match=rf"profiles.toml holds a key .*{mode:04o}.*: chmod 600"):
+        found(home)
+    profiles.write_text('[default]\nurl = "127.0.0.1:1000"\n')
+    assert found(home) == ("http://127.0.0.1:1000", "tx_admin")
 
 
 def test_a_connection_does_not_show_its_key(home: Path) -> None:

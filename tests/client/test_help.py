@@ -94,7 +94,10 @@ def test_commands_are_those_that_exist() -> None:
         "quota simulate",
         "key create",
         "key list",
+        "key rotate",
         "key revoke",
+        "audit list",
+        "audit verify",
         "server status",
         "server conflicts",
     }

@@ -16,7 +16,7 @@ from clients.faulty_link import FaultyLink
 from clients.runner_process import Runner
 
 from harness.server_process import ServerProcess
-from taximeter import Limits, Meter, Role, ServerError
+from taximeter import LimitKind, Limits, Meter, Role, ServerError
 
 STORE_BACK_LIMIT_S = 30
 HTTP_TIMEOUT_S = 30
@@ -87,8 +87,9 @@ class World:
             yield f"wanted {step['attempts']} attempts, the link saw {made}"
 
     def _put_limits(self, limits: Mapping[str, Mapping[str, Any]]) -> None:
-        for tenant, maxima in limits.items():
-            self._admin.put_tenant(tenant, Limits(**maxima))
+        for tenant, given in limits.items():
+            shadow = tuple(LimitKind(kind) for kind in given.get("shadow", ()))
+            self._admin.put_tenant(tenant, Limits(**{**given, "shadow": shadow}))
 
     def _key(self, given: Mapping[str, Any]) -> str:
         if "secret" in given:

@@ -8,6 +8,8 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from harness.secret_scan import SESSION
+
 CODE_BY_NUMBER = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -29,6 +31,8 @@ def refusal_of_status(status: status_pb2.Status) -> Refusal:
     info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status.details:
         assert detail.Unpack(info) or detail.Unpack(bad_request), f"unexpected detail {detail.type_url}"
+    text = f"{status.message}\n{info}\n{bad_request}"
+    SESSION.note_status(text)
     return Refusal(
         code=CODE_BY_NUMBER[status.code],
         message=status.message,
@@ -36,7 +40,7 @@ def refusal_of_status(status: status_pb2.Status) -> Refusal:
         domain=info.domain,
         facts=dict(info.metadata),
         fields=tuple(violation.field for violation in bad_request.field_violations),
-        text=f"{status.message}\n{info}\n{bad_request}",
+        text=text,
     )
 
 

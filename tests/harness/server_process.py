@@ -14,7 +14,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import redis
+
+from harness.secret_scan import SESSION
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 30
@@ -108,6 +112,22 @@ class ServerProcess:
             raise ServerFailedError(f"expected one child process, the store; found {children}")
         return children[0]
 
+    def store_client(self) -> Any:
+        """Return a client of the embedded store that may do everything."""
+        directory = self.data_dir / "store"
+        found = re.search(r'^unixsocket "(.*)"$', (directory / "store.conf").read_text(), re.MULTILINE)
+        if found is None:
+            raise ServerFailedError("the store's configuration names no socket")
+        password = (directory / "operator.password").read_text().strip()
+        return redis.Redis(
+            unix_socket_path=found[1], username="operator", password=password, driver_info=None
+        )
+
+    def store_refusals(self) -> list[str]:
+        """Return what the embedded store has refused to the server since it was started."""
+        with self.store_client() as client:
+            return [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in client.acl_log()]
+
     def start(self, *, timeout_s: float = START_TIMEOUT_S) -> Self:
         """Start and wait until the server says that it serves. Raises ServerFailedError after timeout_s."""
         if self.is_running:
@@ -126,6 +146,7 @@ class ServerProcess:
                 found = _SERVING.search(log.read().decode(errors="replace"))
             if found is not None:
                 self._address = found[1]
+                SESSION.note_server(self.log_file, self.data_dir)
                 return self
             if process.poll() is not None:
                 raise self._failed(f"exited with {process.returncode} while starting")

@@ -10,6 +10,7 @@ import redis
 
 from taximeter_server._native import Engine
 from taximeter_server.ledger import PARTITION_COUNT, StreamId, partition_of
+from taximeter_server.store_users import engine_url
 
 
 class StreamEngine:
@@ -17,7 +18,7 @@ class StreamEngine:
 
     def __init__(self, url: str, journal: Path) -> None:
         self._store = redis.Redis.from_url(url)
-        self._engine = Engine(store_url=url, journal_dir=str(journal), exclusive_store=True)
+        self._engine = Engine(store_url=engine_url(url), journal_dir=str(journal), exclusive_store=True)
         self._engine.open(archived_ids=["0-0"] * PARTITION_COUNT, timeout_ms=10_000)
         self.archived: dict[int, str] = {}
 

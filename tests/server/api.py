@@ -10,6 +10,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from harness.secret_scan import SESSION
 from taximeter.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
@@ -74,6 +75,7 @@ def reason_of(error: grpc.RpcError) -> str:
     """Return the reason of the error's ErrorInfo, "" without one."""
     # Every error of a call is a call too; the types do not say so.
     status: status_pb2.Status | None = rpc_status.from_call(cast("grpc.Call", error))
+    SESSION.note_status(str(status))
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):

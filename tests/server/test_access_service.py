@@ -66,6 +66,35 @@ def test_keys_are_listed_without_secrets(api: Api) -> None:
     assert times == sorted(times, reverse=True)
 
 
+def test_the_last_use_of_a_key_is_known(api: Api) -> None:
+    """A key that was used says when, and one that never was does not."""
+    used, unused = api.with_new_key(READ), api.with_new_key(READ)
+    key_id = used.call(used.access.WhoAmI, access_service_pb2.WhoAmIRequest()).key_id
+    keys = api.call(api.access.ListKeys, access_service_pb2.ListKeysRequest(page_size=1000)).keys
+    by_id = {key.key_id: key for key in keys}
+
+    use_ms = by_id[key_id].last_use_time.ToMilliseconds()
+    assert abs(use_ms - by_id[key_id].create_time.ToMilliseconds()) < 60_000
+    assert not by_id[unused.metadata[0][1].split("_")[1]].HasField("last_use_time")
+
+
+def test_a_rotated_key_and_its_successor_both_work(api: Api) -> None:
+    """Over the grace period two keys are in force; without one the old key ends at once."""
+    old = api.with_new_key(READ, new_tenant())
+    who = access_service_pb2.WhoAmIRequest()
+    key_id = old.call(old.access.WhoAmI, who).key_id
+    answer = api.call(api.access.RotateKey, access_service_pb2.RotateKeyRequest(key_id=key_id))
+    new = api.with_key(answer.secret)
+
+    assert old.call(old.access.WhoAmI, who).tenants == new.call(new.access.WhoAmI, who).tenants
+    again = access_service_pb2.RotateKeyRequest(key_id=answer.key.key_id)
+    again.grace_period.FromSeconds(0)
+    last = api.with_key(api.call(api.access.RotateKey, again).secret)
+    assert new.fail(new.access.WhoAmI, who)[1] == "CREDENTIALS_REQUIRED"
+    assert last.call(last.access.WhoAmI, who).role == READ
+    assert api.fail(api.access.RotateKey, again)[1] == "KEY_ENDED"
+
+
 def test_bound_admin_cannot_reach_beyond_its_bounds(api: Api) -> None:
     """A bound admin makes, sees and revokes keys within its bounds only, and publishes no card."""
     own, other = new_tenant(), new_tenant()

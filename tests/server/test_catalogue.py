@@ -69,7 +69,7 @@ def test_catalogue_holds_what_the_engine_needs(
     """Keys that work, the timeline, and every card byte for byte, as of one revision."""
     keys = Keys(documents, clock)
     key, _ = keys.create(role="read", tenants=("acme",), note="secret note", expire_time_ms=clock.now_ms + 1)
-    revoked, _ = keys.create(role="admin", tenants=(), note="", expire_time_ms=None)
+    revoked, _ = keys.create(role="meter", tenants=(), note="", expire_time_ms=None)
     keys.revoke(revoked.key_id)
     follower.refresh()
     (entry,) = timeline.entries()

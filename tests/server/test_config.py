@@ -125,9 +125,9 @@ def test_loopback_needs_no_consent(listen: str) -> None:
 
 def test_password_of_the_store_is_not_shown() -> None:
     """Neither the settings' text nor an error repeats the store's URL."""
-    assert "hunter2" not in repr(load({"store": "redis://:hunter2@127.0.0.1:6379"}))
+    assert "hunter2" not in repr(load(environ={"TAXIMETER_STORE": "redis://:hunter2@127.0.0.1:6379"}))
     with pytest.raises(ConfigError) as caught:
-        load({"store": "redis://user:hunter2@"})
+        load(environ={"TAXIMETER_STORE": "redis://user:hunter2@"})
     assert "hunter2" not in str(caught.value)
 
 

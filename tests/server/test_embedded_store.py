@@ -195,7 +195,12 @@ def test_store_dies_with_a_killed_server(tmp_path: Path) -> None:
 def test_leftover_store_is_stopped_before_the_next_starts(tmp_path: Path) -> None:
     """A store that hangs when its server is killed is ended by the next server, whose data is whole."""
     with server_process(tmp_path / "data") as (server, leftover_pid):
-        client = redis.Redis(unix_socket_path=str(tmp_path / "data" / "run" / "store.sock"))
+        password = (tmp_path / "data" / "store" / "operator.password").read_text().strip()
+        client = redis.Redis(
+            unix_socket_path=str(tmp_path / "data" / "run" / "store.sock"),
+            username="operator",
+            password=password,
+        )
         client.set("a", "1")
         client.close()
         os.kill(leftover_pid, signal.SIGSTOP)

@@ -4,6 +4,7 @@
 import hashlib
 import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,12 @@ import structlog
 from server.stopped_clock import StoppedClock
 
 from taximeter_server.embedded_store import EmbeddedStore
-from taximeter_server.errors import InvalidFieldsError, KeyUnknownError
+from taximeter_server.errors import (
+    InvalidFieldsError,
+    KeyEndedError,
+    KeyUnknownError,
+    LastAdminKeyError,
+)
 from taximeter_server.keys import Key, Keys, checksum_of, key_id_of, make_secret
 from taximeter_server.store import DocumentStore
 
@@ -94,6 +100,98 @@ def test_revoking_twice_keeps_the_first_time(keys: Keys, clock: StoppedClock) ->
 
     assert revoked.revoke_time_ms == clock.now_ms - 1000
     assert keys.revoke(key.key_id) == revoked
+
+
+def test_the_last_admin_key_cannot_be_revoked(keys: Keys, clock: StoppedClock) -> None:
+    """One key that can do everything always works: bound, expired, revoked and other keys do not count."""
+    first, _ = create(keys, role="admin")
+    create(keys, role="admin", tenants=("acme",))
+    create(keys, role="read")
+    ending, _ = create(keys, role="admin", expire_time_ms=clock.now_ms + 1_000)
+    clock.now_ms += 1_000
+    with pytest.raises(LastAdminKeyError):
+        keys.revoke(first.key_id)
+    second, _ = create(keys, role="admin")
+
+    assert not ending.is_live(clock.now_ms)
+    assert keys.revoke(first.key_id).revoke_time_ms == clock.now_ms
+    with pytest.raises(LastAdminKeyError):
+        keys.revoke(second.key_id)
+    assert keys.get(second.key_id).revoke_time_ms is None
+
+
+def test_two_admins_cannot_revoke_each_other_at_once(keys: Keys) -> None:
+    """Of two revocations that race for the last two admin keys one is refused, every time."""
+    for _ in range(5):
+        made = [create(keys, role="admin")[0] for _ in range(2)]
+        for older in keys.list():
+            if older.key_id not in {key.key_id for key in made}:
+                keys.revoke(older.key_id)
+
+        def outcome(key: Key) -> bool:
+            try:
+                keys.revoke(key.key_id)
+            except LastAdminKeyError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as threads:
+            assert sorted(threads.map(outcome, made)) == [False, True]
+
+
+def test_rotation_makes_a_second_live_key(keys: Keys, clock: StoppedClock) -> None:
+    """The successor has role, tenants and note of the old key; both work until the grace period is over."""
+    key, _ = create(keys, role="read", tenants=("acme",), note="dashboards")
+    clock.now_ms += 5_000
+    successor, secret, old = keys.rotate(key.key_id, 60_000)
+
+    assert (successor.role, successor.tenants, successor.note) == ("read", ("acme",), "dashboards")
+    assert (successor.predecessor_id, old.successor_id) == (key.key_id, successor.key_id)
+    assert successor.secret_sha256 == hashlib.sha256(secret.encode()).hexdigest()
+    assert (successor.expire_time_ms, old.expire_time_ms) == (None, clock.now_ms + 60_000)
+    assert {found.key_id for found in keys.list() if found.is_live(clock.now_ms)} == {
+        key.key_id,
+        successor.key_id,
+    }
+    clock.now_ms += 60_000
+    assert [found.key_id for found in keys.list() if found.is_live(clock.now_ms)] == [successor.key_id]
+
+
+def test_rotation_never_makes_a_key_live_longer(keys: Keys, clock: StoppedClock) -> None:
+    """A key that was to expire does so in time, and its successor lives as long as it was made for."""
+    key, _ = create(keys, expire_time_ms=clock.now_ms + 10_000)
+    clock.now_ms += 4_000
+    successor, _, old = keys.rotate(key.key_id, None)
+
+    assert old.expire_time_ms == key.expire_time_ms
+    assert successor.expire_time_ms == clock.now_ms + 10_000
+
+
+def test_what_has_ended_is_not_rotated(keys: Keys, clock: StoppedClock) -> None:
+    """A key that was revoked, has expired or has a successor is refused with its state; so is a bad grace period."""
+    states = {}
+    for state in ("REVOKED", "EXPIRED", "ROTATED"):
+        key, _ = create(keys, expire_time_ms=clock.now_ms + 1_000)
+        states[key.key_id] = state
+        if state == "REVOKED":
+            keys.revoke(key.key_id)
+        elif state == "ROTATED":
+            keys.rotate(key.key_id, 2_000)
+    rotated = [key_id for key_id, state in states.items() if state == "ROTATED"]
+    found = {}
+    for key_id in states:
+        clock.now_ms += 1_000 if key_id not in rotated else -2_000
+        with pytest.raises(KeyEndedError) as caught:
+            keys.rotate(key_id, 0)
+        found[key_id] = caught.value.metadata["state"]
+    fresh, _ = create(keys)
+
+    assert found == states
+    for grace_period_ms in (-1, 30 * 86_400_000 + 1):
+        with pytest.raises(InvalidFieldsError, match="grace_period"):
+            keys.rotate(fresh.key_id, grace_period_ms)
+    with pytest.raises(KeyUnknownError):
+        keys.rotate("nosuchkey", 0)
 
 
 def test_unknown_key_cannot_be_revoked(keys: Keys) -> None:

@@ -102,7 +102,7 @@ def test_card_cannot_be_backdated(timeline: RateCardTimeline, documents: Documen
     with pytest.raises(EffectiveTooSoonError) as caught:
         publish(timeline, 1, effective_time_ms=now_ms + lead_ms)
 
-    assert now_ms + LEAD_MS <= caught.value.earliest_time_ms <= documents.time_ms() + LEAD_MS
+    assert now_ms + LEAD_MS <= int(caught.value.metadata["earliest_time_ms"]) <= documents.time_ms() + LEAD_MS
     assert timeline.entries() == ()
 
 

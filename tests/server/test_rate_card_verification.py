@@ -17,7 +17,8 @@ from taximeter_server.published_card import compile_card, tenant_prices_to_publi
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.rate_card_verification import Difference, RateCardVerifier
-from taximeter_server.store import RATE_CARDS, TIMELINE, DocumentStore
+from taximeter_server.store import DocumentStore
+from taximeter_server.store_names import RATE_CARDS, TIMELINE
 from taximeter_server.tenant_prices import parse_tenant_prices
 from taximeter_server.timeline_entry import TimelineEntry
 

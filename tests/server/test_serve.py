@@ -258,8 +258,10 @@ def test_store_goes_to_one_ledger(
     fresh_server: FreshServer, shared_store: EmbeddedStore, tmp_path: Path
 ) -> None:
     """A server whose ledger is not the store's is refused and says how to name the right one."""
-    fresh_server(arguments=["--store", shared_store.url, "--ledger", str(tmp_path / "ledger")])
-    other = ServerProcess(tmp_path / "other", arguments=["--store", shared_store.url])
+    fresh_server(
+        environment={"TAXIMETER_STORE": shared_store.url, "TAXIMETER_LEDGER": str(tmp_path / "ledger")}
+    )
+    other = ServerProcess(tmp_path / "other", environment={"TAXIMETER_STORE": shared_store.url})
 
     with pytest.raises(ServerFailedError, match="--ledger"):
         other.start()
@@ -269,9 +271,9 @@ def test_two_instances_on_one_store_agree(
     fresh_server: FreshServer, shared_store: EmbeddedStore, tmp_path: Path
 ) -> None:
     """What one instance changes, the other obeys within a second: keys, cards and limits."""
-    arguments = ["--store", shared_store.url, "--ledger", str(tmp_path / "ledger")]
-    first = fresh_server(arguments=arguments)
-    second = fresh_server(arguments=arguments)
+    environment = {"TAXIMETER_STORE": shared_store.url, "TAXIMETER_LEDGER": str(tmp_path / "ledger")}
+    first = fresh_server(environment=environment)
+    second = fresh_server(environment=environment)
     assert not (second.data_dir / "admin.key").exists()
     with connect(first.address, first.admin_key) as one, connect(second.address, first.admin_key) as two:
         limit_tenant(one, "acme")
@@ -353,7 +355,7 @@ def test_store_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"redis://:hunter2@127.0.0.1:{unused.getsockname()[1]}"
-        server = ServerProcess(tmp_path / "data", arguments=["--store", url])
+        server = ServerProcess(tmp_path / "data", environment={"TAXIMETER_STORE": url})
         with pytest.raises(ServerFailedError, match=r"(?s)exited with 1 .*the store does not answer"):
             server.start()
 

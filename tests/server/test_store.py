@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from taximeter_server import store as store_module
+from taximeter_server import store_names
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.errors import (
     StoreCorruptError,
@@ -28,9 +28,8 @@ def client(embedded_store: EmbeddedStore) -> redis.Redis:
 
 def test_names_never_change() -> None:
     """Every name is as it was published: other instances and older stores use them."""
-    names = {name: getattr(store_module, name) for name in dir(store_module) if name.isupper()}
-
-    assert {name: value for name, value in names.items() if str(value).startswith("{")} == {
+    assert {name: getattr(store_names, name) for name in dir(store_names) if name.isupper()} == {
+        "CONFIGURATION": "{tx:cfg}:",
         "META": "{tx:cfg}:meta",
         "REVISION": "{tx:cfg}:revision",
         "KEYS": "{tx:cfg}:keys",
@@ -41,13 +40,17 @@ def test_names_never_change() -> None:
         "TIMELINE": "{tx:cfg}:timeline",
         "CONFLICTS": "{tx:cfg}:conflicts",
         "LEVEL_PREFIX": "{tx:cfg}:level:",
+        "AUDIT": "{tx:cfg}:audit",
+        "AUDIT_OPEN": "{tx:cfg}:audit_open",
+        "KEY_USES": "{tx:cfg}:key_uses",
+        "SYNCED": "{tx:cfg}:synced",
     }
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda store: store.put_key("k", "{}"),
+        lambda store: store.change_keys(lambda _: {"k": "{}"}),
         lambda store: store.put_tenants([("acme", "{}", "", 0)]),
         lambda store: store.append_timeline(0, "{}", until_ms=FOREVER_MS, rate_card=("id", "{}")),
     ],
@@ -119,7 +122,7 @@ def test_volatile_settings_are_found(
 
 def test_unreadable_settings_count_as_volatile(documents: DocumentStore, client: redis.Redis) -> None:
     """A store whose settings cannot be read is not trusted."""
-    client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config"])
+    client.acl_setuser("operator", enabled=True, keys=["*"], commands=["+@all", "-config"])
 
     assert documents.probe().volatile == ("its settings cannot be read, so it may lose what was recorded",)
 
@@ -162,7 +165,7 @@ def test_full_store_is_unavailable(documents: DocumentStore, client: redis.Redis
     client.config_set("maxmemory", "1")
 
     with pytest.raises(StoreFullError):
-        documents.put_key("k", "{}")
+        documents.change_keys(lambda _: {"k": "{}"})
     assert documents.revision() == 0
 
 
@@ -177,11 +180,14 @@ def test_stopped_store_is_unavailable(documents: DocumentStore, embedded_store: 
 
 def test_restarted_store_is_found_again(documents: DocumentStore, embedded_store: EmbeddedStore) -> None:
     """Connections from before a restart do not fail the first call after it."""
-    documents.put_key("k", "{}")
+    documents.change_keys(lambda _: {"k": "{}"})
     embedded_store.stop()
+    users = embedded_store._server, embedded_store._fsync, embedded_store._operator
     embedded_store.__init__(  # type: ignore[misc]
         directory=embedded_store._directory, socket_path=embedded_store._socket_path
     )
+    # As a store that its supervisor restarts: the passwords are the same.
+    embedded_store._server, embedded_store._fsync, embedded_store._operator = users
     embedded_store.start()
 
     assert documents.keys() == ["{}"]

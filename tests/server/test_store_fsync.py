@@ -28,7 +28,7 @@ def store() -> Iterator[StoreProcess]:
 
 def put_key(documents: DocumentStore) -> None:
     """Write a key."""
-    documents.put_key("k1", "{}")
+    documents.change_keys(lambda _: {"k1": "{}"})
 
 
 def put_tenant(documents: DocumentStore) -> None:

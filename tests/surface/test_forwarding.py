@@ -90,7 +90,8 @@ def test_metadata_survives_and_the_caller_is_added(probe: ForwardProbe, channel:
     assert values(found, "x-taximeter-key-id") == [KEYS["read"].split("_")[1]]
     assert values(found, "x-taximeter-role") == ["read"]
     assert values(found, "x-taximeter-tenants") == ["acme,beta/x"]
-    assert re.fullmatch(r"127\.0\.0\.1:\d+", *values(found, "x-taximeter-peer"))
+    (peer,) = values(found, "x-taximeter-peer")
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", peer)
     assert KEYS["read"] not in json.dumps(found)
     assert values(found, "authorization") == []
 

@@ -11,6 +11,7 @@ package taximeterv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -97,7 +98,13 @@ type Key struct {
 	// Optional. When the key stops working. Absent means never.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Output only. When the key was revoked. Absent while it works.
-	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// Output only. Id of the key that this one was rotated from. Empty for a key that was made.
+	PredecessorId string `protobuf:"bytes,75,opt,name=predecessor_id,json=predecessorId,proto3" json:"predecessor_id,omitempty"`
+	// Output only. Id of the key that this one was rotated to. Empty while there is none.
+	SuccessorId string `protobuf:"bytes,76,opt,name=successor_id,json=successorId,proto3" json:"successor_id,omitempty"`
+	// Output only. When the key was last used, to some minutes. Absent when it never was.
+	LastUseTime   *timestamppb.Timestamp `protobuf:"bytes,77,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,6 +184,27 @@ func (x *Key) GetExpireTime() *timestamppb.Timestamp {
 func (x *Key) GetRevokeTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RevokeTime
+	}
+	return nil
+}
+
+func (x *Key) GetPredecessorId() string {
+	if x != nil {
+		return x.PredecessorId
+	}
+	return ""
+}
+
+func (x *Key) GetSuccessorId() string {
+	if x != nil {
+		return x.SuccessorId
+	}
+	return ""
+}
+
+func (x *Key) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
 	}
 	return nil
 }
@@ -484,6 +512,663 @@ func (x *RevokeKeyResponse) GetKey() *Key {
 	return nil
 }
 
+// RotateKeyRequest names a key.
+type RotateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Id of the key.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Optional. How long the old key goes on working, 0 s to 30 days; never longer than it would have. Defaults to a day.
+	GracePeriod   *durationpb.Duration `protobuf:"bytes,2,opt,name=grace_period,json=gracePeriod,proto3" json:"grace_period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RotateKeyRequest) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *RotateKeyRequest) GetGracePeriod() *durationpb.Duration {
+	if x != nil {
+		return x.GracePeriod
+	}
+	return nil
+}
+
+// RotateKeyResponse shows the successor once.
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The successor. Where the old key was to expire, it lives as long as that one was made for; otherwise for ever.
+	Key *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The whole secret of the successor, "tx_...".
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The old key, with the time at which it stops working.
+	Predecessor   *Key `protobuf:"bytes,3,opt,name=predecessor,proto3" json:"predecessor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RotateKeyResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *RotateKeyResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetPredecessor() *Key {
+	if x != nil {
+		return x.Predecessor
+	}
+	return nil
+}
+
+// ListAuditEventsRequest says which events.
+type ListAuditEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. Events from this instant on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Optional. Events before this instant.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Optional. Events of this key, by its id.
+	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Optional. Events of this method: its full name, or the name alone, such as "PutTenant".
+	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	// Optional. Events that concern this tenant or one below it.
+	Tenant string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Optional. Events per page, at most 1,000. Defaults to 100; larger values are lowered, negative ones refused.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Optional. next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEventsRequest) Reset() {
+	*x = ListAuditEventsRequest{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEventsRequest) ProtoMessage() {}
+
+func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditEventsRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListAuditEventsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListAuditEventsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ListAuditEventsRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ListAuditEventsRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ListAuditEventsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListAuditEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAuditEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAuditEventsResponse is a page of events. It may hold fewer than asked for, even none, and still have a next.
+type ListAuditEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events, newest first.
+	Events []*AuditEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Token of the next page. Empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEventsResponse) Reset() {
+	*x = ListAuditEventsResponse{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEventsResponse) ProtoMessage() {}
+
+func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditEventsResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListAuditEventsResponse) GetEvents() []*AuditEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListAuditEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// AuditEvent is one call that changed something, or was to.
+type AuditEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place of its entry in the log, from 1. Numbers are left out: a call has an entry before it and one after.
+	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When its entry was made, by the store's clock.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Id of the key that called; "taximeter" for what the server did itself. Empty for denials too many to tell apart.
+	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Where the connection came from, "HOST:PORT"; that of a proxy where there is one.
+	Peer string `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Full name of the method, such as "/taximeter.v1.TenantService/PutTenant".
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// What was changed, as far as request and answer name it, such as "tenant.name=acme".
+	Target string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
+	// Tenants that it concerns. Empty where it concerns all, or none by name.
+	Tenants []string `protobuf:"bytes,7,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	// "OK", the name of a gRPC status, or "UNKNOWN" while the call is in progress and after its server has died in it.
+	Outcome string `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Documents that were changed, at most 200.
+	Changes []*AuditChange `protobuf:"bytes,9,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Hex SHA-256 of the request message.
+	RequestSha256 string `protobuf:"bytes,10,opt,name=request_sha256,json=requestSha256,proto3" json:"request_sha256,omitempty"`
+	// Calls that the event stands for: more than 1 for denied ones, which are counted and not listed singly.
+	Count int64 `protobuf:"varint,11,opt,name=count,proto3" json:"count,omitempty"`
+	// Hash of the entry, which seals in all entries before it and the rate-card timeline of that instant.
+	ChainHash     string `protobuf:"bytes,12,opt,name=chain_hash,json=chainHash,proto3" json:"chain_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEvent) Reset() {
+	*x = AuditEvent{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEvent) ProtoMessage() {}
+
+func (x *AuditEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
+func (*AuditEvent) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AuditEvent) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetTenants() []string {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetChanges() []*AuditChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetRequestSha256() string {
+	if x != nil {
+		return x.RequestSha256
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetChainHash() string {
+	if x != nil {
+		return x.ChainHash
+	}
+	return ""
+}
+
+// AuditChange is one document before and after a call.
+type AuditChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind and name, such as "tenants/acme".
+	Document string `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	// Hex SHA-256 before the call. Empty for a new one, and for entries of the timeline.
+	BeforeSha256 string `protobuf:"bytes,2,opt,name=before_sha256,json=beforeSha256,proto3" json:"before_sha256,omitempty"`
+	// Hex SHA-256 after the call. Empty for one that is gone.
+	AfterSha256   string `protobuf:"bytes,3,opt,name=after_sha256,json=afterSha256,proto3" json:"after_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditChange) Reset() {
+	*x = AuditChange{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditChange) ProtoMessage() {}
+
+func (x *AuditChange) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditChange.ProtoReflect.Descriptor instead.
+func (*AuditChange) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AuditChange) GetDocument() string {
+	if x != nil {
+		return x.Document
+	}
+	return ""
+}
+
+func (x *AuditChange) GetBeforeSha256() string {
+	if x != nil {
+		return x.BeforeSha256
+	}
+	return ""
+}
+
+func (x *AuditChange) GetAfterSha256() string {
+	if x != nil {
+		return x.AfterSha256
+	}
+	return ""
+}
+
+// VerifyAuditLogRequest asks for a walk over the whole log.
+type VerifyAuditLogRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyAuditLogRequest) Reset() {
+	*x = VerifyAuditLogRequest{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyAuditLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyAuditLogRequest) ProtoMessage() {}
+
+func (x *VerifyAuditLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyAuditLogRequest.ProtoReflect.Descriptor instead.
+func (*VerifyAuditLogRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{13}
+}
+
+// VerifyAuditLogResponse says what was found.
+type VerifyAuditLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries in the log.
+	EntryCount int64 `protobuf:"varint,1,opt,name=entry_count,json=entryCount,proto3" json:"entry_count,omitempty"`
+	// Calls in progress, or whose server died in them: what they changed is not known.
+	OpenCallCount int64 `protobuf:"varint,2,opt,name=open_call_count,json=openCallCount,proto3" json:"open_call_count,omitempty"`
+	// Hash of the newest entry. Keep it elsewhere: somebody who rewrites everything changes it.
+	ChainHash string `protobuf:"bytes,3,opt,name=chain_hash,json=chainHash,proto3" json:"chain_hash,omitempty"`
+	// What is not as the log says, the first 1,000. Empty when all is good.
+	Differences   []*AuditDifference `protobuf:"bytes,4,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyAuditLogResponse) Reset() {
+	*x = VerifyAuditLogResponse{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyAuditLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyAuditLogResponse) ProtoMessage() {}
+
+func (x *VerifyAuditLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyAuditLogResponse.ProtoReflect.Descriptor instead.
+func (*VerifyAuditLogResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *VerifyAuditLogResponse) GetEntryCount() int64 {
+	if x != nil {
+		return x.EntryCount
+	}
+	return 0
+}
+
+func (x *VerifyAuditLogResponse) GetOpenCallCount() int64 {
+	if x != nil {
+		return x.OpenCallCount
+	}
+	return 0
+}
+
+func (x *VerifyAuditLogResponse) GetChainHash() string {
+	if x != nil {
+		return x.ChainHash
+	}
+	return ""
+}
+
+func (x *VerifyAuditLogResponse) GetDifferences() []*AuditDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// AuditDifference is one thing that is not as the log says.
+type AuditDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entry of the log. 0 where none is meant.
+	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Where: a place in the store, a line of a copy, or a document.
+	Place string `protobuf:"bytes,2,opt,name=place,proto3" json:"place,omitempty"`
+	// What differs.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditDifference) Reset() {
+	*x = AuditDifference{}
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditDifference) ProtoMessage() {}
+
+func (x *AuditDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditDifference.ProtoReflect.Descriptor instead.
+func (*AuditDifference) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AuditDifference) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *AuditDifference) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *AuditDifference) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // WhoAmIRequest asks who the caller is.
 type WhoAmIRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -493,7 +1178,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_taximeter_v1_access_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +1190,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_access_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +1203,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{7}
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{16}
 }
 
 // WhoAmIResponse shows the caller.
@@ -538,7 +1223,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_taximeter_v1_access_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +1235,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_access_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_access_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +1248,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{8}
+	return file_taximeter_v1_access_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WhoAmIResponse) GetKeyId() string {
@@ -598,7 +1283,7 @@ var File_taximeter_v1_access_service_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_access_service_proto_rawDesc = "" +
 	"\n" +
-	"!taximeter/v1/access_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n" +
+	"!taximeter/v1/access_service.proto\x12\ftaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x03\n" +
 	"\x03Key\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12&\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x12.taximeter.v1.RoleR\x04role\x12\x18\n" +
@@ -609,7 +1294,10 @@ const file_taximeter_v1_access_service_proto_rawDesc = "" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12;\n" +
 	"\vrevoke_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"revokeTime\"7\n" +
+	"revokeTime\x12%\n" +
+	"\x0epredecessor_id\x18K \x01(\tR\rpredecessorId\x12!\n" +
+	"\fsuccessor_id\x18L \x01(\tR\vsuccessorId\x12>\n" +
+	"\rlast_use_time\x18M \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\"7\n" +
 	"\x10CreateKeyRequest\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.taximeter.v1.KeyR\x03key\"P\n" +
 	"\x11CreateKeyResponse\x12#\n" +
@@ -625,7 +1313,59 @@ const file_taximeter_v1_access_service_proto_rawDesc = "" +
 	"\x10RevokeKeyRequest\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"8\n" +
 	"\x11RevokeKeyResponse\x12#\n" +
-	"\x03key\x18\x01 \x01(\v2\x11.taximeter.v1.KeyR\x03key\"\x0f\n" +
+	"\x03key\x18\x01 \x01(\v2\x11.taximeter.v1.KeyR\x03key\"g\n" +
+	"\x10RotateKeyRequest\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12<\n" +
+	"\fgrace_period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vgracePeriod\"\x85\x01\n" +
+	"\x11RotateKeyResponse\x12#\n" +
+	"\x03key\x18\x01 \x01(\v2\x11.taximeter.v1.KeyR\x03key\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x123\n" +
+	"\vpredecessor\x18\x03 \x01(\v2\x11.taximeter.v1.KeyR\vpredecessor\"\x8c\x02\n" +
+	"\x16ListAuditEventsRequest\x129\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x16\n" +
+	"\x06tenant\x18\x05 \x01(\tR\x06tenant\x12\x1b\n" +
+	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageToken\"s\n" +
+	"\x17ListAuditEventsResponse\x120\n" +
+	"\x06events\x18\x01 \x03(\v2\x18.taximeter.v1.AuditEventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf7\x02\n" +
+	"\n" +
+	"AuditEvent\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x12\n" +
+	"\x04peer\x18\x04 \x01(\tR\x04peer\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x12\x16\n" +
+	"\x06target\x18\x06 \x01(\tR\x06target\x12\x18\n" +
+	"\atenants\x18\a \x03(\tR\atenants\x12\x18\n" +
+	"\aoutcome\x18\b \x01(\tR\aoutcome\x123\n" +
+	"\achanges\x18\t \x03(\v2\x19.taximeter.v1.AuditChangeR\achanges\x12%\n" +
+	"\x0erequest_sha256\x18\n" +
+	" \x01(\tR\rrequestSha256\x12\x14\n" +
+	"\x05count\x18\v \x01(\x03R\x05count\x12\x1d\n" +
+	"\n" +
+	"chain_hash\x18\f \x01(\tR\tchainHash\"q\n" +
+	"\vAuditChange\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\tR\bdocument\x12#\n" +
+	"\rbefore_sha256\x18\x02 \x01(\tR\fbeforeSha256\x12!\n" +
+	"\fafter_sha256\x18\x03 \x01(\tR\vafterSha256\"\x17\n" +
+	"\x15VerifyAuditLogRequest\"\xc1\x01\n" +
+	"\x16VerifyAuditLogResponse\x12\x1f\n" +
+	"\ventry_count\x18\x01 \x01(\x03R\n" +
+	"entryCount\x12&\n" +
+	"\x0fopen_call_count\x18\x02 \x01(\x03R\ropenCallCount\x12\x1d\n" +
+	"\n" +
+	"chain_hash\x18\x03 \x01(\tR\tchainHash\x12?\n" +
+	"\vdifferences\x18\x04 \x03(\v2\x1d.taximeter.v1.AuditDifferenceR\vdifferences\"]\n" +
+	"\x0fAuditDifference\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x14\n" +
+	"\x05place\x18\x02 \x01(\tR\x05place\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x0f\n" +
 	"\rWhoAmIRequest\"\x90\x01\n" +
 	"\x0eWhoAmIResponse\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12&\n" +
@@ -638,11 +1378,14 @@ const file_taximeter_v1_access_service_proto_rawDesc = "" +
 	"ROLE_ADMIN\x10\x01\x12\x0e\n" +
 	"\n" +
 	"ROLE_METER\x10\x02\x12\r\n" +
-	"\tROLE_READ\x10\x032\xc5\x02\n" +
+	"\tROLE_READ\x10\x032\xda\x04\n" +
 	"\rAccessService\x12L\n" +
 	"\tCreateKey\x12\x1e.taximeter.v1.CreateKeyRequest\x1a\x1f.taximeter.v1.CreateKeyResponse\x12N\n" +
 	"\bListKeys\x12\x1d.taximeter.v1.ListKeysRequest\x1a\x1e.taximeter.v1.ListKeysResponse\"\x03\x90\x02\x01\x12L\n" +
-	"\tRevokeKey\x12\x1e.taximeter.v1.RevokeKeyRequest\x1a\x1f.taximeter.v1.RevokeKeyResponse\x12H\n" +
+	"\tRevokeKey\x12\x1e.taximeter.v1.RevokeKeyRequest\x1a\x1f.taximeter.v1.RevokeKeyResponse\x12L\n" +
+	"\tRotateKey\x12\x1e.taximeter.v1.RotateKeyRequest\x1a\x1f.taximeter.v1.RotateKeyResponse\x12c\n" +
+	"\x0fListAuditEvents\x12$.taximeter.v1.ListAuditEventsRequest\x1a%.taximeter.v1.ListAuditEventsResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\x0eVerifyAuditLog\x12#.taximeter.v1.VerifyAuditLogRequest\x1a$.taximeter.v1.VerifyAuditLogResponse\"\x03\x90\x02\x01\x12H\n" +
 	"\x06WhoAmI\x12\x1b.taximeter.v1.WhoAmIRequest\x1a\x1c.taximeter.v1.WhoAmIResponse\"\x03\x90\x02\x01BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
@@ -659,43 +1402,69 @@ func file_taximeter_v1_access_service_proto_rawDescGZIP() []byte {
 }
 
 var file_taximeter_v1_access_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_taximeter_v1_access_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_taximeter_v1_access_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_taximeter_v1_access_service_proto_goTypes = []any{
-	(Role)(0),                     // 0: taximeter.v1.Role
-	(*Key)(nil),                   // 1: taximeter.v1.Key
-	(*CreateKeyRequest)(nil),      // 2: taximeter.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),     // 3: taximeter.v1.CreateKeyResponse
-	(*ListKeysRequest)(nil),       // 4: taximeter.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),      // 5: taximeter.v1.ListKeysResponse
-	(*RevokeKeyRequest)(nil),      // 6: taximeter.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),     // 7: taximeter.v1.RevokeKeyResponse
-	(*WhoAmIRequest)(nil),         // 8: taximeter.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 9: taximeter.v1.WhoAmIResponse
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(Role)(0),                       // 0: taximeter.v1.Role
+	(*Key)(nil),                     // 1: taximeter.v1.Key
+	(*CreateKeyRequest)(nil),        // 2: taximeter.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),       // 3: taximeter.v1.CreateKeyResponse
+	(*ListKeysRequest)(nil),         // 4: taximeter.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),        // 5: taximeter.v1.ListKeysResponse
+	(*RevokeKeyRequest)(nil),        // 6: taximeter.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),       // 7: taximeter.v1.RevokeKeyResponse
+	(*RotateKeyRequest)(nil),        // 8: taximeter.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),       // 9: taximeter.v1.RotateKeyResponse
+	(*ListAuditEventsRequest)(nil),  // 10: taximeter.v1.ListAuditEventsRequest
+	(*ListAuditEventsResponse)(nil), // 11: taximeter.v1.ListAuditEventsResponse
+	(*AuditEvent)(nil),              // 12: taximeter.v1.AuditEvent
+	(*AuditChange)(nil),             // 13: taximeter.v1.AuditChange
+	(*VerifyAuditLogRequest)(nil),   // 14: taximeter.v1.VerifyAuditLogRequest
+	(*VerifyAuditLogResponse)(nil),  // 15: taximeter.v1.VerifyAuditLogResponse
+	(*AuditDifference)(nil),         // 16: taximeter.v1.AuditDifference
+	(*WhoAmIRequest)(nil),           // 17: taximeter.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),          // 18: taximeter.v1.WhoAmIResponse
+	(*timestamppb.Timestamp)(nil),   // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 20: google.protobuf.Duration
 }
 var file_taximeter_v1_access_service_proto_depIdxs = []int32{
 	0,  // 0: taximeter.v1.Key.role:type_name -> taximeter.v1.Role
-	10, // 1: taximeter.v1.Key.create_time:type_name -> google.protobuf.Timestamp
-	10, // 2: taximeter.v1.Key.expire_time:type_name -> google.protobuf.Timestamp
-	10, // 3: taximeter.v1.Key.revoke_time:type_name -> google.protobuf.Timestamp
-	1,  // 4: taximeter.v1.CreateKeyRequest.key:type_name -> taximeter.v1.Key
-	1,  // 5: taximeter.v1.CreateKeyResponse.key:type_name -> taximeter.v1.Key
-	1,  // 6: taximeter.v1.ListKeysResponse.keys:type_name -> taximeter.v1.Key
-	1,  // 7: taximeter.v1.RevokeKeyResponse.key:type_name -> taximeter.v1.Key
-	0,  // 8: taximeter.v1.WhoAmIResponse.role:type_name -> taximeter.v1.Role
-	2,  // 9: taximeter.v1.AccessService.CreateKey:input_type -> taximeter.v1.CreateKeyRequest
-	4,  // 10: taximeter.v1.AccessService.ListKeys:input_type -> taximeter.v1.ListKeysRequest
-	6,  // 11: taximeter.v1.AccessService.RevokeKey:input_type -> taximeter.v1.RevokeKeyRequest
-	8,  // 12: taximeter.v1.AccessService.WhoAmI:input_type -> taximeter.v1.WhoAmIRequest
-	3,  // 13: taximeter.v1.AccessService.CreateKey:output_type -> taximeter.v1.CreateKeyResponse
-	5,  // 14: taximeter.v1.AccessService.ListKeys:output_type -> taximeter.v1.ListKeysResponse
-	7,  // 15: taximeter.v1.AccessService.RevokeKey:output_type -> taximeter.v1.RevokeKeyResponse
-	9,  // 16: taximeter.v1.AccessService.WhoAmI:output_type -> taximeter.v1.WhoAmIResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	19, // 1: taximeter.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	19, // 2: taximeter.v1.Key.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 3: taximeter.v1.Key.revoke_time:type_name -> google.protobuf.Timestamp
+	19, // 4: taximeter.v1.Key.last_use_time:type_name -> google.protobuf.Timestamp
+	1,  // 5: taximeter.v1.CreateKeyRequest.key:type_name -> taximeter.v1.Key
+	1,  // 6: taximeter.v1.CreateKeyResponse.key:type_name -> taximeter.v1.Key
+	1,  // 7: taximeter.v1.ListKeysResponse.keys:type_name -> taximeter.v1.Key
+	1,  // 8: taximeter.v1.RevokeKeyResponse.key:type_name -> taximeter.v1.Key
+	20, // 9: taximeter.v1.RotateKeyRequest.grace_period:type_name -> google.protobuf.Duration
+	1,  // 10: taximeter.v1.RotateKeyResponse.key:type_name -> taximeter.v1.Key
+	1,  // 11: taximeter.v1.RotateKeyResponse.predecessor:type_name -> taximeter.v1.Key
+	19, // 12: taximeter.v1.ListAuditEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	19, // 13: taximeter.v1.ListAuditEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	12, // 14: taximeter.v1.ListAuditEventsResponse.events:type_name -> taximeter.v1.AuditEvent
+	19, // 15: taximeter.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	13, // 16: taximeter.v1.AuditEvent.changes:type_name -> taximeter.v1.AuditChange
+	16, // 17: taximeter.v1.VerifyAuditLogResponse.differences:type_name -> taximeter.v1.AuditDifference
+	0,  // 18: taximeter.v1.WhoAmIResponse.role:type_name -> taximeter.v1.Role
+	2,  // 19: taximeter.v1.AccessService.CreateKey:input_type -> taximeter.v1.CreateKeyRequest
+	4,  // 20: taximeter.v1.AccessService.ListKeys:input_type -> taximeter.v1.ListKeysRequest
+	6,  // 21: taximeter.v1.AccessService.RevokeKey:input_type -> taximeter.v1.RevokeKeyRequest
+	8,  // 22: taximeter.v1.AccessService.RotateKey:input_type -> taximeter.v1.RotateKeyRequest
+	10, // 23: taximeter.v1.AccessService.ListAuditEvents:input_type -> taximeter.v1.ListAuditEventsRequest
+	14, // 24: taximeter.v1.AccessService.VerifyAuditLog:input_type -> taximeter.v1.VerifyAuditLogRequest
+	17, // 25: taximeter.v1.AccessService.WhoAmI:input_type -> taximeter.v1.WhoAmIRequest
+	3,  // 26: taximeter.v1.AccessService.CreateKey:output_type -> taximeter.v1.CreateKeyResponse
+	5,  // 27: taximeter.v1.AccessService.ListKeys:output_type -> taximeter.v1.ListKeysResponse
+	7,  // 28: taximeter.v1.AccessService.RevokeKey:output_type -> taximeter.v1.RevokeKeyResponse
+	9,  // 29: taximeter.v1.AccessService.RotateKey:output_type -> taximeter.v1.RotateKeyResponse
+	11, // 30: taximeter.v1.AccessService.ListAuditEvents:output_type -> taximeter.v1.ListAuditEventsResponse
+	15, // 31: taximeter.v1.AccessService.VerifyAuditLog:output_type -> taximeter.v1.VerifyAuditLogResponse
+	18, // 32: taximeter.v1.AccessService.WhoAmI:output_type -> taximeter.v1.WhoAmIResponse
+	26, // [26:33] is the sub-list for method output_type
+	19, // [19:26] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_access_service_proto_init() }
@@ -709,7 +1478,7 @@ func file_taximeter_v1_access_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_access_service_proto_rawDesc), len(file_taximeter_v1_access_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,25 +21,39 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AccessService_CreateKey_FullMethodName = "/taximeter.v1.AccessService/CreateKey"
-	AccessService_ListKeys_FullMethodName  = "/taximeter.v1.AccessService/ListKeys"
-	AccessService_RevokeKey_FullMethodName = "/taximeter.v1.AccessService/RevokeKey"
-	AccessService_WhoAmI_FullMethodName    = "/taximeter.v1.AccessService/WhoAmI"
+	AccessService_CreateKey_FullMethodName       = "/taximeter.v1.AccessService/CreateKey"
+	AccessService_ListKeys_FullMethodName        = "/taximeter.v1.AccessService/ListKeys"
+	AccessService_RevokeKey_FullMethodName       = "/taximeter.v1.AccessService/RevokeKey"
+	AccessService_RotateKey_FullMethodName       = "/taximeter.v1.AccessService/RotateKey"
+	AccessService_ListAuditEvents_FullMethodName = "/taximeter.v1.AccessService/ListAuditEvents"
+	AccessService_VerifyAuditLog_FullMethodName  = "/taximeter.v1.AccessService/VerifyAuditLog"
+	AccessService_WhoAmI_FullMethodName          = "/taximeter.v1.AccessService/WhoAmI"
 )
 
 // AccessServiceClient is the client API for AccessService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AccessService makes and revokes API keys.
+// AccessService makes, rotates and revokes API keys, and shows who has changed what.
 type AccessServiceClient interface {
 	// Makes a key. The secret is shown in this answer and never again. Needs role admin. Not safe to retry: each
 	// call makes another key.
 	CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*CreateKeyResponse, error)
 	// Lists keys without their secrets, newest first. Needs role admin. Safe to retry.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
-	// Revokes a key; refused on every instance within 5 s. Revoking twice is OK. Needs role admin. Safe to retry.
+	// Revokes a key; refused on every instance within 5 s. Revoking twice is OK. The last admin key that works and is
+	// bound to no tenant cannot be revoked (LAST_ADMIN_KEY). Needs role admin. Safe to retry.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
+	// Makes the successor of a key, with its role, tenants and note; both work until the old one ends after the grace
+	// period. Its secret is shown in this answer and never again. Needs role admin. Not safe to retry: the second call
+	// is refused with KEY_ENDED, because the key has a successor.
+	RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error)
+	// Lists what admins have changed or tried to, newest first. A bound admin sees what concerns only tenants that it
+	// reaches. Needs role admin. Safe to retry.
+	ListAuditEvents(ctx context.Context, in *ListAuditEventsRequest, opts ...grpc.CallOption) (*ListAuditEventsResponse, error)
+	// Walks the whole audit log: its hash chain, its copies, and whether keys, tenants and rate cards are what it says.
+	// Refuses bound keys. Needs role admin. Safe to retry.
+	VerifyAuditLog(ctx context.Context, in *VerifyAuditLogRequest, opts ...grpc.CallOption) (*VerifyAuditLogResponse, error)
 	// Shows who the caller is. Needs any valid key. Safe to retry.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
 }
@@ -82,6 +96,36 @@ func (c *accessServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyReques
 	return out, nil
 }
 
+func (c *accessServiceClient) RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateKeyResponse)
+	err := c.cc.Invoke(ctx, AccessService_RotateKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accessServiceClient) ListAuditEvents(ctx context.Context, in *ListAuditEventsRequest, opts ...grpc.CallOption) (*ListAuditEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAuditEventsResponse)
+	err := c.cc.Invoke(ctx, AccessService_ListAuditEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accessServiceClient) VerifyAuditLog(ctx context.Context, in *VerifyAuditLogRequest, opts ...grpc.CallOption) (*VerifyAuditLogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyAuditLogResponse)
+	err := c.cc.Invoke(ctx, AccessService_VerifyAuditLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *accessServiceClient) WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(WhoAmIResponse)
@@ -96,15 +140,26 @@ func (c *accessServiceClient) WhoAmI(ctx context.Context, in *WhoAmIRequest, opt
 // All implementations must embed UnimplementedAccessServiceServer
 // for forward compatibility.
 //
-// AccessService makes and revokes API keys.
+// AccessService makes, rotates and revokes API keys, and shows who has changed what.
 type AccessServiceServer interface {
 	// Makes a key. The secret is shown in this answer and never again. Needs role admin. Not safe to retry: each
 	// call makes another key.
 	CreateKey(context.Context, *CreateKeyRequest) (*CreateKeyResponse, error)
 	// Lists keys without their secrets, newest first. Needs role admin. Safe to retry.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
-	// Revokes a key; refused on every instance within 5 s. Revoking twice is OK. Needs role admin. Safe to retry.
+	// Revokes a key; refused on every instance within 5 s. Revoking twice is OK. The last admin key that works and is
+	// bound to no tenant cannot be revoked (LAST_ADMIN_KEY). Needs role admin. Safe to retry.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
+	// Makes the successor of a key, with its role, tenants and note; both work until the old one ends after the grace
+	// period. Its secret is shown in this answer and never again. Needs role admin. Not safe to retry: the second call
+	// is refused with KEY_ENDED, because the key has a successor.
+	RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error)
+	// Lists what admins have changed or tried to, newest first. A bound admin sees what concerns only tenants that it
+	// reaches. Needs role admin. Safe to retry.
+	ListAuditEvents(context.Context, *ListAuditEventsRequest) (*ListAuditEventsResponse, error)
+	// Walks the whole audit log: its hash chain, its copies, and whether keys, tenants and rate cards are what it says.
+	// Refuses bound keys. Needs role admin. Safe to retry.
+	VerifyAuditLog(context.Context, *VerifyAuditLogRequest) (*VerifyAuditLogResponse, error)
 	// Shows who the caller is. Needs any valid key. Safe to retry.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
@@ -125,6 +180,15 @@ func (UnimplementedAccessServiceServer) ListKeys(context.Context, *ListKeysReque
 }
 func (UnimplementedAccessServiceServer) RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
+}
+func (UnimplementedAccessServiceServer) RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateKey not implemented")
+}
+func (UnimplementedAccessServiceServer) ListAuditEvents(context.Context, *ListAuditEventsRequest) (*ListAuditEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAuditEvents not implemented")
+}
+func (UnimplementedAccessServiceServer) VerifyAuditLog(context.Context, *VerifyAuditLogRequest) (*VerifyAuditLogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyAuditLog not implemented")
 }
 func (UnimplementedAccessServiceServer) WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WhoAmI not implemented")
@@ -204,6 +268,60 @@ func _AccessService_RevokeKey_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AccessService_RotateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccessServiceServer).RotateKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccessService_RotateKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccessServiceServer).RotateKey(ctx, req.(*RotateKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AccessService_ListAuditEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAuditEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccessServiceServer).ListAuditEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccessService_ListAuditEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccessServiceServer).ListAuditEvents(ctx, req.(*ListAuditEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AccessService_VerifyAuditLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyAuditLogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccessServiceServer).VerifyAuditLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccessService_VerifyAuditLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccessServiceServer).VerifyAuditLog(ctx, req.(*VerifyAuditLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AccessService_WhoAmI_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(WhoAmIRequest)
 	if err := dec(in); err != nil {
@@ -240,6 +358,18 @@ var AccessService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeKey",
 			Handler:    _AccessService_RevokeKey_Handler,
+		},
+		{
+			MethodName: "RotateKey",
+			Handler:    _AccessService_RotateKey_Handler,
+		},
+		{
+			MethodName: "ListAuditEvents",
+			Handler:    _AccessService_ListAuditEvents_Handler,
+		},
+		{
+			MethodName: "VerifyAuditLog",
+			Handler:    _AccessService_VerifyAuditLog_Handler,
 		},
 		{
 			MethodName: "WhoAmI",

@@ -136,6 +136,15 @@ const (
 	ErrorReason_ERROR_REASON_PLAN_UNKNOWN ErrorReason = 62
 	// FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}.
 	ErrorReason_ERROR_REASON_PLAN_IN_USE ErrorReason = 63
+	// RESOURCE_EXHAUSTED: too many admin calls of this key were denied within the minute, so no more are looked at.
+	// Example: {"reason": "TOO_MANY_DENIALS"}.
+	ErrorReason_ERROR_REASON_TOO_MANY_DENIALS ErrorReason = 76
+	// FAILED_PRECONDITION: nobody could undo it: no other admin key works that is bound to no tenant. Example:
+	// {"reason": "LAST_ADMIN_KEY"}.
+	ErrorReason_ERROR_REASON_LAST_ADMIN_KEY ErrorReason = 77
+	// FAILED_PRECONDITION: the key was revoked, has expired, or has a successor already. Example: {"reason": "KEY_ENDED",
+	// "state": "ROTATED"}.
+	ErrorReason_ERROR_REASON_KEY_ENDED ErrorReason = 78
 	// FAILED_PRECONDITION: the record has been taken back; what is void cannot be amended. Example: {"reason":
 	// "RECORD_VOIDED", "correction_id": "adj-5f2c..."}.
 	ErrorReason_ERROR_REASON_RECORD_VOIDED ErrorReason = 42
@@ -199,6 +208,9 @@ var (
 		75: "ERROR_REASON_SECRET_IN_FIELD",
 		62: "ERROR_REASON_PLAN_UNKNOWN",
 		63: "ERROR_REASON_PLAN_IN_USE",
+		76: "ERROR_REASON_TOO_MANY_DENIALS",
+		77: "ERROR_REASON_LAST_ADMIN_KEY",
+		78: "ERROR_REASON_KEY_ENDED",
 		42: "ERROR_REASON_RECORD_VOIDED",
 		43: "ERROR_REASON_RECORD_IS_CORRECTION",
 		44: "ERROR_REASON_CORRECTION_CONFLICT",
@@ -252,6 +264,9 @@ var (
 		"ERROR_REASON_SECRET_IN_FIELD":        75,
 		"ERROR_REASON_PLAN_UNKNOWN":           62,
 		"ERROR_REASON_PLAN_IN_USE":            63,
+		"ERROR_REASON_TOO_MANY_DENIALS":       76,
+		"ERROR_REASON_LAST_ADMIN_KEY":         77,
+		"ERROR_REASON_KEY_ENDED":              78,
 		"ERROR_REASON_RECORD_VOIDED":          42,
 		"ERROR_REASON_RECORD_IS_CORRECTION":   43,
 		"ERROR_REASON_CORRECTION_CONFLICT":    44,
@@ -290,7 +305,7 @@ var File_taximeter_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xc9\r\n" +
+	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xa9\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\x1f\n" +
@@ -339,7 +354,10 @@ const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_TOO_MUCH_USAGE\x10)\x12 \n" +
 	"\x1cERROR_REASON_SECRET_IN_FIELD\x10K\x12\x1d\n" +
 	"\x19ERROR_REASON_PLAN_UNKNOWN\x10>\x12\x1c\n" +
-	"\x18ERROR_REASON_PLAN_IN_USE\x10?\x12\x1e\n" +
+	"\x18ERROR_REASON_PLAN_IN_USE\x10?\x12!\n" +
+	"\x1dERROR_REASON_TOO_MANY_DENIALS\x10L\x12\x1f\n" +
+	"\x1bERROR_REASON_LAST_ADMIN_KEY\x10M\x12\x1a\n" +
+	"\x16ERROR_REASON_KEY_ENDED\x10N\x12\x1e\n" +
 	"\x1aERROR_REASON_RECORD_VOIDED\x10*\x12%\n" +
 	"!ERROR_REASON_RECORD_IS_CORRECTION\x10+\x12$\n" +
 	" ERROR_REASON_CORRECTION_CONFLICT\x10,\x12!\n" +

@@ -20,14 +20,14 @@ const UNITS: ReadonlyMap<LimitKind, readonly [string, string, number, bigint]> =
  *
  * Each limit is a policy named by kind and level. Costs are in millionths of the currency's unit, rounded down.
  * Retry-After, in whole seconds rounded up, is there when the call was denied and waiting helps; a denied call is to be
- * answered with status 429.
+ * answered with status 429. Limits that are only watched are left out.
  */
 export function rateLimitHeaders(decision: CheckQuotaResponse, now: Date): Record<string, string> {
   const policies: string[] = [];
   const states: string[] = [];
   for (const limit of decision.limits) {
     const known = UNITS.get(limit.kind);
-    if (known === undefined) continue;
+    if (known === undefined || limit.shadow) continue;
     const [kind, unit, windowS, size] = known;
     // Neither kinds nor tenants hold a character that would have to be escaped.
     const name = `"${kind};${limit.tenant}"`;

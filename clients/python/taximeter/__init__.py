@@ -11,6 +11,7 @@ meter.record("acme", Usage(uncached_input_tokens=1200, visible_output_tokens=300
 
 from taximeter._reporting import ExportFormat
 from taximeter.aio import AsyncMeter
+from taximeter.audit import AuditChange, AuditDifference, AuditEvent, AuditVerification
 from taximeter.client import Meter
 from taximeter.config import Connection, resolve_connection
 from taximeter.corrections import CorrectedRecord, CorrectionKind
@@ -103,6 +104,7 @@ from taximeter.settings import (
     RateCardVerification,
     RecordConflict,
     Role,
+    RotatedKey,
     ServerStatus,
     TemporaryLimits,
     Tenant,
@@ -119,6 +121,10 @@ __all__ = [
     "AppliedOverlay",
     "AsyncMeter",
     "AsyncMeteredCall",
+    "AuditChange",
+    "AuditDifference",
+    "AuditEvent",
+    "AuditVerification",
     "BatchItem",
     "CallPlan",
     "Caller",
@@ -198,6 +204,7 @@ __all__ = [
     "ReportQuery",
     "ReportRow",
     "Role",
+    "RotatedKey",
     "Sample",
     "ServerError",
     "ServerStatus",

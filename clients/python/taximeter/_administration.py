@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of the client that an administrator uses: tenants, rate cards, keys, the server."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from taximeter import _convert, _convert_settings
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
 from taximeter._tenancy import Tenancy
 from taximeter.settings import (
-    Caller,
-    CreatedKey,
-    Key,
     PublishedRateCard,
     RateCard,
     RateCardCheck,
     RateCardEntry,
     RecordConflict,
-    Role,
     ServerStatus,
 )
 from taximeter.v1 import (
-    access_service_pb2,
-    access_service_pb2_grpc,
     operations_service_pb2,
     operations_service_pb2_grpc,
     rate_card_service_pb2,
@@ -29,12 +22,11 @@ from taximeter.v1 import (
 
 
 class Administration(Tenancy):
-    """Calls of TenantService, RateCardService, AccessService and OperationsService. All raise ServerError."""
+    """Calls of RateCardService and OperationsService. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:
         """Takes the session to call through."""
         super().__init__(session)
-        self._access = access_service_pb2_grpc.AccessServiceStub(session.channel)
         self._operations = operations_service_pb2_grpc.OperationsServiceStub(session.channel)
 
     def publish_rate_card(
@@ -94,46 +86,6 @@ class Administration(Tenancy):
 
         pages = self._session.pages(fetch)
         return tuple(_convert_settings.rate_card_entry(entry) for page in pages for entry in page.entries)
-
-    def create_key(
-        self,
-        role: Role,
-        *,
-        tenants: Iterable[str] = (),
-        note: str = "",
-        expire_time: datetime | None = None,
-    ) -> CreatedKey:
-        """Makes a key; its secret is never shown again. Not retried: each call makes another key."""
-        key = access_service_pb2.Key(
-            role=access_service_pb2.Role.Value(f"ROLE_{role.value}"),
-            tenants=tenants,
-            note=note,
-            expire_time=_convert.timestamp(expire_time),
-        )
-        request = access_service_pb2.CreateKeyRequest(key=key)
-        response = self._session.unary(self._access.CreateKey, request, ADMINISTRATION_TIMEOUT_S)
-        return CreatedKey(_convert_settings.key(response.key), response.secret)
-
-    def list_keys(self) -> tuple[Key, ...]:
-        """Returns the keys without their secrets, newest first."""
-
-        def fetch(token: str) -> access_service_pb2.ListKeysResponse:
-            request = access_service_pb2.ListKeysRequest(page_size=ADMINISTRATION_PAGE_SIZE, page_token=token)
-            return self._session.unary(self._access.ListKeys, request, ADMINISTRATION_TIMEOUT_S)
-
-        return tuple(_convert_settings.key(key) for page in self._session.pages(fetch) for key in page.keys)
-
-    def revoke_key(self, key_id: str) -> Key:
-        """Revokes a key; it is refused everywhere within 5 s. Raises NotFoundError."""
-        request = access_service_pb2.RevokeKeyRequest(key_id=key_id)
-        response = self._session.unary(self._access.RevokeKey, request, ADMINISTRATION_TIMEOUT_S)
-        return _convert_settings.key(response.key)
-
-    def whoami(self) -> Caller:
-        """Returns who the caller is."""
-        request = access_service_pb2.WhoAmIRequest()
-        response = self._session.unary(self._access.WhoAmI, request, ADMINISTRATION_TIMEOUT_S)
-        return _convert_settings.caller(response)
 
     def server_status(self) -> ServerStatus:
         """Returns the state of the server instance that answers."""

@@ -33,6 +33,7 @@ _NOT_RETRIED_BY_GRPC = frozenset(
         "Record",
         "RecordBatch",
         "CreateKey",
+        "RotateKey",
         "PublishRateCard",
         "PutTenantPrices",
         "RemoveTenantPrices",

@@ -46,6 +46,9 @@ def key(message: access_service_pb2.Key) -> Key:
         create_time=_moment(message.HasField("create_time"), message.create_time),
         expire_time=_moment(message.HasField("expire_time"), message.expire_time),
         revoke_time=_moment(message.HasField("revoke_time"), message.revoke_time),
+        predecessor_id=message.predecessor_id,
+        successor_id=message.successor_id,
+        last_use_time=_moment(message.HasField("last_use_time"), message.last_use_time),
     )
 
 

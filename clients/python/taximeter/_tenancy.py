@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from taximeter import _convert, _convert_tenants
+from taximeter._access import Access
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
-from taximeter._timeline import Timeline
 from taximeter.results import LimitStatus
 from taximeter.settings import Limits, Plan, PutOutcome, TemporaryLimits, Tenant
 from taximeter.simulation import QuotaSimulation, SimulatedTenant
@@ -21,7 +21,7 @@ from taximeter.v1 import (
 BULK_TIMEOUT_S = 3_600.0
 
 
-class Tenancy(Timeline):
+class Tenancy(Access):
     """Calls of TenantService and PlanService. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:

@@ -15,7 +15,7 @@ The environment is read here and nowhere else:
                                 ~/.local/share/taximeter if not set
     XDG_CONFIG_HOME             parent of taximeter/profiles.toml, ~/.config if not set
 
-A profile is a table of `~/.config/taximeter/profiles.toml`:
+A profile is a table of `~/.config/taximeter/profiles.toml`, which only its owner may read where it holds a key:
 
     [default]
     url = "https://taximeter.example.com"
@@ -24,6 +24,7 @@ A profile is a table of `~/.config/taximeter/profiles.toml`:
 """
 
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -125,11 +126,21 @@ def _read_profile(name: str | None, environment: Mapping[str, str]) -> dict[str,
     if not isinstance(table, dict):
         message = f"{path} has no profile [{name or 'default'}]"
         raise ConfigurationError(message)
+    if "key" in table:
+        _require_private(path)
     for field_name, value in table.items():
         if field_name not in _PROFILE_FIELDS or not isinstance(value, str):
             message = f"{path}: {field_name} of profile [{name or 'default'}] is not a known text setting"
             raise ConfigurationError(message)
     return table
+
+
+def _require_private(path: Path) -> None:
+    """Raises ConfigurationError for a file with a key that others may read."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        message = f"{path} holds a key and others may read it (mode {mode:04o}): chmod 600 it"
+        raise ConfigurationError(message)
 
 
 def _read_text(path: Path) -> str | None:

@@ -258,6 +258,12 @@ class Key:
     """When the key stops working. None means never."""
     revoke_time: datetime | None
     """When the key was revoked. None while it works."""
+    predecessor_id: str = ""
+    """The key that this one was rotated from. Empty for none."""
+    successor_id: str = ""
+    """The key that this one was rotated to. Empty for none."""
+    last_use_time: datetime | None = None
+    """When the key was last used, to some minutes. None when it never was, and in answers other than a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +278,22 @@ class CreatedKey:
     def __repr__(self) -> str:
         """Leaves the secret out, because representations end up in logs."""
         return f"CreatedKey(key={self.key!r}, secret=...)"
+
+
+@dataclass(frozen=True, slots=True)
+class RotatedKey:
+    """The successor of a key; its secret is shown this once."""
+
+    key: Key
+    """The successor."""
+    secret: str
+    """The whole secret of the successor, "tx_..."."""
+    predecessor: Key
+    """The old key, with the time at which it stops working."""
+
+    def __repr__(self) -> str:
+        """Leaves the secret out, because representations end up in logs."""
+        return f"RotatedKey(key={self.key!r}, secret=..., predecessor={self.predecessor!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ const UNITS: [(LimitKind, (&str, u32, i64)); 3] = [
 ///
 /// Each limit is a policy named by kind and level. Costs are in millionths of the currency's unit, rounded down.
 /// `Retry-After`, in whole seconds rounded up, is there when the call was denied and waiting helps; a denied call
-/// is to be answered with status 429.
+/// is to be answered with status 429. Limits that are only watched are left out.
 #[must_use]
 pub fn rate_limit_headers(decision: &CheckQuotaResponse, now: SystemTime) -> Vec<(&'static str, String)> {
     let mut policies = Vec::new();
     let mut states = Vec::new();
-    for limit in &decision.limits {
+    for limit in decision.limits.iter().filter(|limit| !limit.shadow) {
         let Some((_, (unit, window_s, size))) = UNITS.iter().find(|(kind, _)| *kind == limit.kind()) else {
             continue;
         };

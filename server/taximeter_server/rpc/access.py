@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AccessService: making and revoking keys. A bound admin manages keys within its bounds only."""
+"""AccessService: making, rotating and revoking keys. A bound admin manages keys within its bounds only."""
 
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -8,26 +8,36 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from taximeter.v1 import access_service_pb2 as pb
 from taximeter_server import __version__
+from taximeter_server.audit import Audit
 from taximeter_server.errors import InvalidFieldsError, KeyUnknownError, TenantForbiddenError
 from taximeter_server.keys import Key, Keys
 from taximeter_server.pages import PageTokens
-from taximeter_server.rpc.convert import role_name, timestamp_ms, to_key, to_role
+from taximeter_server.rpc.audit_events import AuditMethods
+from taximeter_server.rpc.convert import duration_ms, role_name, timestamp_ms, to_key, to_role
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.tenant_path import check_tenant, is_reached
 
 
-class AccessService:
+class AccessService(AuditMethods):
     """Serves taximeter.v1.AccessService."""
 
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["AccessService"]
     serves_without_store: ClassVar[bool] = False
 
-    def __init__(self, keys: Keys, *, apply: Callable[[], None], page_tokens: PageTokens) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        audit: Audit,
+        *,
+        apply: Callable[[], None],
+        page_tokens: PageTokens,
+    ) -> None:
         """apply: brings this instance's engine up to date, so that a change holds when the call is answered."""
+        super().__init__(audit.log, audit.verifier, page_tokens)
         self._keys = keys
+        self._uses = audit.uses
         self._apply = apply
-        self._page_tokens = page_tokens
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handler of every method."""
@@ -35,12 +45,14 @@ class AccessService:
             "CreateKey": self.create_key,
             "ListKeys": self.list_keys,
             "RevokeKey": self.revoke_key,
+            "RotateKey": self.rotate_key,
             "WhoAmI": self.who_am_i,
+            **self.audit_handlers(),
         }
 
     def slow_methods(self) -> frozenset[str]:
-        """Return no methods."""
-        return frozenset()
+        """Return the methods that read the whole audit log."""
+        return frozenset({"ListAuditEvents", "VerifyAuditLog"})
 
     def create_key(self, request: pb.CreateKeyRequest, principal: Principal) -> pb.CreateKeyResponse:
         """Make a key."""
@@ -72,7 +84,9 @@ class AccessService:
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return pb.ListKeysResponse(keys=[to_key(key) for key in page], next_page_token=next_page_token)
+        uses = self._uses.latest()
+        listed = [to_key(key, last_use_time_ms=uses.get(key.key_id)) for key in page]
+        return pb.ListKeysResponse(keys=listed, next_page_token=next_page_token)
 
     def revoke_key(self, request: pb.RevokeKeyRequest, principal: Principal) -> pb.RevokeKeyResponse:
         """Revoke a key."""
@@ -82,6 +96,18 @@ class AccessService:
         key = self._keys.revoke(request.key_id)
         self._apply()
         return pb.RevokeKeyResponse(key=to_key(key))
+
+    def rotate_key(self, request: pb.RotateKeyRequest, principal: Principal) -> pb.RotateKeyResponse:
+        """Make the successor of a key."""
+        if not request.key_id:
+            raise InvalidFieldsError.required("key_id")
+        self._require_manageable(principal, request.key_id)
+        grace_period_ms = None
+        if request.HasField("grace_period"):
+            grace_period_ms = duration_ms(request.grace_period, "grace_period")
+        successor, secret, old = self._keys.rotate(request.key_id, grace_period_ms)
+        self._apply()
+        return pb.RotateKeyResponse(key=to_key(successor), secret=secret, predecessor=to_key(old))
 
     def _require_manageable(self, principal: Principal, key_id: str) -> None:
         if not principal.tenants:

@@ -3,6 +3,7 @@
 
 from typing import NoReturn
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from taximeter.v1 import (
@@ -23,6 +24,8 @@ _TIMESTAMP_SECONDS_MIN = -62_135_596_800
 _TIMESTAMP_SECONDS_MAX = 253_402_300_799
 """9999-12-31T23:59:59Z, the last second that a Timestamp may name."""
 _NANOS_PER_SECOND = 1_000_000_000
+_DURATION_SECONDS_MAX = 315_576_000_000
+"""Some 10,000 years, the most that a Duration may name."""
 _NANOS_PER_MICRO = 1_000
 _MICROS_PER_SECOND = 1_000_000
 
@@ -59,6 +62,14 @@ def _refuse_timestamp(field: str) -> NoReturn:
 def timestamp_ms(timestamp: Timestamp, field: str) -> int:
     """Return milliseconds since 1970 UTC, rounded up: never before the instant that was asked for."""
     return -(-timestamp_nanos(timestamp, field) // 1_000_000)
+
+
+def duration_ms(duration: Duration, field: str) -> int:
+    """Return milliseconds, rounded down. Raises InvalidFieldsError naming field for a negative or invalid one."""
+    seconds, nanos = duration.seconds, duration.nanos
+    if not (0 <= seconds <= _DURATION_SECONDS_MAX and 0 <= nanos < _NANOS_PER_SECOND):
+        raise InvalidFieldsError.of(field, "not a valid duration, or a negative one")
+    return seconds * 1_000 + nanos // 1_000_000
 
 
 def at_time_ms(timestamp: Timestamp) -> int:
@@ -110,7 +121,7 @@ def to_role(name: str) -> access_service_pb2.Role.ValueType:
     return _ROLES.get(name, access_service_pb2.ROLE_UNSPECIFIED)
 
 
-def to_key(key: Key) -> access_service_pb2.Key:
+def to_key(key: Key, *, last_use_time_ms: int | None = None) -> access_service_pb2.Key:
     """Return a key as a message, without what could authenticate."""
     message = access_service_pb2.Key(
         key_id=key.key_id,
@@ -118,7 +129,11 @@ def to_key(key: Key) -> access_service_pb2.Key:
         tenants=key.tenants,
         note=key.note,
         create_time=to_timestamp(key.create_time_ms),
+        predecessor_id=key.predecessor_id,
+        successor_id=key.successor_id,
     )
+    if last_use_time_ms is not None:
+        message.last_use_time.CopyFrom(to_timestamp(last_use_time_ms))
     if key.expire_time_ms is not None:
         message.expire_time.CopyFrom(to_timestamp(key.expire_time_ms))
     if key.revoke_time_ms is not None:

@@ -23,6 +23,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from taximeter_server.errors import MalformedMessageError
+from taximeter_server.rpc.audit import CallAuditor
 from taximeter_server.rpc.health import Health
 from taximeter_server.rpc.principal import Principal, principal_of
 from taximeter_server.rpc.status import status_of
@@ -61,8 +62,9 @@ class Service(Protocol):
 class RpcServer:
     """Services, health and reflection on one socket."""
 
-    def __init__(self, services: Sequence[Service]) -> None:
+    def __init__(self, services: Sequence[Service], auditor: CallAuditor) -> None:
         self._services = services
+        self._auditor = auditor
         self._threads = ThreadPoolExecutor(HANDLER_THREADS, thread_name_prefix="rpc")
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="report")
         self._health = Health()
@@ -93,7 +95,7 @@ class RpcServer:
         handlers = {
             name: _method_handler(
                 service.descriptor.methods_by_name[name],
-                handler,
+                self._auditor.wrap(service.descriptor.methods_by_name[name], handler),
                 self._report_threads if name in slow else self._threads,
             )
             for name, handler in service.handlers().items()

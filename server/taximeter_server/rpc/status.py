@@ -31,10 +31,13 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         RateCardInvalidError: StatusCode.INVALID_ARGUMENT,
         errors.RoleMissingError: StatusCode.PERMISSION_DENIED,
         errors.TenantForbiddenError: StatusCode.PERMISSION_DENIED,
+        errors.TooManyDenialsError: StatusCode.RESOURCE_EXHAUSTED,
         errors.TenantUnknownError: StatusCode.NOT_FOUND,
         errors.PlanUnknownError: StatusCode.NOT_FOUND,
         errors.PlanInUseError: StatusCode.FAILED_PRECONDITION,
         errors.KeyUnknownError: StatusCode.NOT_FOUND,
+        errors.KeyEndedError: StatusCode.FAILED_PRECONDITION,
+        errors.LastAdminKeyError: StatusCode.FAILED_PRECONDITION,
         errors.RateCardUnknownError: StatusCode.NOT_FOUND,
         errors.RateCardVersionConflictError: StatusCode.ABORTED,
         errors.EffectiveTooSoonError: StatusCode.FAILED_PRECONDITION,
@@ -76,6 +79,14 @@ def status_of(error: BaseException) -> status_pb2.Status:
     if isinstance(known, errors.InvalidFieldsError):
         details.append(_bad_request(known.violations))
     return _status(CODES[type(known)], known.message, details)
+
+
+def code_of(error: BaseException) -> str:
+    """Return the name of the code that a call ends with, and log nothing."""
+    known = _domain_error(error)
+    if isinstance(known, status_pb2.Status):
+        return next(code.name for code in StatusCode if code.value[0] == known.code)
+    return StatusCode.INTERNAL.name if known is None else CODES[type(known)].name
 
 
 def _domain_error(error: BaseException) -> errors.RequestError | status_pb2.Status | None:

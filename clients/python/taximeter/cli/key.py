@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`taximeter key`: API keys."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -29,13 +29,15 @@ _COLUMNS = (
     Column("create_time", "made"),
     Column("expire_time", "expires"),
     Column("revoke_time", "revoked"),
+    Column("last_use_time", "last used"),
 )
+_GRACE_HOURS_MAX = 30 * 24
 _ROLES = [role.value.lower() for role in Role if role is not Role.UNRECOGNIZED]
 
 
 @click.group(cls=TaximeterGroup)
 def key() -> None:
-    """Make, list and revoke API keys."""
+    """Make, list, rotate and revoke API keys."""
 
 
 @key.command()
@@ -57,6 +59,31 @@ def create(
         write_json(fields)
     else:
         write_fields({**fields, "tenants": fields["tenants"] or "all"})
+        click.echo("Keep the secret now: it is not shown again.", err=True)
+
+
+@key.command()
+@click.argument("key_id")
+@click.option(
+    "--grace-hours",
+    type=click.IntRange(0, _GRACE_HOURS_MAX),
+    default=24,
+    show_default=True,
+    help="How long the old key goes on working.",
+)
+@output_option(TABLE, JSON)
+@pass_app
+def rotate(app: App, key_id: str, grace_hours: int, output: str) -> None:
+    """Makes the successor of a key: same role, tenants and note. Both work until the old one ends."""
+    rotated = app.meter.rotate_key(key_id, grace_period=timedelta(hours=grace_hours))
+    fields = {**_key(rotated.key), "secret": rotated.secret}
+    old = _key(rotated.predecessor)
+    if output == JSON:
+        write_json({**fields, "predecessor": old})
+    else:
+        write_fields(
+            {**fields, "tenants": fields["tenants"] or "all", "predecessor_ends": old["expire_time"]}
+        )
         click.echo("Keep the secret now: it is not shown again.", err=True)
 
 
@@ -92,4 +119,7 @@ def _key(found: Key) -> dict[str, Any]:
         "create_time": time_text(found.create_time),
         "expire_time": time_text(found.expire_time),
         "revoke_time": time_text(found.revoke_time),
+        "predecessor_id": found.predecessor_id,
+        "successor_id": found.successor_id,
+        "last_use_time": time_text(found.last_use_time),
     }

@@ -8,6 +8,7 @@ from click.shell_completion import get_completion_class
 
 from taximeter._channel import client_version
 from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.audit import audit
 from taximeter.cli.billing import billing
 from taximeter.cli.estimate import estimate
 from taximeter.cli.key import key
@@ -82,7 +83,7 @@ def completion(shell: str) -> None:
     click.echo(completion_class(cli, {}, "taximeter", "_TAXIMETER_COMPLETE").source())
 
 
-for command in (billing, record, rate_card, plan, tenant, quota, key, server):
+for command in (billing, record, rate_card, plan, tenant, quota, key, audit, server):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)

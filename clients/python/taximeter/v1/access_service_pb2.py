@@ -23,10 +23,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taximeter/v1/access_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x01\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.taximeter.v1.Role\x12\x0f\n\x07tenants\x18\x03 \x03(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x10\x43reateKeyRequest\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.taximeter.v1.Key\"C\n\x11\x43reateKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.taximeter.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"8\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x10ListKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.taximeter.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"3\n\x11RevokeKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.taximeter.v1.Key\"\x0f\n\rWhoAmIRequest\"k\n\x0eWhoAmIResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.taximeter.v1.Role\x12\x0f\n\x07tenants\x18\x03 \x03(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t*K\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0e\n\nROLE_METER\x10\x02\x12\r\n\tROLE_READ\x10\x03\x32\xc5\x02\n\rAccessService\x12L\n\tCreateKey\x12\x1e.taximeter.v1.CreateKeyRequest\x1a\x1f.taximeter.v1.CreateKeyResponse\x12N\n\x08ListKeys\x12\x1d.taximeter.v1.ListKeysRequest\x1a\x1e.taximeter.v1.ListKeysResponse\"\x03\x90\x02\x01\x12L\n\tRevokeKey\x12\x1e.taximeter.v1.RevokeKeyRequest\x1a\x1f.taximeter.v1.RevokeKeyResponse\x12H\n\x06WhoAmI\x12\x1b.taximeter.v1.WhoAmIRequest\x1a\x1c.taximeter.v1.WhoAmIResponse\"\x03\x90\x02\x01\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taximeter/v1/access_service.proto\x12\x0ctaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.taximeter.v1.Role\x12\x0f\n\x07tenants\x18\x03 \x03(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0epredecessor_id\x18K \x01(\t\x12\x14\n\x0csuccessor_id\x18L \x01(\t\x12\x31\n\rlast_use_time\x18M \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x10\x43reateKeyRequest\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.taximeter.v1.Key\"C\n\x11\x43reateKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.taximeter.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"8\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x10ListKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.taximeter.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"3\n\x11RevokeKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.taximeter.v1.Key\"S\n\x10RotateKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12/\n\x0cgrace_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"k\n\x11RotateKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.taximeter.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12&\n\x0bpredecessor\x18\x03 \x01(\x0b\x32\x11.taximeter.v1.Key\"\xcc\x01\n\x16ListAuditEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.taximeter.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8e\x02\n\nAuditEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0c\n\x04peer\x18\x04 \x01(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x0f\n\x07tenants\x18\x07 \x03(\t\x12\x0f\n\x07outcome\x18\x08 \x01(\t\x12*\n\x07\x63hanges\x18\t \x03(\x0b\x32\x19.taximeter.v1.AuditChange\x12\x16\n\x0erequest_sha256\x18\n \x01(\t\x12\r\n\x05\x63ount\x18\x0b \x01(\x03\x12\x12\n\nchain_hash\x18\x0c \x01(\t\"L\n\x0b\x41uditChange\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x15\n\rbefore_sha256\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x66ter_sha256\x18\x03 \x01(\t\"\x17\n\x15VerifyAuditLogRequest\"\x8e\x01\n\x16VerifyAuditLogResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x17\n\x0fopen_call_count\x18\x02 \x01(\x03\x12\x12\n\nchain_hash\x18\x03 \x01(\t\x12\x32\n\x0b\x64ifferences\x18\x04 \x03(\x0b\x32\x1d.taximeter.v1.AuditDifference\"C\n\x0f\x41uditDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x0f\n\rWhoAmIRequest\"k\n\x0eWhoAmIResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.taximeter.v1.Role\x12\x0f\n\x07tenants\x18\x03 \x03(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t*K\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0e\n\nROLE_METER\x10\x02\x12\r\n\tROLE_READ\x10\x03\x32\xda\x04\n\rAccessService\x12L\n\tCreateKey\x12\x1e.taximeter.v1.CreateKeyRequest\x1a\x1f.taximeter.v1.CreateKeyResponse\x12N\n\x08ListKeys\x12\x1d.taximeter.v1.ListKeysRequest\x1a\x1e.taximeter.v1.ListKeysResponse\"\x03\x90\x02\x01\x12L\n\tRevokeKey\x12\x1e.taximeter.v1.RevokeKeyRequest\x1a\x1f.taximeter.v1.RevokeKeyResponse\x12L\n\tRotateKey\x12\x1e.taximeter.v1.RotateKeyRequest\x1a\x1f.taximeter.v1.RotateKeyResponse\x12\x63\n\x0fListAuditEvents\x12$.taximeter.v1.ListAuditEventsRequest\x1a%.taximeter.v1.ListAuditEventsResponse\"\x03\x90\x02\x01\x12`\n\x0eVerifyAuditLog\x12#.taximeter.v1.VerifyAuditLogRequest\x1a$.taximeter.v1.VerifyAuditLogResponse\"\x03\x90\x02\x01\x12H\n\x06WhoAmI\x12\x1b.taximeter.v1.WhoAmIRequest\x1a\x1c.taximeter.v1.WhoAmIResponse\"\x03\x90\x02\x01\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,28 +37,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.taximeter.v1P\001ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1'
   _globals['_ACCESSSERVICE'].methods_by_name['ListKeys']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\220\002\001'
+  _globals['_ACCESSSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\220\002\001'
+  _globals['_ACCESSSERVICE'].methods_by_name['VerifyAuditLog']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['VerifyAuditLog']._serialized_options = b'\220\002\001'
   _globals['_ACCESSSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\220\002\001'
-  _globals['_ROLE']._serialized_start=792
-  _globals['_ROLE']._serialized_end=867
-  _globals['_KEY']._serialized_start=85
-  _globals['_KEY']._serialized_end=318
-  _globals['_CREATEKEYREQUEST']._serialized_start=320
-  _globals['_CREATEKEYREQUEST']._serialized_end=370
-  _globals['_CREATEKEYRESPONSE']._serialized_start=372
-  _globals['_CREATEKEYRESPONSE']._serialized_end=439
-  _globals['_LISTKEYSREQUEST']._serialized_start=441
-  _globals['_LISTKEYSREQUEST']._serialized_end=497
-  _globals['_LISTKEYSRESPONSE']._serialized_start=499
-  _globals['_LISTKEYSRESPONSE']._serialized_end=575
-  _globals['_REVOKEKEYREQUEST']._serialized_start=577
-  _globals['_REVOKEKEYREQUEST']._serialized_end=611
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=613
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=664
-  _globals['_WHOAMIREQUEST']._serialized_start=666
-  _globals['_WHOAMIREQUEST']._serialized_end=681
-  _globals['_WHOAMIRESPONSE']._serialized_start=683
-  _globals['_WHOAMIRESPONSE']._serialized_end=790
-  _globals['_ACCESSSERVICE']._serialized_start=870
-  _globals['_ACCESSSERVICE']._serialized_end=1195
+  _globals['_ROLE']._serialized_start=2006
+  _globals['_ROLE']._serialized_end=2081
+  _globals['_KEY']._serialized_start=117
+  _globals['_KEY']._serialized_end=447
+  _globals['_CREATEKEYREQUEST']._serialized_start=449
+  _globals['_CREATEKEYREQUEST']._serialized_end=499
+  _globals['_CREATEKEYRESPONSE']._serialized_start=501
+  _globals['_CREATEKEYRESPONSE']._serialized_end=568
+  _globals['_LISTKEYSREQUEST']._serialized_start=570
+  _globals['_LISTKEYSREQUEST']._serialized_end=626
+  _globals['_LISTKEYSRESPONSE']._serialized_start=628
+  _globals['_LISTKEYSRESPONSE']._serialized_end=704
+  _globals['_REVOKEKEYREQUEST']._serialized_start=706
+  _globals['_REVOKEKEYREQUEST']._serialized_end=740
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=742
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=793
+  _globals['_ROTATEKEYREQUEST']._serialized_start=795
+  _globals['_ROTATEKEYREQUEST']._serialized_end=878
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=880
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=987
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=990
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1194
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1196
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1288
+  _globals['_AUDITEVENT']._serialized_start=1291
+  _globals['_AUDITEVENT']._serialized_end=1561
+  _globals['_AUDITCHANGE']._serialized_start=1563
+  _globals['_AUDITCHANGE']._serialized_end=1639
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1641
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1664
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1667
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1809
+  _globals['_AUDITDIFFERENCE']._serialized_start=1811
+  _globals['_AUDITDIFFERENCE']._serialized_end=1878
+  _globals['_WHOAMIREQUEST']._serialized_start=1880
+  _globals['_WHOAMIREQUEST']._serialized_end=1895
+  _globals['_WHOAMIRESPONSE']._serialized_start=1897
+  _globals['_WHOAMIRESPONSE']._serialized_end=2004
+  _globals['_ACCESSSERVICE']._serialized_start=2084
+  _globals['_ACCESSSERVICE']._serialized_end=2686
 # @@protoc_insertion_point(module_scope)

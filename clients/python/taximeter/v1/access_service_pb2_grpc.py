@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class AccessServiceStub:
-    """AccessService makes and revokes API keys.
+    """AccessService makes, rotates and revokes API keys, and shows who has changed what.
     """
 
     def __init__(self, channel):
@@ -51,6 +51,21 @@ class AccessServiceStub:
                 request_serializer=taximeter_dot_v1_dot_access__service__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_access__service__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/taximeter.v1.AccessService/RotateKey',
+                request_serializer=taximeter_dot_v1_dot_access__service__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_access__service__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/taximeter.v1.AccessService/ListAuditEvents',
+                request_serializer=taximeter_dot_v1_dot_access__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_access__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.VerifyAuditLog = channel.unary_unary(
+                '/taximeter.v1.AccessService/VerifyAuditLog',
+                request_serializer=taximeter_dot_v1_dot_access__service__pb2.VerifyAuditLogRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_access__service__pb2.VerifyAuditLogResponse.FromString,
+                _registered_method=True)
         self.WhoAmI = channel.unary_unary(
                 '/taximeter.v1.AccessService/WhoAmI',
                 request_serializer=taximeter_dot_v1_dot_access__service__pb2.WhoAmIRequest.SerializeToString,
@@ -59,7 +74,7 @@ class AccessServiceStub:
 
 
 class AccessServiceServicer:
-    """AccessService makes and revokes API keys.
+    """AccessService makes, rotates and revokes API keys, and shows who has changed what.
     """
 
     def CreateKey(self, request, context):
@@ -78,7 +93,33 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeKey(self, request, context):
-        """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. Needs role admin. Safe to retry.
+        """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. The last admin key that works and is
+        bound to no tenant cannot be revoked (LAST_ADMIN_KEY). Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Makes the successor of a key, with its role, tenants and note; both work until the old one ends after the grace
+        period. Its secret is shown in this answer and never again. Needs role admin. Not safe to retry: the second call
+        is refused with KEY_ENDED, because the key has a successor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEvents(self, request, context):
+        """Lists what admins have changed or tried to, newest first. A bound admin sees what concerns only tenants that it
+        reaches. Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditLog(self, request, context):
+        """Walks the whole audit log: its hash chain, its copies, and whether keys, tenants and rate cards are what it says.
+        Refuses bound keys. Needs role admin. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +150,21 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     request_deserializer=taximeter_dot_v1_dot_access__service__pb2.RevokeKeyRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_access__service__pb2.RevokeKeyResponse.SerializeToString,
             ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=taximeter_dot_v1_dot_access__service__pb2.RotateKeyRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_access__service__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=taximeter_dot_v1_dot_access__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_access__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'VerifyAuditLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditLog,
+                    request_deserializer=taximeter_dot_v1_dot_access__service__pb2.VerifyAuditLogRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_access__service__pb2.VerifyAuditLogResponse.SerializeToString,
+            ),
             'WhoAmI': grpc.unary_unary_rpc_method_handler(
                     servicer.WhoAmI,
                     request_deserializer=taximeter_dot_v1_dot_access__service__pb2.WhoAmIRequest.FromString,
@@ -123,7 +179,7 @@ def add_AccessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccessService:
-    """AccessService makes and revokes API keys.
+    """AccessService makes, rotates and revokes API keys, and shows who has changed what.
     """
 
     @staticmethod
@@ -197,6 +253,87 @@ class AccessService:
             '/taximeter.v1.AccessService/RevokeKey',
             taximeter_dot_v1_dot_access__service__pb2.RevokeKeyRequest.SerializeToString,
             taximeter_dot_v1_dot_access__service__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.AccessService/RotateKey',
+            taximeter_dot_v1_dot_access__service__pb2.RotateKeyRequest.SerializeToString,
+            taximeter_dot_v1_dot_access__service__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.AccessService/ListAuditEvents',
+            taximeter_dot_v1_dot_access__service__pb2.ListAuditEventsRequest.SerializeToString,
+            taximeter_dot_v1_dot_access__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.AccessService/VerifyAuditLog',
+            taximeter_dot_v1_dot_access__service__pb2.VerifyAuditLogRequest.SerializeToString,
+            taximeter_dot_v1_dot_access__service__pb2.VerifyAuditLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccessServiceStub:
-    """AccessService makes and revokes API keys."""
+    """AccessService makes, rotates and revokes API keys, and shows who has changed what."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,13 +41,28 @@ class AccessServiceStub:
     ListKeys: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListKeysRequest, _access_service_pb2.ListKeysResponse]
     """Lists keys without their secrets, newest first. Needs role admin. Safe to retry."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RevokeKeyRequest, _access_service_pb2.RevokeKeyResponse]
-    """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. Needs role admin. Safe to retry."""
+    """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. The last admin key that works and is
+    bound to no tenant cannot be revoked (LAST_ADMIN_KEY). Needs role admin. Safe to retry.
+    """
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RotateKeyRequest, _access_service_pb2.RotateKeyResponse]
+    """Makes the successor of a key, with its role, tenants and note; both work until the old one ends after the grace
+    period. Its secret is shown in this answer and never again. Needs role admin. Not safe to retry: the second call
+    is refused with KEY_ENDED, because the key has a successor.
+    """
+    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListAuditEventsRequest, _access_service_pb2.ListAuditEventsResponse]
+    """Lists what admins have changed or tried to, newest first. A bound admin sees what concerns only tenants that it
+    reaches. Needs role admin. Safe to retry.
+    """
+    VerifyAuditLog: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.VerifyAuditLogRequest, _access_service_pb2.VerifyAuditLogResponse]
+    """Walks the whole audit log: its hash chain, its copies, and whether keys, tenants and rate cards are what it says.
+    Refuses bound keys. Needs role admin. Safe to retry.
+    """
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.WhoAmIRequest, _access_service_pb2.WhoAmIResponse]
     """Shows who the caller is. Needs any valid key. Safe to retry."""
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
-    """AccessService makes and revokes API keys."""
+    """AccessService makes, rotates and revokes API keys, and shows who has changed what."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CreateKeyRequest, _access_service_pb2.CreateKeyResponse]  # type: ignore[assignment]
@@ -57,12 +72,27 @@ class AccessServiceAsyncStub(AccessServiceStub):
     ListKeys: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListKeysRequest, _access_service_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Lists keys without their secrets, newest first. Needs role admin. Safe to retry."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeKeyRequest, _access_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
-    """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. Needs role admin. Safe to retry."""
+    """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. The last admin key that works and is
+    bound to no tenant cannot be revoked (LAST_ADMIN_KEY). Needs role admin. Safe to retry.
+    """
+    RotateKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RotateKeyRequest, _access_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Makes the successor of a key, with its role, tenants and note; both work until the old one ends after the grace
+    period. Its secret is shown in this answer and never again. Needs role admin. Not safe to retry: the second call
+    is refused with KEY_ENDED, because the key has a successor.
+    """
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListAuditEventsRequest, _access_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    """Lists what admins have changed or tried to, newest first. A bound admin sees what concerns only tenants that it
+    reaches. Needs role admin. Safe to retry.
+    """
+    VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_access_service_pb2.VerifyAuditLogRequest, _access_service_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
+    """Walks the whole audit log: its hash chain, its copies, and whether keys, tenants and rate cards are what it says.
+    Refuses bound keys. Needs role admin. Safe to retry.
+    """
     WhoAmI: _aio.UnaryUnaryMultiCallable[_access_service_pb2.WhoAmIRequest, _access_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """Shows who the caller is. Needs any valid key. Safe to retry."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AccessService makes and revokes API keys."""
+    """AccessService makes, rotates and revokes API keys, and shows who has changed what."""
 
     @_abc_1.abstractmethod
     def CreateKey(
@@ -88,7 +118,40 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_service_pb2.RevokeKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.RevokeKeyResponse, _abc.Awaitable[_access_service_pb2.RevokeKeyResponse]]:
-        """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. Needs role admin. Safe to retry."""
+        """Revokes a key; refused on every instance within 5 s. Revoking twice is OK. The last admin key that works and is
+        bound to no tenant cannot be revoked (LAST_ADMIN_KEY). Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _access_service_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.RotateKeyResponse, _abc.Awaitable[_access_service_pb2.RotateKeyResponse]]:
+        """Makes the successor of a key, with its role, tenants and note; both work until the old one ends after the grace
+        period. Its secret is shown in this answer and never again. Needs role admin. Not safe to retry: the second call
+        is refused with KEY_ENDED, because the key has a successor.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditEvents(
+        self,
+        request: _access_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_access_service_pb2.ListAuditEventsResponse]]:
+        """Lists what admins have changed or tried to, newest first. A bound admin sees what concerns only tenants that it
+        reaches. Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyAuditLog(
+        self,
+        request: _access_service_pb2.VerifyAuditLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.VerifyAuditLogResponse, _abc.Awaitable[_access_service_pb2.VerifyAuditLogResponse]]:
+        """Walks the whole audit log: its hash chain, its copies, and whether keys, tenants and rate cards are what it says.
+        Refuses bound keys. Needs role admin. Safe to retry.
+        """
 
     @_abc_1.abstractmethod
     def WhoAmI(

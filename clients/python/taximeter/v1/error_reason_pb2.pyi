@@ -143,6 +143,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no plan has this name. Example: {"reason": "PLAN_UNKNOWN", "plan": "pro"}."""
     ERROR_REASON_PLAN_IN_USE: _ErrorReason.ValueType  # 63
     """FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}."""
+    ERROR_REASON_TOO_MANY_DENIALS: _ErrorReason.ValueType  # 76
+    """RESOURCE_EXHAUSTED: too many admin calls of this key were denied within the minute, so no more are looked at.
+    Example: {"reason": "TOO_MANY_DENIALS"}.
+    """
+    ERROR_REASON_LAST_ADMIN_KEY: _ErrorReason.ValueType  # 77
+    """FAILED_PRECONDITION: nobody could undo it: no other admin key works that is bound to no tenant. Example:
+    {"reason": "LAST_ADMIN_KEY"}.
+    """
+    ERROR_REASON_KEY_ENDED: _ErrorReason.ValueType  # 78
+    """FAILED_PRECONDITION: the key was revoked, has expired, or has a successor already. Example: {"reason": "KEY_ENDED",
+    "state": "ROTATED"}.
+    """
     ERROR_REASON_RECORD_VOIDED: _ErrorReason.ValueType  # 42
     """FAILED_PRECONDITION: the record has been taken back; what is void cannot be amended. Example: {"reason":
     "RECORD_VOIDED", "correction_id": "adj-5f2c..."}.
@@ -283,6 +295,18 @@ ERROR_REASON_PLAN_UNKNOWN: ErrorReason.ValueType  # 62
 """NOT_FOUND: no plan has this name. Example: {"reason": "PLAN_UNKNOWN", "plan": "pro"}."""
 ERROR_REASON_PLAN_IN_USE: ErrorReason.ValueType  # 63
 """FAILED_PRECONDITION: a tenant has the plan. Example: {"reason": "PLAN_IN_USE", "plan": "pro"}."""
+ERROR_REASON_TOO_MANY_DENIALS: ErrorReason.ValueType  # 76
+"""RESOURCE_EXHAUSTED: too many admin calls of this key were denied within the minute, so no more are looked at.
+Example: {"reason": "TOO_MANY_DENIALS"}.
+"""
+ERROR_REASON_LAST_ADMIN_KEY: ErrorReason.ValueType  # 77
+"""FAILED_PRECONDITION: nobody could undo it: no other admin key works that is bound to no tenant. Example:
+{"reason": "LAST_ADMIN_KEY"}.
+"""
+ERROR_REASON_KEY_ENDED: ErrorReason.ValueType  # 78
+"""FAILED_PRECONDITION: the key was revoked, has expired, or has a successor already. Example: {"reason": "KEY_ENDED",
+"state": "ROTATED"}.
+"""
 ERROR_REASON_RECORD_VOIDED: ErrorReason.ValueType  # 42
 """FAILED_PRECONDITION: the record has been taken back; what is void cannot be amended. Example: {"reason":
 "RECORD_VOIDED", "correction_id": "adj-5f2c..."}.

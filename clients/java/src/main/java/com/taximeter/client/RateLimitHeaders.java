@@ -35,14 +35,14 @@ public final class RateLimitHeaders {
    *
    * <p>Each limit is a policy named by kind and level. Costs are in millionths of the currency's unit, rounded down.
    * Retry-After, in whole seconds rounded up, is there when the call was denied and waiting helps; a denied call is to be
-   * answered with status 429.
+   * answered with status 429. Limits that are only watched are left out.
    */
   public static Map<String, String> of(CheckQuotaResponse decision, Instant now) {
     List<String> policies = new ArrayList<>();
     List<String> states = new ArrayList<>();
     for (LimitStatus limit : decision.getLimitsList()) {
       Unit unit = UNITS.get(limit.getKind());
-      if (unit == null) {
+      if (unit == null || limit.getShadow()) {
         continue;
       }
       String kind = limit.getKind().name().substring("LIMIT_KIND_".length()).toLowerCase(Locale.ROOT);

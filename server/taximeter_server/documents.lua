@@ -1,0 +1,57 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Appends to the lists of documents: one winner, by the length that the author saw. Called by store_functions.py.
+
+-- KEYS: timeline, rate_cards, revision. ARGV: entries that the author saw, entry, last millisecond of the store's clock
+-- at which it may be appended, and where the entry names a card: its id, its document. Returns 1 when it was appended.
+-- By the store's clock and in one step: a stalled store, or connection, could otherwise append it when instances have
+-- begun to price without it.
+redis.register_function('@library@_append_timeline', function(keys, args)
+  local time = redis.call('TIME')
+  local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  if redis.call('LLEN', keys[1]) ~= tonumber(args[1]) or now_ms > tonumber(args[3]) then
+    return 0
+  end
+  if args[4] then
+    redis.call('HSETNX', keys[2], args[4], args[5])
+  end
+  redis.call('RPUSH', keys[1], args[2])
+  redis.call('INCR', keys[3])
+  return 1
+end)
+
+-- KEYS: audit, audit_open. ARGV: entries that the author saw, entry, then "open" or "close" and the id of the call
+-- that begins or ends with it, where one does. Returns 1 when it was appended.
+redis.register_function('@library@_append_audit', function(keys, args)
+  if redis.call('LLEN', keys[1]) ~= tonumber(args[1]) then
+    return 0
+  end
+  local length = redis.call('RPUSH', keys[1], args[2])
+  if args[3] == 'open' then
+    redis.call('HSET', keys[2], args[4], length)
+  elseif args[3] == 'close' then
+    redis.call('HDEL', keys[2], args[4])
+  end
+  return 1
+end)
+
+-- KEYS: tenants, plans, leases, revision. ARGV: name, document, plan or '', lease of each tenant. Returns the
+-- positions, from 0, of those whose plan does not exist, and the documents before, '' for none: in one step, so that
+-- nobody removes a plan meanwhile.
+redis.register_function('@library@_put_tenants', function(keys, args)
+  local refused, before = {}, {}
+  for i = 1, #args, 4 do
+    before[#before + 1] = redis.call('HGET', keys[1], args[i]) or ''
+    if args[i + 2] ~= '' and redis.call('HEXISTS', keys[2], args[i + 2]) == 0 then
+      refused[#refused + 1] = (i - 1) / 4
+    else
+      redis.call('HSET', keys[1], args[i], args[i + 1])
+      if args[i + 3] == '0' then
+        redis.call('HDEL', keys[3], args[i])
+      else
+        redis.call('HSET', keys[3], args[i], args[i + 3])
+      end
+    end
+  end
+  redis.call('INCR', keys[4])
+  return {refused, before}
+end)
