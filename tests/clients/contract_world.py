@@ -18,6 +18,7 @@ from clients.runner_process import Runner
 from harness.server_process import ServerProcess
 from taximeter import LimitKind, Limits, Meter, Role, ServerError
 
+ROOT_TENANT = "contract"
 STORE_BACK_LIMIT_S = 30
 HTTP_TIMEOUT_S = 30
 
@@ -31,6 +32,8 @@ class World:
         self._admin = Meter(server.address, key=server.admin_key)
         self._link = FaultyLink(server.address)
         self._run_count = 0
+        # Making a key waits for the disk, so those of most cases share one.
+        self._shared_key = self._key({"role": "METER", "tenants": [ROOT_TENANT]})
 
     def close(self) -> None:
         """Closes what it opened; the server is its owner's."""
@@ -40,12 +43,12 @@ class World:
     def run(self, case: Case, runner: Runner, language: str) -> None:
         """Runs a case. Raises AssertionError where an answer is not what the case wants."""
         self._run_count += 1
-        tenant = f"contract-{language}-{self._run_count}"
+        tenant = f"{ROOT_TENANT}/{language}-{self._run_count}"
         variables = Variables(tenant=tenant, admin_key=self._server.admin_key)
         given: Mapping[str, Any] = variables.fill(dict(case.given))
         self._put_limits(given.get("limits", {}))
         self._link.answers_to_lose = self._link.connections_to_refuse = 0
-        variables.keep("key", self._key(given.get("key", {"role": "METER", "tenants": [tenant]})))
+        variables.keep("key", self._key(given["key"]) if "key" in given else self._shared_key)
         variables.keep("url", f"http://{self._link.address}")
         runner.ask("connect", variables.fill({"url": "$url", "key": "$key"}))
         with self._store_that_runs():
