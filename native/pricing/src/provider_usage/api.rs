@@ -200,10 +200,14 @@ fn of_provider(provider: Provider, api: &str) -> Option<Api> {
             | "streamgeneratecontent"
             | "live"
             | "bidigeneratecontent"
+            | "generatecontentlive"
+            | "livebidigeneratecontent"
             | "embedcontent"
             | "batchgeneratecontent",
         ) => Some(Api::GenerateContent),
         (Provider::Google, "interactions") => Some(Api::Interactions),
+        // Claude on Vertex.
+        (Provider::Google, "rawpredict" | "streamrawpredict") => Some(Api::Messages),
         (Provider::Bedrock, "converse" | "conversestream" | "chat")
         | (Provider::Cursor, "usageevents" | "events" | "usage") => Some(Api::Converse),
         (
@@ -256,11 +260,10 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         | "realtime"
         | "realtimeresponse" => Api::OpenAi(of(Answer::Text)),
         "responses" | "responsesstream" => Api::Responses(Shape {
-            // The one API of xAI whose output includes reasoning as documented.
-            reasoning: if provider == Provider::Xai {
-                Reasoning::InsideUnlessTotal
-            } else {
-                shape(provider, Answer::Text).reasoning
+            // Unlike the chat completions of some, this output includes reasoning as documented.
+            reasoning: match provider {
+                Provider::OpenAi => Reasoning::Inside,
+                _ => Reasoning::InsideUnlessTotal,
             },
             ..of(Answer::Text)
         }),
@@ -274,8 +277,8 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         | "transcription"
         | "audiotranslations" => Api::Transcription(of(Answer::Text)),
         "batch" | "batches" => Api::Batch(of(Answer::Text)),
-        "messages" | "messagesstream" | "messagesbeta" | "betamessages" | "messagesbatches"
-        | "anthropicmessages" => Api::Messages,
+        "messages" | "messagesstream" | "messagesbeta" | "betamessages" | "messagesbatch"
+        | "messagesbatches" | "anthropicmessages" => Api::Messages,
         _ => return None,
     };
     Some(found)

@@ -90,6 +90,8 @@ pub fn normalise(provider: &str, api: &str, usage_json: &str) -> Read<Normalised
 
 fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>) -> Read<NormalisedUsage> {
     match api {
+        // The fields of xAI's gRPC API are nobody else's.
+        Api::OpenAi(_) if usage.has("prompt_text_tokens") => other_shapes::read_xai_sampling(&usage),
         Api::OpenAi(shape) => openai::read(&usage, shape),
         Api::Responses(shape) => {
             let mut normalised = openai::read(&usage, shape)?;

@@ -48,7 +48,16 @@ pub(super) struct Shape {
 /// Reads usage in this shape.
 pub(super) fn read(usage: &Fields<'_>, shape: Shape) -> Read<NormalisedUsage> {
     let mut normalised = NormalisedUsage::new();
-    let prompt = openai_prompt::read(usage, shape.prompt_excludes_cache, &mut normalised)?;
+    let unstated = if usage.has("pages_processed") {
+        // Pages are what is sold, and no tokens.
+        Some(0)
+    } else if shape.answer == Answer::None {
+        // Some embeddings count nothing but a total, which has no other part.
+        usage.count("total_tokens")?
+    } else {
+        None
+    };
+    let prompt = openai_prompt::read(usage, shape.prompt_excludes_cache, unstated, &mut normalised)?;
     let connected = read_extras(usage, &mut normalised)?;
     normalised.add("input", connected);
     read_answer(usage, shape, prompt.saturating_add(connected), &mut normalised)?;

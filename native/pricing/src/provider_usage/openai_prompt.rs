@@ -32,9 +32,14 @@ struct Modalities {
     video: i64,
 }
 
-/// Counts the prompt and returns all of it, cached parts included.
-pub(super) fn read(usage: &Fields<'_>, excludes_cache: bool, normalised: &mut NormalisedUsage) -> Read<i64> {
-    let counted = usage.same_count(&PROMPT)?;
+/// Counts the prompt and returns all of it, cached parts included. `unstated` is what one that is not counted comes to.
+pub(super) fn read(
+    usage: &Fields<'_>,
+    excludes_cache: bool,
+    unstated: Option<i64>,
+    normalised: &mut NormalisedUsage,
+) -> Read<i64> {
+    let counted = usage.same_count(&PROMPT)?.or(unstated);
     let name = usage.name_of(&PROMPT).unwrap_or(PROMPT[0]);
     let counted = counted.ok_or_else(|| usage.refuse(name, "required"))?;
     let details = usage.object_of(&PROMPT_DETAILS)?;
