@@ -13,6 +13,7 @@ from harness.server_process import ServerProcess  # noqa: E402 - the harness is 
 
 PROGRAMS = {
     "clients/go": ["go", "run", "./internal/overhead"],
+    "clients/python": [sys.executable, str(ROOT / "benchmarks" / "python_client.py")],
     "clients/rust": ["cargo", "run", "--locked", "--release", "--quiet", "--example", "overhead"],
 }
 

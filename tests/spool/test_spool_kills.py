@@ -74,9 +74,12 @@ def clients(server: ServerProcess, tmp_path: Path) -> Iterator[Clients]:
 
 
 @pytest.mark.parametrize(
-    "kill_count", [16, pytest.param(1_000, marks=[pytest.mark.wide, pytest.mark.timeout(7_200)])]
+    "kill_count",
+    [
+        pytest.param(16, marks=pytest.mark.timeout(300)),
+        pytest.param(1_000, marks=[pytest.mark.wide, pytest.mark.timeout(7_200)]),
+    ],
 )
-@pytest.mark.timeout(300)
 def test_no_kill_of_the_client_loses_or_doubles_a_record(
     server: ServerProcess, clients: Clients, kill_count: int
 ) -> None:
