@@ -77,13 +77,6 @@ end
 -- Position of the first bucket that does not expire after the key.
 local function find_bucket(buckets, expiry, day)
   local low, high = 0, #buckets / BUCKET_SIZE
-  if high > 0 then
-    -- A hold that is placed now is most often among the last to expire.
-    local found_expiry, found_day = struct.unpack(BUCKET_KEY, buckets)
-    if found_expiry < expiry or (found_expiry == expiry and found_day <= day) then
-      return 1
-    end
-  end
   while low < high do
     local middle = math.floor((low + high) / 2)
     local found_expiry, found_day = struct.unpack(BUCKET_KEY, buckets, middle * BUCKET_SIZE + 1)
@@ -99,28 +92,36 @@ end
 -- Puts amounts into a bucket (sign 1) or takes them out (sign -1).
 local function change_held(level, expiry, day, tokens, hi, lo, sign)
   local held = level.held
-  local change = sign > 0 and add or subtract
-  local at = find_bucket(held.buckets, expiry, day)
-  local behind, sum_tokens, sum_hi, sum_lo = at, 0, 0, 0
-  if at <= #held.buckets then
-    local found_expiry, found_day, found_tokens, found_hi, found_lo = struct.unpack(BUCKET, held.buckets, at)
-    if found_expiry == expiry and found_day == day then
-      behind, sum_tokens, sum_hi, sum_lo = at + BUCKET_SIZE, found_tokens, found_hi, found_lo
+  local buckets, change = held.buckets, sign > 0 and add or subtract
+  local at, found_expiry, found_day, sum_tokens, sum_hi, sum_lo = 1, 0, 0, 0, 0, 0
+  if #buckets > 0 then
+    found_expiry, found_day, sum_tokens, sum_hi, sum_lo = struct.unpack(BUCKET, buckets)
+    -- A hold that is placed now is most often among the last to expire, which stand in front.
+    if found_expiry > expiry or (found_expiry == expiry and found_day > day) then
+      at = find_bucket(buckets, expiry, day)
+      if at <= #buckets then
+        found_expiry, found_day, sum_tokens, sum_hi, sum_lo = struct.unpack(BUCKET, buckets, at)
+      end
     end
   end
-  if sign < 0 and behind == at then
-    -- Nothing was held, or the level was deleted meanwhile.
-    return
+  local behind = at + BUCKET_SIZE
+  if found_expiry ~= expiry or found_day ~= day then
+    if sign < 0 then
+      -- Nothing was held, or the level was deleted meanwhile.
+      return
+    end
+    behind, sum_tokens, sum_hi, sum_lo, level.resized = at, 0, 0, 0, true
   end
   sum_tokens = sum_tokens + sign * tokens
   sum_hi, sum_lo = change(sum_hi, sum_lo, hi, lo)
   local bucket = ''
   if sum_tokens > 0 or sum_hi > 0 or sum_lo > 0 then
     bucket = struct.pack(BUCKET, expiry, day, sum_tokens, sum_hi, sum_lo)
+    held.changed_size = math.max(held.changed_size, behind - 1)
+  else
+    level.resized = true
   end
-  held.buckets = string.sub(held.buckets, 1, at - 1) .. bucket .. string.sub(held.buckets, behind)
-  held.changed_size = math.max(held.changed_size, behind - 1)
-  level.resized = level.resized or #bucket ~= behind - at
+  held.buckets = string.sub(buckets, 1, at - 1) .. bucket .. string.sub(buckets, behind)
   if day == level.day then
     held.tokens = held.tokens + sign * tokens
     held.hi, held.lo = change(held.hi, held.lo, hi, lo)

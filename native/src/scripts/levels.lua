@@ -215,35 +215,30 @@ local function load_levels(keys, first, last, partition, now)
   return levels
 end
 
--- Adds usage of one event day to a level; false when a counter would pass its maximum.
-local function add_usage(level, day, tokens, hi, lo)
-  local prefix_tokens, prefix_hi, prefix_lo
-  if day == level.day then
-    prefix_tokens, prefix_hi, prefix_lo = 'tokens', 'hi', 'lo'
-  elseif day == level.day + 1 then
-    prefix_tokens, prefix_hi, prefix_lo = 'next_tokens', 'next_hi', 'next_lo'
-  else
-    -- A past day: its quota is over, reports count it from the ledger.
-    return true
-  end
-  local sum_tokens = level[prefix_tokens] + tokens
-  local sum_hi, sum_lo = add(level[prefix_hi], level[prefix_lo], hi, lo)
-  if too_much(sum_tokens, sum_hi, sum_lo) then
-    return false
-  end
-  level[prefix_tokens], level[prefix_hi], level[prefix_lo] = sum_tokens, sum_hi, sum_lo
-  return true
-end
-
+-- True when usage of one event day passes no counter's maximum. Of a past day nothing is counted here: its quota is over,
+-- and reports count it from the ledger.
 local function fits(levels, day, tokens, hi, lo)
   for _, level in ipairs(levels) do
-    local probe = {
-      day = level.day, tokens = level.tokens, hi = level.hi, lo = level.lo,
-      next_tokens = level.next_tokens, next_hi = level.next_hi, next_lo = level.next_lo,
-    }
-    if not add_usage(probe, day, tokens, hi, lo) then
-      return false
+    if day == level.day then
+      if too_much(level.tokens + tokens, add(level.hi, level.lo, hi, lo)) then
+        return false
+      end
+    elseif day == level.day + 1 then
+      if too_much(level.next_tokens + tokens, add(level.next_hi, level.next_lo, hi, lo)) then
+        return false
+      end
     end
   end
   return true
+end
+
+-- Adds usage that fits to a level.
+local function add_usage(level, day, tokens, hi, lo)
+  if day == level.day then
+    level.tokens = level.tokens + tokens
+    level.hi, level.lo = add(level.hi, level.lo, hi, lo)
+  elseif day == level.day + 1 then
+    level.next_tokens = level.next_tokens + tokens
+    level.next_hi, level.next_lo = add(level.next_hi, level.next_lo, hi, lo)
+  end
 end

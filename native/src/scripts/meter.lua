@@ -39,48 +39,53 @@ end
 -- Flags of a record.
 local TO_LEDGER, HAS_HOLD = 1, 2
 
--- Decides one record without writing anything: a finished reply, a write to do, or the earlier record of this call
--- that it repeats.
-local function stage(keys, first_dedup, first_level, last_level, args, i, numbers, staged, cache, now)
-  local identity, mark = args[i], args[i + 1]
+-- Decides one record without writing anything. Sets its reply, or the earlier record of this call that it repeats, or,
+-- where it is to be written, its levels, to which it is added.
+local function stage(item, keys, first_dedup, first_level, last_level, staged, cache, partition, now)
+  local identity, mark = item.identity, item.mark
   local earlier = staged[identity]
   if earlier then
-    return same_payload(earlier.mark, mark) and { repeats = earlier } or { reply = 'C' .. earlier.mark }
+    if same_payload(earlier.mark, mark) then
+      item.repeats = earlier
+    else
+      item.reply = 'C' .. earlier.mark
+    end
+    return
   end
   local found = find_mark(keys, first_dedup, first_level - 1, identity)
   if found then
-    return { reply = (same_payload(found, mark) and 'D' or 'C') .. found }
+    item.reply = (same_payload(found, mark) and 'D' or 'C') .. found
+    return
   end
-  local levels = cached_levels(cache, keys, first_level, last_level, args[1], now)
-  if not fits(levels, numbers.day, numbers.tokens, numbers.hi, numbers.lo) then
-    return { reply = 'O' }
+  local levels = cached_levels(cache, keys, first_level, last_level, partition, now)
+  local day, tokens, hi, lo = item.day, item.tokens, item.hi, item.lo
+  if not fits(levels, day, tokens, hi, lo) then
+    item.reply = 'O'
+    return
   end
   for _, level in ipairs(levels) do
-    add_usage(level, numbers.day, numbers.tokens, numbers.hi, numbers.lo)
+    add_usage(level, day, tokens, hi, lo)
     level.changed = true
   end
-  local settlement = ''
-  if numbers.hold then
-    settlement = settle(numbers.hold, staged, levels, numbers.tokens, numbers.hi, numbers.lo)
+  if item.hold then
+    item.settlement = settle(item.hold, staged, levels, tokens, hi, lo)
   end
-  local write = {
-    dedup_key = keys[first_level - 1], identity = identity, mark = mark, levels = levels, settlement = settlement,
-    to_ledger = has(numbers.flags, TO_LEDGER), entry = args[i + 3],
-    settles = string.byte(settlement) == SETTLED and numbers.hold,
-  }
-  staged[identity] = write
-  return { write = write }
+  item.levels = levels
+  staged[identity] = item
 end
 
 -- The stream first: it is the only key that was not read before, so the only one that can still refuse.
-local function apply(ledger, write)
-  local packed_id = write.to_ledger and pack_id(redis.call('XADD', ledger, '*', 'e', write.entry)) or write.entry
-  write.mark = write.mark .. write.settlement .. packed_id
-  redis.call('HSET', write.dedup_key, write.identity, write.mark)
-  if write.settles then
-    end_hold(write.settles, SETTLED)
+local function apply(ledger, item)
+  local packed_id, settlement = item.entry, item.settlement
+  if has(item.flags, TO_LEDGER) then
+    packed_id = pack_id(redis.call('XADD', ledger, '*', 'e', item.entry))
   end
-  return 'A' .. packed_id .. write.settlement .. pack_statuses(write.levels, nil, ONE_MORE)
+  item.mark = item.mark .. settlement .. packed_id
+  redis.call('HSET', item.dedup_key, item.identity, item.mark)
+  if string.byte(settlement) == SETTLED then
+    end_hold(item.hold, SETTLED)
+  end
+  return 'A' .. packed_id .. settlement .. pack_statuses(item.levels, nil, ONE_MORE)
 end
 
 -- record. KEYS: ledger stream; then per record its dedup keys, its tenant levels, root first, and where flagged the
@@ -97,38 +102,41 @@ local function record(keys, args)
     return redis.error_reply('NOTOPEN')
   end
   local now, micros = store_seconds()
-  local outcomes, staged, cache = {}, {}, {}
+  local items, staged, cache = {}, {}, {}
   local key = 2
   for i = 2, #args, 4 do
-    local numbers, dedup_count, level_count = {}, nil, nil
-    dedup_count, level_count, numbers.flags, numbers.day, numbers.tokens, numbers.hi, numbers.lo =
-      struct.unpack('<BBBI8I8I8I8', args[i + 2])
+    local dedup_count, level_count, flags, day, tokens, hi, lo = struct.unpack('<BBBI8I8I8I8', args[i + 2])
     local first_level = key + dedup_count
-    local last_level = first_level + level_count - 1
-    local behind = last_level + 1
-    if has(numbers.flags, HAS_HOLD) then
-      numbers.hold = keys[behind]
+    local behind = first_level + level_count
+    -- One constructor with all fields, as for levels.
+    local item = {
+      identity = args[i], mark = args[i + 1], entry = args[i + 3], dedup_key = keys[first_level - 1], flags = flags,
+      day = day, tokens = tokens, hi = hi, lo = lo, hold = nil, settlement = '', levels = nil, repeats = nil,
+      reply = nil,
+    }
+    local last_level = behind - 1
+    if has(flags, HAS_HOLD) then
+      item.hold = keys[behind]
       behind = behind + 1
     end
-    outcomes[#outcomes + 1] =
-      stage(keys, key, first_level, last_level, args, i, numbers, staged, cache, now)
+    stage(item, keys, key, first_level, last_level, staged, cache, args[1], now)
+    items[#items + 1] = item
     key = behind
   end
-  for _, outcome in ipairs(outcomes) do
-    if outcome.write then
-      outcome.reply = apply(keys[1], outcome.write)
+  local replies = { epoch, struct.pack('<I8I8', now, micros) }
+  for i, item in ipairs(items) do
+    if item.levels then
+      item.reply = apply(keys[1], item)
     end
+    -- What a record repeats stands before it.
+    replies[i + 2] = item.reply or 'D' .. item.repeats.mark
   end
   for _, level_key in ipairs(cache) do
     if cache[level_key].changed then
       save_level(level_key, cache[level_key])
     end
   end
-  local replies = {}
-  for i, outcome in ipairs(outcomes) do
-    replies[i] = outcome.reply or ('D' .. outcome.repeats.mark)
-  end
-  return { epoch, struct.pack('<I8I8', now, micros), unpack(replies) }
+  return replies
 end
 
 local function last_ledger_id(key)
