@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 from server.api import Api
@@ -114,45 +115,33 @@ class KillReport:
         )
 
 
-class KillLoop:
-    """One server under load, its victims killed at random moments."""
+class Killer:
+    """Kills a server, its store, or both, and brings them back. Use as a context manager while the server runs."""
 
-    def __init__(self, server: ServerProcess, *, seed: int, is_cutting: bool) -> None:
+    def __init__(self, server: ServerProcess, draw: random.Random, *, is_cutting: bool) -> None:
         """is_cutting: the append-only file loses what was written in the last two seconds before each kill."""
         self._server = server
-        self._random = random.Random(seed)
-        self._seed = seed
+        self._random = draw
         self._is_cutting = is_cutting
-        self._kill_times_s: list[float] = []
         self._file = AppendOnlyFile(server.data_dir / "store")
-        self.report = KillReport()
+        self.kill_times_s: list[float] = []
+        """time.monotonic() of each kill."""
+        self.cut_bytes = self._file.cut_bytes
 
-    def run(self, victims: list[Victim]) -> KillReport:
-        """Kill each in turn, then compare what is left with what was acknowledged."""
-        with open_channel(self._server.address) as channel, self._file:
-            api = Api(channel, self._server.admin_key)
-            load = Load(self._server.address, self._server.admin_key, seed=self._seed)
-            put_high_limits(api, load.tenants)
-            # Settings are not journaled: they are as durable as the store.
-            time.sleep(CUT_S if self._is_cutting else 0)
-            with load:
-                for victim in victims:
-                    load_s = STORE_LOAD_S if victim is Victim.STORE else LOAD_S
-                    time.sleep(self._random.uniform(*load_s))
-                    self._kill(victim, api)
-                    self.report.kill_count += 1
-                time.sleep(self._random.uniform(*LOAD_S))
-            self.report.tally = load.tally
-            wait_until_settled(api)
-            self.report.cut_bytes = self._file.cut_bytes
-            self.report.problems = find_ledger_problems(api, load.tally)
-            self.report.problems += find_quota_problems(api, load.tally, load.tenants)
-            self._record_again(channel)
-            self.report.problems += find_ledger_problems(api, load.tally)
-            return self.report
+    def __enter__(self) -> Self:
+        """Begin to watch the store's file."""
+        self._file.__enter__()
+        return self
 
-    def _kill(self, victim: Victim, api: Api) -> None:
-        self._kill_times_s.append(time.monotonic())
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop watching."""
+        self._file.__exit__(kind, error, trace)
+
+    def kill(self, victim: Victim, api: Api) -> float:
+        """Kill, restart, and wait until the store is there. Returns how long that took in seconds."""
+        self.kill_times_s.append(time.monotonic())
         if victim is Victim.STORE:
             self._kill_store()
         else:
@@ -161,7 +150,7 @@ class KillLoop:
         if victim is not Victim.STORE:
             self._server.start(timeout_s=SERVING_LIMIT_S * 4)
         wait_until(lambda: store_available(api), limit_s=SERVING_LIMIT_S * 4, what="the store is still away")
-        self.report.recovery_s.append(time.monotonic() - started)
+        return time.monotonic() - started
 
     def _kill_store(self) -> None:
         """Kill the store alone. While it is cut the server must not start the next one."""
@@ -185,13 +174,50 @@ class KillLoop:
         if self._is_cutting:
             self._file.cut(CUT_S, self._random)
 
+
+class KillLoop:
+    """One server under load, its victims killed at random moments."""
+
+    def __init__(self, server: ServerProcess, *, seed: int, is_cutting: bool) -> None:
+        """is_cutting: the append-only file loses what was written in the last two seconds before each kill."""
+        self._server = server
+        self._random = random.Random(seed)
+        self._seed = seed
+        self._is_cutting = is_cutting
+        self._killer = Killer(server, self._random, is_cutting=is_cutting)
+        self.report = KillReport()
+
+    def run(self, victims: list[Victim]) -> KillReport:
+        """Kill each in turn, then compare what is left with what was acknowledged."""
+        with open_channel(self._server.address) as channel, self._killer:
+            api = Api(channel, self._server.admin_key)
+            load = Load(self._server.address, self._server.admin_key, seed=self._seed)
+            put_high_limits(api, load.tenants)
+            # Settings are not journaled: they are as durable as the store.
+            time.sleep(CUT_S if self._is_cutting else 0)
+            with load:
+                for victim in victims:
+                    load_s = STORE_LOAD_S if victim is Victim.STORE else LOAD_S
+                    time.sleep(self._random.uniform(*load_s))
+                    self.report.recovery_s.append(self._killer.kill(victim, api))
+                    self.report.kill_count += 1
+                time.sleep(self._random.uniform(*LOAD_S))
+            self.report.tally = load.tally
+            wait_until_settled(api)
+            self.report.cut_bytes = self._killer.cut_bytes
+            self.report.problems = find_ledger_problems(api, load.tally)
+            self.report.problems += find_quota_problems(api, load.tally, load.tenants)
+            self._record_again(channel)
+            self.report.problems += find_ledger_problems(api, load.tally)
+            return self.report
+
     def _record_again(self, channel: grpc.Channel) -> None:
         """Send again what was acknowledged shortly before a kill: every answer must say duplicate."""
         tally = self.report.tally
         again = [
             tally.sent[seq]
             for seq, at in tally.acknowledge_time_s.items()
-            if any(kill - RETRIED_S <= at <= kill for kill in self._kill_times_s)
+            if any(kill - RETRIED_S <= at <= kill for kill in self._killer.kill_times_s)
         ]
 
         def check(sent: Sent, result: Any) -> None:
