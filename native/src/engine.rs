@@ -20,6 +20,7 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::clock;
 use crate::cost::{StoreSays, response};
 use crate::error::{Code, Failure};
+use crate::hold_id::SealKey;
 use crate::journal::Journal;
 use crate::keys::PARTITION_COUNT;
 use crate::lease::Leases;
@@ -57,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) wake: Notify,
     pub(crate) closed: AtomicBool,
     pub(crate) attribute_sets: AttributeSets,
+    /// Seals the ids of holds.
+    pub(crate) seal_key: SealKey,
     catalogue: ArcSwap<Catalogue>,
     started: Instant,
     /// Milliseconds after `started` at which the catalogue was last known to be the store's.
@@ -83,6 +86,7 @@ impl Engine {
         exclusive_store: bool,
         volatile_store: bool,
         attribute_sets: AttributeSets,
+        seal_key: SealKey,
     ) -> Self {
         Self {
             client,
@@ -98,6 +102,7 @@ impl Engine {
             wake: Notify::new(),
             closed: AtomicBool::new(false),
             attribute_sets,
+            seal_key,
             catalogue: ArcSwap::from_pointee(Catalogue::default()),
             started: Instant::now(),
             confirmed_ms: AtomicU64::new(0),
@@ -164,7 +169,7 @@ impl Engine {
         let mut answers: Vec<Option<Result<RecordResponse, Failure>>> = Vec::with_capacity(records.len());
         let mut groups: BTreeMap<u16, Vec<(usize, Priced)>> = BTreeMap::new();
         for (at, (record, path)) in records.iter().zip(paths).enumerate() {
-            match price_record(record, path, &catalogue, now_ms, now_nanos) {
+            match price_record(record, path, &catalogue, &self.seal_key, now_ms, now_nanos) {
                 Ok(priced) => {
                     groups.entry(priced.partition).or_default().push((at, priced));
                     answers.push(None);

@@ -8,7 +8,7 @@ use crate::check::{Estimated, estimated_classes, undecided, unsigned, validate_c
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::{Code, Failure};
-use crate::hold_id::{HoldId, Nonce};
+use crate::hold_id::{HoldId, Nonce, SealKey};
 use crate::keys;
 use crate::proto::taximeter::v1::{
     CheckQuotaRequest, CheckQuotaResponse, ErrorReason, ExtendHoldRequest, ExtendHoldResponse,
@@ -174,7 +174,7 @@ impl Engine {
         let mut response = decision.response(limits, request, &estimated);
         response.duplicate = is_duplicate;
         if decision.allowed && request.hold_ttl.is_some() {
-            response.hold_id = held.id.text(&request.tenant);
+            response.hold_id = held.id.text(&request.tenant, &self.seal_key);
             response.hold_expire_time = Some(timestamp_of_ms(held.expire_ms));
         }
         Ok(response)
@@ -186,7 +186,7 @@ impl Engine {
         request: &ExtendHoldRequest,
     ) -> Result<ExtendHoldResponse, Failure> {
         let mut problems = Problems::default();
-        let id = hold_of(&request.tenant, &request.hold_id, &mut problems);
+        let id = hold_of(&request.tenant, &request.hold_id, &self.seal_key, &mut problems);
         let as_check = CheckQuotaRequest {
             tenant: request.tenant.clone(),
             model: request.model.clone(),
@@ -232,7 +232,7 @@ impl Engine {
         request: &ReleaseHoldRequest,
     ) -> Result<ReleaseHoldResponse, Failure> {
         let mut problems = Problems::default();
-        let id = hold_of(&request.tenant, &request.hold_id, &mut problems);
+        let id = hold_of(&request.tenant, &request.hold_id, &self.seal_key, &mut problems);
         problems.into_result()?;
         let id = id.ok_or_else(hold_unknown)?;
         let command = Self::hold_command(&self.functions.release, &request.tenant, id.nonce);
@@ -283,12 +283,12 @@ fn read_extended(
     Ok((decision.response(limits, as_check, estimated), held.expire_ms))
 }
 
-fn hold_of(tenant: &str, hold_id: &str, problems: &mut Problems) -> Option<HoldId> {
+fn hold_of(tenant: &str, hold_id: &str, key: &SealKey, problems: &mut Problems) -> Option<HoldId> {
     validate::tenant(tenant, "tenant".to_owned(), problems);
     if hold_id.is_empty() {
         problems.required("hold_id".to_owned());
     }
-    let id = HoldId::parse(hold_id, tenant);
+    let id = HoldId::open(hold_id, tenant, key);
     if id.is_none() && !hold_id.is_empty() {
         problems.invalid("hold_id".to_owned(), validate::NOT_A_HOLD);
     }

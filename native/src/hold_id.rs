@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ids of holds. An id says by itself which card and which day the hold pins, so that a record of it is priced and
-//! counted alike whether the store still knows the hold or not.
+//! counted alike whether the store still knows the hold or not. It is sealed for its tenant: who may meter cannot make
+//! one of another day or an older card.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -10,8 +11,35 @@ const PREFIX: &str = "hold_";
 const NONCE_SIZE: usize = 12;
 const TIME_SIZE: usize = 6;
 const DAY_SIZE: usize = 3;
-const TAG_SIZE: usize = 3;
-const SIZE: usize = NONCE_SIZE + TIME_SIZE + DAY_SIZE + TAG_SIZE;
+const SEAL_SIZE: usize = 9;
+const SIZE: usize = NONCE_SIZE + TIME_SIZE + DAY_SIZE + SEAL_SIZE;
+const SEAL_KEY_SIZE: usize = 32;
+
+/// Seals ids; the same on all instances of a store.
+pub(crate) struct SealKey([u8; SEAL_KEY_SIZE]);
+
+impl SealKey {
+    /// A key from its bytes; None for a wrong number of them.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// A new one, whose ids no other instance opens.
+    pub(crate) fn random() -> Self {
+        Self(random_bytes())
+    }
+
+    fn seal(&self, tenant: &str, content: &[u8]) -> [u8; SEAL_SIZE] {
+        hash(blake3::Hasher::new_keyed(&self.0), tenant, content)
+    }
+}
+
+fn random_bytes<const SIZE: usize>() -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
+    // So few bytes come whole, and never fail on a system that has started.
+    let _ = getrandom(&mut bytes, GetRandomFlags::empty());
+    bytes
+}
 
 /// What makes a hold one of its kind within its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +48,17 @@ pub(crate) struct Nonce([u8; NONCE_SIZE]);
 impl Nonce {
     /// That of a request with a name: the same name gives the same hold.
     pub(crate) fn of_request(tenant: &str, request_id: &str) -> Self {
-        Self(hash(tenant, request_id.as_bytes()))
+        Self(hash(blake3::Hasher::new(), tenant, request_id.as_bytes()))
     }
 
     /// A new one.
     pub(crate) fn random() -> Self {
-        let mut bytes = [0; NONCE_SIZE];
-        // So few bytes come whole, and never fail on a system that has started.
-        let _ = getrandom(&mut bytes, GetRandomFlags::empty());
-        Self(bytes)
+        Self(random_bytes())
     }
 
     /// Name of the hold in the store: the same nonce under another tenant names another one.
     pub(crate) fn store_name(self, tenant: &str) -> String {
-        BASE64.encode(hash::<NONCE_SIZE>(tenant, &self.0))
+        BASE64.encode(hash::<NONCE_SIZE>(blake3::Hasher::new(), tenant, &self.0))
     }
 }
 
@@ -49,24 +74,35 @@ pub(crate) struct HoldId {
 
 impl HoldId {
     /// The id as callers see it.
-    pub(crate) fn text(&self, tenant: &str) -> String {
+    pub(crate) fn text(&self, tenant: &str, key: &SealKey) -> String {
         let mut bytes = Vec::with_capacity(SIZE);
         bytes.extend_from_slice(&self.nonce.0);
         bytes.extend(self.card_time_ms.to_be_bytes().iter().skip(8 - TIME_SIZE));
         bytes.extend(self.day.to_be_bytes().iter().skip(8 - DAY_SIZE));
-        bytes.extend_from_slice(&hash::<TAG_SIZE>(tenant, &bytes));
+        bytes.extend_from_slice(&key.seal(tenant, &bytes));
         format!("{PREFIX}{}", BASE64.encode(bytes))
     }
 
-    /// Reads an id; None when it is none of this tenant.
-    pub(crate) fn parse(text: &str, tenant: &str) -> Option<Self> {
-        let bytes = BASE64.decode(text.strip_prefix(PREFIX)?).ok()?;
-        let (content, tag) = bytes.split_last_chunk::<TAG_SIZE>()?;
-        if bytes.len() != SIZE || hash::<TAG_SIZE>(tenant, content) != *tag {
-            return None;
+    /// Opens an id that a caller sent; None when it was not sealed for this tenant.
+    pub(crate) fn open(text: &str, tenant: &str, key: &SealKey) -> Option<Self> {
+        let bytes = decode(text)?;
+        let (content, seal) = bytes.split_last_chunk::<SEAL_SIZE>()?;
+        if constant_time_eq(&key.seal(tenant, content), seal) {
+            Self::of_content(content)
+        } else {
+            None
         }
+    }
+
+    /// Reads an id that was opened before, when its record was accepted. None when there is none.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        Self::of_content(&decode(text)?)
+    }
+
+    fn of_content(content: &[u8]) -> Option<Self> {
         let (nonce, rest) = content.split_first_chunk::<NONCE_SIZE>()?;
-        let (time, day) = rest.split_at_checked(TIME_SIZE)?;
+        let (time, rest) = rest.split_at_checked(TIME_SIZE)?;
+        let day = rest.get(..DAY_SIZE)?;
         Some(Self {
             nonce: Nonce(*nonce),
             card_time_ms: big_endian(time),
@@ -75,14 +111,23 @@ impl HoldId {
     }
 }
 
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let bytes = BASE64.decode(text.strip_prefix(PREFIX)?).ok()?;
+    (bytes.len() == SIZE).then_some(bytes)
+}
+
+/// Compares without telling by its time how much is equal.
+fn constant_time_eq(a: &[u8; SEAL_SIZE], b: &[u8; SEAL_SIZE]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
 fn big_endian(bytes: &[u8]) -> i64 {
     bytes
         .iter()
         .fold(0, |number: i64, byte| number.wrapping_shl(8) | i64::from(*byte))
 }
 
-fn hash<const SIZE: usize>(tenant: &str, content: &[u8]) -> [u8; SIZE] {
-    let mut hasher = blake3::Hasher::new();
+fn hash<const SIZE: usize>(mut hasher: blake3::Hasher, tenant: &str, content: &[u8]) -> [u8; SIZE] {
     hasher.update(tenant.as_bytes());
     hasher.update(&[0]);
     hasher.update(content);

@@ -19,6 +19,7 @@ use crate::catalogue::CatalogueError;
 use crate::engine::{Engine, lock};
 use crate::error::{Failure, malformed};
 use crate::front::serve_record;
+use crate::hold_id::SealKey;
 use crate::journal::Journal;
 use crate::keys;
 use crate::ledger_columns;
@@ -49,14 +50,23 @@ pub(crate) struct PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
-    #[pyo3(signature = (*, store_url, journal_dir, exclusive_store, volatile_store=false, attribute_sets_max=1_000))]
+    #[pyo3(signature = (
+        *, store_url, journal_dir, exclusive_store, volatile_store=false, attribute_sets_max=1_000, hold_id_key=None
+    ))]
     fn new(
         store_url: &str,
         journal_dir: &str,
         exclusive_store: bool,
         volatile_store: bool,
         attribute_sets_max: u32,
+        hold_id_key: Option<&[u8]>,
     ) -> PyResult<Self> {
+        let seal_key = match hold_id_key {
+            Some(bytes) => {
+                SealKey::of(bytes).ok_or_else(|| PyValueError::new_err("hold_id_key: 32 bytes"))?
+            }
+            None => SealKey::random(),
+        };
         let client = redis::Client::open(store_url)
             .map_err(|_| PyValueError::new_err("store_url: unix:///path or redis://host:port"))?;
         let journal = Journal::open(Path::new(journal_dir))
@@ -75,6 +85,7 @@ impl PyEngine {
             exclusive_store,
             volatile_store,
             AttributeSets::new(attribute_sets_max),
+            seal_key,
         ));
         Ok(Self { engine, runtime })
     }

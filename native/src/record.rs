@@ -9,7 +9,7 @@ use crate::catalogue::{Catalogue, Entry, OwnPrices};
 use crate::clock::NANOS_PER_MS;
 use crate::error::{Code, Failure};
 use crate::fingerprint::fingerprint;
-use crate::hold_id::HoldId;
+use crate::hold_id::{HoldId, SealKey};
 use crate::keys;
 use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::{ErrorReason, UsageQuality, UsageRecord};
@@ -31,16 +31,17 @@ pub(crate) fn price_record(
     record: &UsageRecord,
     path: &str,
     catalogue: &Catalogue,
+    seal_key: &SealKey,
     now_ms: i64,
     now_nanos: i64,
 ) -> Result<Priced, Failure> {
-    let used = validate::record(record, path, now_ms)?;
+    let used = validate::record(record, path, seal_key, now_ms)?;
     let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
     let occur_time_nanos = sent_nanos
         .and_then(|nanos| i64::try_from(nanos).ok())
         .unwrap_or(now_nanos);
     // A hold pins the prices that its estimate was priced by.
-    let price_time_ms = HoldId::parse(&record.hold_id, &record.tenant).map_or_else(
+    let price_time_ms = HoldId::read(&record.hold_id).map_or_else(
         || occur_time_nanos.div_euclid(NANOS_PER_MS),
         |hold| hold.card_time_ms,
     );

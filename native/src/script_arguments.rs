@@ -43,7 +43,7 @@ pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: b
     let dedup_count = names.len();
     names.extend(keys::levels(partition, &entry.tenant));
     let level_count = names.len().saturating_sub(dedup_count);
-    let hold = HoldId::parse(&entry.hold_id, &entry.tenant);
+    let hold = HoldId::read(&entry.hold_id);
     let (day, tokens, (hi, lo)) = if entry.kind == i32::from(EntryKind::Unspecified) {
         // A hold pins the day: a call that lasts beyond midnight does not eat the next day's quota.
         let day = hold.map_or_else(

@@ -9,7 +9,7 @@ use taximeter_pricing::QUANTITY_MAX;
 
 use crate::clock::{MS_PER_DAY, NANOS_PER_DAY, NANOS_PER_MS};
 use crate::error::{Code, Failure, Violation};
-use crate::hold_id::HoldId;
+use crate::hold_id::{HoldId, SealKey};
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{ErrorReason, Usage, UsageQuality, UsageRecord};
 use crate::secret_text::holds_secret;
@@ -92,7 +92,12 @@ impl Problems {
 }
 
 /// Checks a record. `path` is its place in the request, such as "record". Returns what it used.
-pub(crate) fn record<'a>(record: &'a UsageRecord, path: &str, now_ms: i64) -> Result<Used<'a>, Failure> {
+pub(crate) fn record<'a>(
+    record: &'a UsageRecord,
+    path: &str,
+    seal_key: &SealKey,
+    now_ms: i64,
+) -> Result<Used<'a>, Failure> {
     let mut problems = Problems::default();
     let field = |name: &str| format!("{path}.{name}");
     record_id(&record.record_id, field("record_id"), &mut problems);
@@ -129,7 +134,7 @@ pub(crate) fn record<'a>(record: &'a UsageRecord, path: &str, now_ms: i64) -> Re
     if record.model.is_empty() && (used.classes.is_empty() || has_tokens(&used.classes)) {
         problems.required(field("model"));
     }
-    if !record.hold_id.is_empty() && HoldId::parse(&record.hold_id, &record.tenant).is_none() {
+    if !record.hold_id.is_empty() && HoldId::open(&record.hold_id, &record.tenant, seal_key).is_none() {
         problems.invalid(field("hold_id"), NOT_A_HOLD);
     }
     problems.into_result()?;

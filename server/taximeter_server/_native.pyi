@@ -286,6 +286,7 @@ class Engine:
         exclusive_store: bool,
         volatile_store: bool = False,
         attribute_sets_max: int = 1_000,
+        hold_id_key: bytes | None = None,
     ) -> Self:
         """Lock the journal. Raises JournalError when another process owns it, ValueError for a bad URL.
 
@@ -293,6 +294,7 @@ class Engine:
         exclusive_store: no other instance can change the store's catalogue, so it never goes stale.
         volatile_store: the operator accepts that the store may lose data; answers say VOLATILE.
         attribute_sets_max: most distinct sets of attributes per tenant and UTC day; the same on every instance.
+        hold_id_key: 32 bytes that seal the ids of holds, the same on every instance; None makes a key of its own.
         """
 
     def open(self, *, archived_ids: Sequence[str], timeout_ms: int) -> None:

@@ -81,11 +81,9 @@ async def serve(
         store_url, fsync_url = await _start_store(config, directory, stack, stop)
         documents = DocumentStore(store_url, is_exclusive=config.store is None, fsync_url=fsync_url)
         stack.callback(documents.close)
-        store_version, is_volatile = await asyncio.to_thread(
-            _check_store, documents, config, directory.ledger
-        )
-        engine = await _open_engine(config, directory, store_url, stack, is_volatile=is_volatile)
-        parts = Parts(config, clock, directory, documents, engine, store_version, start_time_ms=clock())
+        checked = await asyncio.to_thread(_check_store, documents, config, directory.ledger)
+        engine = await _open_engine(config, directory, store_url, stack, checked)
+        parts = Parts(config, clock, directory, documents, engine, checked.version, start_time_ms=clock())
         rpc_server = await _start_services(parts, stack)
         if stop.is_set():
             return
@@ -93,7 +91,7 @@ async def serve(
         address = port.address
         write_private_file(directory.address_file, f"{port.local_address}\n".encode())
         stack.callback(directory.address_file.unlink, missing_ok=True)
-        _log.info(f"serving on {address}", data=str(directory.path), store=store_version)
+        _log.info(f"serving on {address}", data=str(directory.path), store=checked.version)
         on_serving(address)
         await _watch_health(rpc_server, engine, stop)
         _log.info("stopping")
@@ -116,8 +114,17 @@ async def _start_store(
     return store.server_url, store.fsync_url
 
 
-def _check_store(documents: DocumentStore, config: Config, ledger: Path) -> tuple[str, bool]:
-    """Return the store's name and version, and whether it may lose what it acknowledged.
+@dataclass(frozen=True, slots=True)
+class CheckedStore:
+    """A store that may be served on. version: name and version. is_volatile: it may lose what it acknowledged."""
+
+    version: str
+    is_volatile: bool
+    hold_id_key: bytes
+
+
+def _check_store(documents: DocumentStore, config: Config, ledger: Path) -> CheckedStore:
+    """Claim the store.
 
     Raises StoreRefusedError unless the operator accepts that.
     """
@@ -130,11 +137,12 @@ def _check_store(documents: DocumentStore, config: Config, ledger: Path) -> tupl
             raise StoreRefusedError([*probe.volatile, "--allow-volatile serves on it all the same"])
         documents.prepare(PARTITION_COUNT)
         documents.claim_ledger(LedgerDirectory(ledger).ledger_id())
+        hold_id_key = documents.hold_id_key()
     except StoreUnavailableError as error:
         raise StartError(f"the store does not answer: {error.__cause__}") from error
     for problem in probe.volatile:
         _log.warning("the store may lose what was recorded", problem=problem)
-    return f"{probe.name} {probe.version}", bool(probe.volatile)
+    return CheckedStore(f"{probe.name} {probe.version}", bool(probe.volatile), hold_id_key)
 
 
 async def _open_engine(
@@ -142,8 +150,7 @@ async def _open_engine(
     directory: DataDirectory,
     store_url: str,
     stack: contextlib.AsyncExitStack,
-    *,
-    is_volatile: bool,
+    checked: CheckedStore,
 ) -> "_native.Engine":
     from taximeter_server import _native  # noqa: PLC0415 (see above)
     from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
@@ -154,8 +161,9 @@ async def _open_engine(
             store_url=engine_url(store_url),
             journal_dir=str(directory.journal),
             exclusive_store=config.store is None,
-            volatile_store=is_volatile,
+            volatile_store=checked.is_volatile,
             attribute_sets_max=config.attribute_sets,
+            hold_id_key=checked.hold_id_key,
         )
         stack.push_async_callback(asyncio.to_thread, engine.close)
         engine.open(archived_ids=[str(watermark) for watermark in watermarks], timeout_ms=OPEN_TIMEOUT_MS)

@@ -156,9 +156,19 @@ class DocumentStore:
 
     def page_token_key(self) -> bytes:
         """Return the key that seals page tokens on all instances, made on first use."""
+        return self._seal_key("page_token_key")
+
+    def hold_id_key(self) -> bytes:
+        """Return the key that seals the ids of holds on all instances, made on first use."""
+        return self._seal_key("hold_id_key")
+
+    def _seal_key(self, name: str) -> bytes:
+        """Return 32 bytes that the store keeps under name."""
         with translated():
-            self._client.hsetnx(META, "page_token_key", secrets.token_hex(32))
-            return bytes.fromhex(self._client.hget(META, "page_token_key"))
+            if self._client.hsetnx(META, name, secrets.token_hex(32)):
+                # What it seals is handed out at once, and must open after a crash.
+                self._fsync.wait()
+            return bytes.fromhex(self._client.hget(META, name))
 
     def revision(self) -> int:
         """Return the number of changes so far."""

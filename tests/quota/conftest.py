@@ -18,6 +18,7 @@ from taximeter_server.embedded_store import find_store_binary
 
 START_MS = 1_780_000_000_250
 """2026-05-28T20:26:40.250Z"""
+HOLD_ID_KEY = bytes(range(32))
 CLOCK_NOISE_MS_MAX = 200
 """The store adds to a clock that stands still what its commands take. Tests step by 250 ms or more."""
 
@@ -45,7 +46,9 @@ def make_engine(
 
     def make(card: str | None = None) -> _native.Engine:
         journal = tmp_path_factory.mktemp("journal")
-        engine = _native.Engine(store_url=store.url, journal_dir=str(journal), exclusive_store=True)
+        engine = _native.Engine(
+            store_url=store.url, journal_dir=str(journal), exclusive_store=True, hold_id_key=HOLD_ID_KEY
+        )
         engine.open(archived_ids=["0-0"] * _native.PARTITION_COUNT, timeout_ms=10_000)
         engine.set_catalogue(catalogue() if card is None else catalogue(card))
         made.append(engine)

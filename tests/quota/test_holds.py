@@ -5,10 +5,11 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from google.rpc import status_pb2
-from quota.conftest import Stepped
+from quota.conftest import HOLD_ID_KEY, Stepped
 from quota.engine_calls import (
     INPUT_PICOS,
     catalogue_of,
@@ -25,6 +26,7 @@ from quota.model_level import COST, REQUESTS, TOKENS
 
 from harness.engine_process import EngineError
 from harness.grpc_status import refusal_of_status
+from harness.store_process import StoreProcess
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server import _native
 
@@ -178,73 +180,6 @@ def test_ended_hold_is_not_extended(engine: _native.Engine, tenant: str) -> None
     assert refusal.facts == {"state": "RELEASED"}
 
 
-@pytest.mark.parametrize("ttl_s", [1, 60, 61, 3_600])
-def test_hold_expires_by_time_alone(ttl_s: int, stepped: Stepped, tenant: str) -> None:
-    """A hold counts for its time and hardly longer; then its amounts are free, and a late record says so."""
-    engine = stepped.engine
-    stepped.set(MIDNIGHT_MS + DAY_MS // 2)
-    put_limits(engine, tenant, {TOKENS: 10})
-    placed = reserve(engine, tenant, tokens=10, ttl_s=ttl_s)
-    expire_ms = time_ms(placed.hold_expire_time)
-    denied = check(engine, tenant, tokens=10)
-    assert 0 <= expire_ms - stepped.now_ms - ttl_s * 1_000 <= 2_000 + ttl_s * 1_000 // 32
-    # The reset is true: it is the hold's expiry, not midnight.
-    assert denied.limits[0].reset_time_ms == expire_ms
-
-    stepped.set(expire_ms - 250)
-    assert not check(engine, tenant, tokens=1).allowed
-    stepped.set(expire_ms)
-    assert check(engine, tenant, tokens=10, dry_run=True).allowed
-    late = record(engine, tenant, tokens=4, hold_id=placed.hold_id)
-    assert (late.hold.state, late.hold.over_tokens) == (pb.HOLD_STATE_EXPIRED, 0)
-    assert release(engine, tenant, placed.hold_id) == pb.HOLD_STATE_EXPIRED
-    assert [(limit.used, limit.held) for limit in status(engine, tenant)] == [(4, 0)]
-    stepped.advance(3_600_000)
-    assert record(engine, tenant, tokens=1, hold_id=placed.hold_id).hold.state == pb.HOLD_STATE_EXPIRED
-
-
-def test_call_across_midnight_does_not_eat_the_next_day(stepped: Stepped, tenant: str) -> None:
-    """What was held before midnight counts against the day before, whenever it is recorded."""
-    engine = stepped.engine
-    stepped.set(MIDNIGHT_MS - 1_000)
-    put_limits(engine, tenant, {TOKENS: 100})
-    placed = reserve(engine, tenant, tokens=90, ttl_s=600)
-    stepped.set(MIDNIGHT_MS + 250)
-    assert [(limit.used, limit.held) for limit in status(engine, tenant)] == [(0, 0)]
-    grown = extend(engine, tenant, placed.hold_id, ttl_s=600, tokens=5_000)
-    assert grown.decision == pb.DECISION_ALLOW
-    today = reserve(engine, tenant, tokens=100, ttl_s=60)
-    assert today.decision == pb.DECISION_ALLOW
-    answer = record(engine, tenant, tokens=95, hold_id=placed.hold_id)
-
-    assert answer.hold.state == pb.HOLD_STATE_SETTLED
-    assert [(limit.used, limit.held) for limit in status(engine, tenant)] == [(0, 100)]
-
-
-@pytest.mark.parametrize("back_ms", [250, 30_000, DAY_MS])
-def test_clock_that_goes_back_neither_frees_nor_keeps_a_hold(
-    back_ms: int, stepped: Stepped, tenant: str
-) -> None:
-    """A hold's time goes on where it stood when the clock goes back: no hold is free early, none stays for a day."""
-    engine = stepped.engine
-    stepped.set(MIDNIGHT_MS + DAY_MS // 2)
-    put_limits(engine, tenant, {TOKENS: 10_000})
-    put_limits(engine, f"{tenant}/a", {TOKENS: 10_000})
-    reserve(engine, f"{tenant}/a", tokens=10, ttl_s=60)
-    stepped.advance(30_000)
-    check(engine, f"{tenant}/a")
-    stepped.advance(-back_ms)
-    check(engine, f"{tenant}/a")
-    if back_ms < DAY_MS:
-        assert [limit.held for limit in status(engine, f"{tenant}/a")] == [10, 10]
-    stepped.advance(29_000)
-    held_of_its_day = [limit.held for limit in status(engine, f"{tenant}/a")]
-    stepped.advance(4_000)
-
-    assert held_of_its_day == ([10, 10] if back_ms < DAY_MS else [0, 0])
-    assert [limit.held for limit in status(engine, f"{tenant}/a")] == [0, 0]
-
-
 def test_hold_pins_the_rate_card(make_engine: Callable[..., _native.Engine], tenant: str) -> None:
     """A record is priced by the card that its hold was placed under, however the card has changed since."""
     engine = make_engine()
@@ -260,6 +195,58 @@ def test_hold_pins_the_rate_card(make_engine: Callable[..., _native.Engine], ten
     assert (pinned.cost.picos, unpinned.cost.picos) == (10 * INPUT_PICOS, 20 * INPUT_PICOS)
     assert (pinned.rate_card_id, unpinned.rate_card_id) == (placed.rate_card_id, repeated.rate_card_id)
     assert placed.rate_card_id != repeated.rate_card_id
+
+
+def test_hold_of_another_store_is_unknown_and_its_record_counted(
+    engine: _native.Engine, short_directory: Path, tmp_path: Path, tenant: str
+) -> None:
+    """A store that has forgotten a hold says so; a record of it is counted by the card and the day that it pinned."""
+    placed = reserve(engine, tenant, tokens=10, ttl_s=60)
+    with StoreProcess(short_directory / "forgetful") as store:
+        other = _native.Engine(
+            store_url=store.url, journal_dir=str(tmp_path), exclusive_store=True, hold_id_key=HOLD_ID_KEY
+        )
+        other.open(archived_ids=["0-0"] * _native.PARTITION_COUNT, timeout_ms=10_000)
+        other.set_catalogue(catalogue_of([(0, None)]))
+        put_limits(other, tenant, {TOKENS: 100})
+        for call in (
+            lambda: extend(other, tenant, placed.hold_id, ttl_s=60),
+            lambda: release(other, tenant, placed.hold_id),
+        ):
+            with pytest.raises(_native.RpcError) as caught:
+                call()
+            assert (
+                refusal_of_status(status_pb2.Status.FromString(caught.value.args[2])).reason == "HOLD_UNKNOWN"
+            )
+        answer = record(other, tenant, tokens=7, hold_id=placed.hold_id)
+        used = amounts(other, tenant)
+        other.close()
+
+    assert answer.hold.state == pb.HOLD_STATE_EXPIRED
+    assert used == [(7, 0)]
+    assert release(engine, tenant, placed.hold_id) == pb.HOLD_STATE_RELEASED
+
+
+def test_hold_id_opens_where_it_was_sealed(
+    engine: _native.Engine,
+    make_engine: Callable[..., _native.Engine],
+    store: StoreProcess,
+    tmp_path: Path,
+    tenant: str,
+) -> None:
+    """Every instance with the store's key opens an id, one without it, or for another tenant, does not."""
+    placed = reserve(engine, tenant, tokens=10, ttl_s=60)
+    stranger = _native.Engine(store_url=store.url, journal_dir=str(tmp_path), exclusive_store=True)
+    stranger.open(archived_ids=["0-0"] * _native.PARTITION_COUNT, timeout_ms=10_000)
+    stranger.set_catalogue(catalogue_of([(0, None)]))
+    for one, name in ((stranger, tenant), (engine, f"{tenant}/a")):
+        with pytest.raises(_native.RpcError) as caught:
+            record(one, name, tokens=1, hold_id=placed.hold_id)
+        refusal = refusal_of_status(status_pb2.Status.FromString(caught.value.args[2]))
+        assert (refusal.reason, refusal.fields) == ("FIELD_INVALID", ("record.hold_id",))
+    stranger.close()
+
+    assert release(make_engine(), tenant, placed.hold_id) == pb.HOLD_STATE_RELEASED
 
 
 def test_many_holds_take_bounded_room(stepped: Stepped, tenant: str) -> None:

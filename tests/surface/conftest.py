@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Callers of the real server, and what it has stored."""
 
+import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,11 @@ from taximeter.v1 import quota_pb2, tenant_service_pb2
 LIMITS = quota_pb2.Limits(
     requests_per_minute=1_000_000_000, tokens_per_day=10**15, cost_per_day_picos=2**63 - 1
 )
+
+
+DAY_AT = 20
+"""Last byte of the day within the id of a hold."""
+REQUESTS = quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +44,29 @@ def admin(server: ServerProcess) -> Iterator[Api]:
 def credentials(server: ServerProcess, admin: Api) -> Credentials:
     """Credentials of all kinds."""
     return Credentials(admin, server.admin_key)
+
+
+@pytest.fixture(scope="session")
+def holds(admin: Api) -> Mapping[str, str]:
+    """Ids of holds as the cases name them; the real ones are released."""
+
+    def place(tenant: str) -> str:
+        request = pb.CheckQuotaRequest(tenant=tenant, model="gpt-5")
+        request.estimate.uncached_input_tokens = 1
+        request.hold_ttl.FromSeconds(60)
+        hold_id: str = admin.call(admin.metering.CheckQuota, request).hold_id
+        admin.call(admin.metering.ReleaseHold, pb.ReleaseHoldRequest(tenant=tenant, hold_id=hold_id))
+        return hold_id
+
+    hold = place("bad-input")
+    return {"hold": hold, "forged_hold": with_day_before(hold), "foreign_hold": place("other-input")}
+
+
+def with_day_before(hold_id: str) -> str:
+    """Return an id with another day in it and its seal as it was."""
+    content = bytearray(base64.urlsafe_b64decode(hold_id.removeprefix("hold_")))
+    content[DAY_AT] ^= 1
+    return f"hold_{base64.urlsafe_b64encode(content).decode()}"
 
 
 @dataclass
@@ -67,7 +96,11 @@ class Totals:
         status = self.admin.call(
             self.admin.tenants.GetQuotaStatus, tenant_service_pb2.GetQuotaStatusRequest(tenant="bad-input")
         )
-        counters = [(limit.tenant, limit.kind, limit.used, limit.held) for limit in status.limits]
+        # Placing the hold that the cases name has counted a request, which is in the window for a minute.
+        counters = [
+            (limit.tenant, limit.kind, max(limit.used, limit.kind == REQUESTS), limit.held)
+            for limit in status.limits
+        ]
         return [str(row) for row in report.rows], counters
 
 

@@ -54,18 +54,18 @@ class Case:
         """Return the texts of a list of the case, with ${each} filled in."""
         return [str(text).replace("${each}", self.each) for text in self.document.get(key, [])]
 
-    def request(self, now_s: int) -> bytes:
-        """Return the request's bytes."""
+    def request(self, now_s: int, holds: Mapping[str, str]) -> bytes:
+        """Return the request's bytes. holds: ids of holds of bad-input by their names in the file."""
         message = _REQUESTS[self.method]()
         base = str(_DOCUMENT["base"].get(self.method, ""))
-        text_format.Merge(filled(base.replace("bad-input", self.tenant), now_s), message)
+        text_format.Merge(filled(base.replace("bad-input", self.tenant), now_s, holds), message)
         for path in self.document.get("clear", []):
             *parents, last = path.split(".")
             at = message
             for parent in parents:
                 at = getattr(at, parent)
             at.ClearField(last)
-        text_format.Merge(filled(self.text("request"), now_s), message)
+        text_format.Merge(filled(self.text("request"), now_s, holds), message)
         generator = self.document.get("bytes")
         return GENERATORS[generator](message) if generator else message.SerializeToString()
 
@@ -75,9 +75,9 @@ class Case:
         return "bad-input" if "code" in self.document else "good-input"
 
 
-def filled(text: str, now_s: int) -> str:
+def filled(text: str, now_s: int, holds: Mapping[str, str]) -> str:
     """Return text with each ${...} filled in, repeatedly. now_s: seconds since 1970 UTC."""
-    return re.sub(r"\$\{([^{}]+)\}", lambda found: _value(found[1], now_s), text)
+    return re.sub(r"\$\{([^{}]+)\}", lambda found: holds.get(found[1]) or _value(found[1], now_s), text)
 
 
 def _value(expression: str, now_s: int) -> str:

@@ -75,9 +75,11 @@ def echoes(method: str, request: bytes, refusal: Refusal) -> list[str]:
 
 
 @pytest.mark.parametrize("case", cases("refused"), ids=lambda case: case.name)
-def test_bad_input_is_refused(case: Case, channel: Any, credentials: Credentials, totals: Totals) -> None:
+def test_bad_input_is_refused(
+    case: Case, channel: Any, credentials: Credentials, holds: Mapping[str, str], totals: Totals
+) -> None:
     """Bad input gets its exact status with every wrong field, is not echoed, and changes nothing."""
-    request = case.request(now_s())
+    request = case.request(now_s(), holds)
     refusal = refuse(channel, case.method, request, credentials.metadata(case.text("credentials")))
 
     assert refusal.code == case.text("code"), refusal
@@ -95,11 +97,13 @@ def test_bad_input_is_refused(case: Case, channel: Any, credentials: Credentials
 
 
 @pytest.mark.parametrize("case", cases("accepted"), ids=lambda case: case.name)
-def test_odd_input_is_accepted(case: Case, channel: Any, credentials: Credentials, totals: Totals) -> None:
+def test_odd_input_is_accepted(
+    case: Case, channel: Any, credentials: Credentials, holds: Mapping[str, str], totals: Totals
+) -> None:
     """What looks odd and is right is served."""
     metadata = credentials.metadata(case.text("credentials"))
     extra = tuple((name, case.each) for name in case.document.get("metadata", {}))
-    answer = call(channel, case.method, case.request(now_s()), (*metadata, *extra))
+    answer = call(channel, case.method, case.request(now_s(), holds), (*metadata, *extra))
 
     kinds: Mapping[str, type[Any]] = {
         "Record": pb.RecordResponse,
@@ -134,7 +138,7 @@ def test_no_bytes_confuse_the_server(
     """Whatever bytes arrive as a message, the answer is the caller's fault and nothing is stored."""
     totals.assert_unchanged()
     draw = random.Random(f"bytes of {method}")
-    request = next(case for case in cases("accepted") if case.method == method).request(now_s())
+    request = next(case for case in cases("accepted") if case.method == method).request(now_s(), {})
     requests = [request[:length] for length in range(1, len(request) - 20)]
     for _ in range(300):
         mutated = bytearray(request)
