@@ -1597,7 +1597,8 @@ type CheckQuotaResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The decision.
 	Decision Decision `protobuf:"varint,1,opt,name=decision,proto3,enum=taximeter.v1.Decision" json:"decision,omitempty"`
-	// Hold placed for the call, 37 characters of A-Z a-z 0-9 _ -. Empty when denied, or not asked for.
+	// Hold placed for the call, 45 characters of A-Z a-z 0-9 _ -, sealed for its tenant. Empty when denied, or not asked
+	// for.
 	HoldId string `protobuf:"bytes,2,opt,name=hold_id,json=holdId,proto3" json:"hold_id,omitempty"`
 	// Every limit set for the tenant and its parents; those that denied have exceeded = true.
 	Limits []*LimitStatus `protobuf:"bytes,3,rep,name=limits,proto3" json:"limits,omitempty"`

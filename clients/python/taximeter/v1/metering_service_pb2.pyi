@@ -887,7 +887,9 @@ class CheckQuotaResponse(_message.Message):
     decision: Global___Decision.ValueType
     """The decision."""
     hold_id: _builtins.str
-    """Hold placed for the call, 37 characters of A-Z a-z 0-9 _ -. Empty when denied, or not asked for."""
+    """Hold placed for the call, 45 characters of A-Z a-z 0-9 _ -, sealed for its tenant. Empty when denied, or not asked
+    for.
+    """
     rate_card_id: _builtins.str
     """Card that priced the estimate. Empty when there was nothing to price."""
     pricing_state: _usage_pb2.PricingState.ValueType
