@@ -29,7 +29,7 @@ BOMB_BYTES = 512 * MIB
 
 def record_request() -> bytes:
     """Return a record that would be stored."""
-    return next(case for case in cases("accepted") if case.method == "Record").request(now_s())
+    return next(case for case in cases("accepted") if case.method == "Record").request(now_s(), {})
 
 
 @pytest.fixture(autouse=True)

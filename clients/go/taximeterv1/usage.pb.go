@@ -174,8 +174,8 @@ type UsageRecord struct {
 	HoldId string `protobuf:"bytes,11,opt,name=hold_id,json=holdId,proto3" json:"hold_id,omitempty"`
 	// Optional. What users group by, such as workflow_uuid: at most 16 entries, keys of 1 to 64 characters of
 	// a-z A-Z 0-9 . _ - that do not begin with "__", values of at most 256 characters without control characters.
-	// A value that holds an API key of this service is refused. A tenant has at most 1,000 distinct sets of attributes per
-	// UTC day, unless the server is configured otherwise; what comes beyond is recorded with the value "__other__".
+	// A value that holds an API key of this service is refused. A tenant has at most 1,000 distinct sets of attributes
+	// per UTC day, unless the server is configured otherwise; what comes beyond is recorded with the value "__other__".
 	Attributes map[string]string `protobuf:"bytes,12,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Optional. How the numbers were obtained. Unspecified means reported.
 	Quality       UsageQuality `protobuf:"varint,13,opt,name=quality,proto3,enum=taximeter.v1.UsageQuality" json:"quality,omitempty"`

@@ -21,8 +21,8 @@ local function is_admitted(key, hash, count_max)
   return true
 end
 
--- admit_attributes. KEYS: per record the sets and the key sets of its tenant's day. ARGV: partition; most sets, and most
--- key sets, of a tenant's day; per record the hash of its set and that of its keys.
+-- admit_attributes. KEYS: per record the sets and the key sets of its tenant's day. ARGV: partition; most sets, and
+-- most key sets, of a tenant's day; per record the hash of its set and that of its keys.
 -- Returns one byte per record: what is left of its attributes.
 local function admit_attributes(keys, args)
   if not opened[args[1]] then

@@ -215,8 +215,8 @@ local function load_levels(keys, first, last, partition, now)
   return levels
 end
 
--- True when usage of one event day passes no counter's maximum. Of a past day nothing is counted here: its quota is over,
--- and reports count it from the ledger.
+-- True when usage of one event day passes no counter's maximum. Of a past day nothing is counted here: its quota is
+-- over, and reports count it from the ledger.
 local function fits(levels, day, tokens, hi, lo)
   for _, level in ipairs(levels) do
     if day == level.day then

@@ -160,8 +160,8 @@ class UsageRecord(_message.Message):
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. What users group by, such as workflow_uuid: at most 16 entries, keys of 1 to 64 characters of
         a-z A-Z 0-9 . _ - that do not begin with "__", values of at most 256 characters without control characters.
-        A value that holds an API key of this service is refused. A tenant has at most 1,000 distinct sets of attributes per
-        UTC day, unless the server is configured otherwise; what comes beyond is recorded with the value "__other__".
+        A value that holds an API key of this service is refused. A tenant has at most 1,000 distinct sets of attributes
+        per UTC day, unless the server is configured otherwise; what comes beyond is recorded with the value "__other__".
         """
 
     def __init__(
