@@ -33,7 +33,8 @@ const (
 	// Never sent.
 	RecordWarningKind_RECORD_WARNING_KIND_UNSPECIFIED RecordWarningKind = 0
 	// The record's tenant has as many distinct sets of attributes as the server allows on the UTC day of occur_time,
-	// 1,000 unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are exact.
+	// 1,000 unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are
+	// exact.
 	RecordWarningKind_RECORD_WARNING_KIND_LABEL_CAP RecordWarningKind = 1
 )
 

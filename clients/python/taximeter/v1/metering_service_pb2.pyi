@@ -36,7 +36,8 @@ class _RecordWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rec
     """Never sent."""
     RECORD_WARNING_KIND_LABEL_CAP: _RecordWarningKind.ValueType  # 1
     """The record's tenant has as many distinct sets of attributes as the server allows on the UTC day of occur_time,
-    1,000 unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are exact.
+    1,000 unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are
+    exact.
     """
 
 class RecordWarningKind(_RecordWarningKind, metaclass=_RecordWarningKindEnumTypeWrapper):
@@ -46,7 +47,8 @@ RECORD_WARNING_KIND_UNSPECIFIED: RecordWarningKind.ValueType  # 0
 """Never sent."""
 RECORD_WARNING_KIND_LABEL_CAP: RecordWarningKind.ValueType  # 1
 """The record's tenant has as many distinct sets of attributes as the server allows on the UTC day of occur_time,
-1,000 unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are exact.
+1,000 unless configured otherwise. Reports show the value "__other__" for every attribute of this record; sums are
+exact.
 """
 Global___RecordWarningKind: _TypeAlias = RecordWarningKind  # noqa: Y015
 
