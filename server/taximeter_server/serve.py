@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from taximeter_server.checked_store import CheckedStore, check_store
 from taximeter_server.config import Config
 from taximeter_server.data_directory import DataDirectory, write_private_file
 from taximeter_server.embedded_store import EmbeddedStore
-from taximeter_server.errors import StartError, StoreRefusedError, StoreUnavailableError
+from taximeter_server.errors import StartError
 from taximeter_server.store import DocumentStore
 from taximeter_server.store_users import engine_url
 
@@ -81,7 +82,7 @@ async def serve(
         store_url, fsync_url = await _start_store(config, directory, stack, stop)
         documents = DocumentStore(store_url, is_exclusive=config.store is None, fsync_url=fsync_url)
         stack.callback(documents.close)
-        checked = await asyncio.to_thread(_check_store, documents, config, directory.ledger)
+        checked = await asyncio.to_thread(check_store, documents, config, directory.ledger)
         engine = await _open_engine(config, directory, store_url, stack, checked)
         parts = Parts(config, clock, directory, documents, engine, checked.version, start_time_ms=clock())
         rpc_server = await _start_services(parts, stack)
@@ -112,37 +113,6 @@ async def _start_store(
     stack.push_async_callback(asyncio.to_thread, store.stop, timeout_ms=STORE_STOP_TIMEOUT_MS)
     await asyncio.to_thread(store.start, is_cancelled=stop.is_set)
     return store.server_url, store.fsync_url
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedStore:
-    """A store that may be served on. version: name and version. is_volatile: it may lose what it acknowledged."""
-
-    version: str
-    is_volatile: bool
-    hold_id_key: bytes
-
-
-def _check_store(documents: DocumentStore, config: Config, ledger: Path) -> CheckedStore:
-    """Claim the store.
-
-    Raises StoreRefusedError unless the operator accepts that.
-    """
-    from taximeter_server._native import PARTITION_COUNT  # noqa: PLC0415 (see above)
-    from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
-
-    try:
-        probe = documents.probe()
-        if probe.volatile and not config.allow_volatile:
-            raise StoreRefusedError([*probe.volatile, "--allow-volatile serves on it all the same"])
-        documents.prepare(PARTITION_COUNT)
-        documents.claim_ledger(LedgerDirectory(ledger).ledger_id())
-        hold_id_key = documents.hold_id_key()
-    except StoreUnavailableError as error:
-        raise StartError(f"the store does not answer: {error.__cause__}") from error
-    for problem in probe.volatile:
-        _log.warning("the store may lose what was recorded", problem=problem)
-    return CheckedStore(f"{probe.name} {probe.version}", bool(probe.volatile), hold_id_key)
 
 
 async def _open_engine(
