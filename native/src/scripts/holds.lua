@@ -27,6 +27,11 @@ local function pack_mark(mark, level_count)
     mark.lo, unpack(mark.numbers, 1, level_count))
 end
 
+-- An absolute time goes into the append-only file as it is.
+local function keep_mark(key, mark, levels, now, seconds)
+  redis.call('SET', key, pack_mark(mark, #levels), 'PXAT', (now + seconds) * 1000)
+end
+
 local function is_live_at(level, mark, i)
   return level.held and mark.numbers[i] > level.second + level.held.shift
 end
@@ -75,7 +80,8 @@ local function pack_hold(mark, levels)
   return struct.pack('<I8I8I8I8I8', mark.card_time, mark.day, math.max(expire, 0), mark.hi, mark.lo)
 end
 
-local CONFLICT, TOO_MUCH, FIRST, REPEATED = 2, 3, 0, 1
+local CONFLICT, TOO_MUCH = 2, 3
+local FIRST, REPEATED = '\0', '\1'
 
 -- Flags of the limits that had no room once, without those removed since.
 local function full_still_set(mark, levels)
@@ -96,17 +102,19 @@ end
 
 -- Places a hold at all levels and notes when it expires at each; false when a counter would overflow.
 local function place_hold(levels, mark, ttl, grid)
-  for _, level in ipairs(levels) do
+  local day, tokens, hi, lo, numbers = mark.day, mark.tokens, mark.hi, mark.lo, mark.numbers
+  for i = 1, #levels do
+    local level = levels[i]
     if not level.held then
       level.held, level.resized = new_held(), true
+    elseif held_too_much(level, day, tokens, hi, lo) then
+      return false
     end
   end
-  if any_too_much(levels, mark.day, mark.tokens, mark.hi, mark.lo) then
-    return false
-  end
-  for i, level in ipairs(levels) do
-    mark.numbers[i] = expiry_from(level, ttl, grid)
-    change_held(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo, 1)
+  for i = 1, #levels do
+    local level = levels[i]
+    numbers[i] = expiry_from(level, ttl, grid)
+    change_held(level, numbers[i], day, tokens, hi, lo, 1)
   end
   return true
 end
@@ -130,7 +138,7 @@ local function reserve(keys, args)
     if before.fingerprint ~= args[3] then
       return struct.pack('<B', CONFLICT)
     end
-    local hold = struct.pack('<B', REPEATED) .. pack_hold(before, levels)
+    local hold = REPEATED .. pack_hold(before, levels)
     local denied = before.state == REFUSED
     return pack_answer(levels, denied, denied and full_still_set(before, levels), need, now, micros, hold)
   end
@@ -149,10 +157,9 @@ local function reserve(keys, args)
   end
   save_levels(keys, 2, levels, not denied)
   if mark.state == HELD_STATE or is_named == 1 then
-    redis.call('SET', keys[1], pack_mark(mark, #levels), 'EX', keep)
+    keep_mark(keys[1], mark, levels, now, keep)
   end
-  local hold = struct.pack('<B', FIRST) .. pack_hold(mark, levels)
-  return pack_answer(levels, denied, full, need, now, micros, hold)
+  return pack_answer(levels, denied, full, need, now, micros, FIRST .. pack_hold(mark, levels))
 end
 
 -- Flags of the day limits that have no room for what a hold is to have in addition, nil when all have; and whether any
@@ -200,7 +207,7 @@ local function extend(keys, args)
       mark.numbers[i] = math.max(mark.numbers[i], expiry_from(level, ttl, grid))
       change_held(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo, 1)
     end
-    redis.call('SET', keys[1], pack_mark(mark, #levels), 'EX', mark_seconds(mark, levels, keep))
+    keep_mark(keys[1], mark, levels, now, mark_seconds(mark, levels, keep))
   end
   save_levels(keys, 2, levels, not denied)
   local hold = struct.pack('<B', state) .. pack_hold(mark, levels)
