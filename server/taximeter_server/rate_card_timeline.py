@@ -12,18 +12,18 @@ prices: to put one before another that is still to come, withdraw that one first
 
 from dataclasses import dataclass
 
-from taximeter_server.errors import (
-    EffectiveTooSoonError,
-    InvalidFieldsError,
-    RateCardUnknownError,
-    TenantPricesUnknownError,
-    TimelineEntryUnknownError,
-    WithdrawTooLateError,
-)
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.published_card import (
     PublishedCard,
     compile_card,
     currency_of,
+)
+from taximeter_server.rate_card_errors import (
+    EffectiveTooSoonError,
+    RateCardUnknownError,
+    TenantPricesUnknownError,
+    TimelineEntryUnknownError,
+    WithdrawTooLateError,
 )
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.store import DocumentStore

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from taximeter_server.errors import InvalidFieldsError, RateCardVersionConflictError
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.published_card import PublishedCard
+from taximeter_server.rate_card_errors import RateCardVersionConflictError
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.store import DocumentStore
 from taximeter_server.timeline_entry import TimelineEntry, parse_timeline

@@ -10,14 +10,13 @@ import pytest
 import redis
 
 from taximeter_server.embedded_store import EmbeddedStore
-from taximeter_server.errors import (
+from taximeter_server.errors import InvalidFieldsError, StoreCorruptError
+from taximeter_server.published_card import compile_card
+from taximeter_server.rate_card_errors import (
     EffectiveTooSoonError,
-    InvalidFieldsError,
     RateCardUnknownError,
     RateCardVersionConflictError,
-    StoreCorruptError,
 )
-from taximeter_server.published_card import compile_card
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import LEAD_MS, RateCardTimeline
 from taximeter_server.store import DocumentStore

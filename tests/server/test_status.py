@@ -9,7 +9,7 @@ import structlog
 from google.rpc import error_details_pb2, status_pb2
 
 from taximeter.v1 import error_reason_pb2
-from taximeter_server import _native, correction_errors, errors
+from taximeter_server import _native, correction_errors, errors, rate_card_errors
 from taximeter_server.rate_card import RateCardInvalidError, RateCardProblem
 from taximeter_server.rpc.status import CODES, DOMAIN, status_of
 
@@ -29,12 +29,12 @@ EXAMPLES: list[errors.RequestError] = [
     errors.KeyEndedError("REVOKED"),
     errors.LastAdminKeyError(),
     errors.TooManyDenialsError(),
-    errors.RateCardUnknownError("no such card"),
-    errors.RateCardVersionConflictError(7),
-    errors.EffectiveTooSoonError(1),
-    errors.TimelineEntryUnknownError(9),
-    errors.WithdrawTooLateError(7, "is in force"),
-    errors.TenantPricesUnknownError("acme"),
+    rate_card_errors.RateCardUnknownError("no such card"),
+    rate_card_errors.RateCardVersionConflictError(7),
+    rate_card_errors.EffectiveTooSoonError(1),
+    rate_card_errors.TimelineEntryUnknownError(9),
+    rate_card_errors.WithdrawTooLateError(7, "is in force"),
+    rate_card_errors.TenantPricesUnknownError("acme"),
     errors.SumOutOfRangeError(),
     errors.CostOutOfRangeError("card_b", "acme", "record-of-acme-0001"),
     errors.TooMuchUsageError(600),

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from server.test_rate_card_timeline import card
 
-from taximeter_server.errors import (
+from taximeter_server.published_card import compile_card
+from taximeter_server.rate_card_errors import (
     RateCardVersionConflictError,
     TimelineEntryUnknownError,
     WithdrawTooLateError,
 )
-from taximeter_server.published_card import compile_card
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import LEAD_MS, RateCardTimeline
 from taximeter_server.store import DocumentStore

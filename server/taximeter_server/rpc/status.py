@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from taximeter_server import _native, correction_errors, errors
+from taximeter_server import _native, correction_errors, errors, rate_card_errors
 from taximeter_server.rate_card_problems import RateCardInvalidError
 
 DOMAIN = "taximeter.dev"
@@ -38,12 +38,12 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         errors.KeyUnknownError: StatusCode.NOT_FOUND,
         errors.KeyEndedError: StatusCode.FAILED_PRECONDITION,
         errors.LastAdminKeyError: StatusCode.FAILED_PRECONDITION,
-        errors.RateCardUnknownError: StatusCode.NOT_FOUND,
-        errors.RateCardVersionConflictError: StatusCode.ABORTED,
-        errors.EffectiveTooSoonError: StatusCode.FAILED_PRECONDITION,
-        errors.TimelineEntryUnknownError: StatusCode.NOT_FOUND,
-        errors.WithdrawTooLateError: StatusCode.FAILED_PRECONDITION,
-        errors.TenantPricesUnknownError: StatusCode.NOT_FOUND,
+        rate_card_errors.RateCardUnknownError: StatusCode.NOT_FOUND,
+        rate_card_errors.RateCardVersionConflictError: StatusCode.ABORTED,
+        rate_card_errors.EffectiveTooSoonError: StatusCode.FAILED_PRECONDITION,
+        rate_card_errors.TimelineEntryUnknownError: StatusCode.NOT_FOUND,
+        rate_card_errors.WithdrawTooLateError: StatusCode.FAILED_PRECONDITION,
+        rate_card_errors.TenantPricesUnknownError: StatusCode.NOT_FOUND,
         errors.SumOutOfRangeError: StatusCode.OUT_OF_RANGE,
         errors.CostOutOfRangeError: StatusCode.OUT_OF_RANGE,
         errors.TooMuchUsageError: StatusCode.RESOURCE_EXHAUSTED,
