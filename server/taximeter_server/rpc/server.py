@@ -36,7 +36,7 @@ HANDLER_THREADS = 16
 REPORT_THREADS = 2
 """Reports have threads of their own, so that many of them hold up nothing else."""
 
-STREAMED_REQUESTS_MAX = 200
+STREAMED_REQUESTS_MAX = 100
 """Requests of a stream that one call of the handler gets at most; as many more wait here."""
 
 STATUS_DETAILS_NAME = "grpc-status-details-bin"
