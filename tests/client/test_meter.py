@@ -51,6 +51,8 @@ METHOD_BY_RPC = {
     "Record": "record",
     "RecordLevel": "record_level",
     "RecordBatch": "record_batch",
+    "VoidRecord": "void_record",
+    "AmendRecord": "amend_record",
     "CheckQuota": "check_quota",
     "ExtendHold": "extend_hold",
     "ReleaseHold": "release_hold",
