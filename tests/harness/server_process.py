@@ -126,7 +126,13 @@ class ServerProcess:
     def store_refusals(self) -> list[str]:
         """Return what the embedded store has refused to the server since it was started."""
         with self.store_client() as client:
-            return [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in client.acl_log()]
+            refused = client.acl_log()
+        # What a client is called is an offer, and no part of what the server does.
+        return [
+            f"{entry['username']}: {entry['reason']} {entry['object']}"
+            for entry in refused
+            if entry["object"] != "client|setinfo"
+        ]
 
     def start(self, *, timeout_s: float = START_TIMEOUT_S) -> Self:
         """Start and wait until the server says that it serves. Raises ServerFailedError after timeout_s."""
