@@ -16,6 +16,7 @@ use crate::proto::taximeter::v1::ErrorReason;
 
 /// Bytes of a SHA-256.
 pub(crate) const SECRET_HASH_SIZE: usize = 32;
+const KEY_PREFIX: &str = "tx_";
 /// Longer credentials are refused unread.
 const CREDENTIAL_SIZE_MAX: usize = 256;
 
@@ -187,23 +188,14 @@ pub(crate) fn method_roles(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 }
 
 /// Finds out who calls. One text for every kind of bad credential.
-pub(crate) fn authenticate(
-    catalogue: &Catalogue,
-    headers: &HeaderMap,
-    now_ms: i64,
-) -> Result<Principal, Failure> {
+pub(crate) fn authenticate(catalogue: &Catalogue, secret: &[u8], now_ms: i64) -> Result<Principal, Failure> {
     let refused = credentials_required;
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(refused());
-    };
-    let secret = value.as_bytes().strip_prefix(b"Bearer ").ok_or_else(refused)?;
     if secret.len() > CREDENTIAL_SIZE_MAX {
         return Err(refused());
     }
     let text = std::str::from_utf8(secret).map_err(|_| refused())?;
     let key_id = text
-        .strip_prefix("tx_")
+        .strip_prefix(KEY_PREFIX)
         .and_then(|rest| rest.split('_').next())
         .ok_or_else(refused)?;
     // Before the key is looked up, so that an unknown id takes as long as a wrong secret.
@@ -221,6 +213,20 @@ pub(crate) fn authenticate(
         role: key.role,
         tenants: key.tenants.as_slice().into(),
     })
+}
+
+/// The one bearer credential of a call.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    value.as_bytes().strip_prefix(b"Bearer ")
+}
+
+/// Whether a credential means to be a key of the server's own.
+pub(crate) fn is_key(credential: &[u8]) -> bool {
+    credential.starts_with(KEY_PREFIX.as_bytes())
 }
 
 /// Nobody whom the server knows calls. One text, whatever the reason.

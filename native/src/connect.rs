@@ -14,6 +14,7 @@ use prost_reflect::MethodDescriptor;
 use crate::connection::Peer;
 use crate::error::{Failure, internal, not_served};
 use crate::front::{self, Shared};
+use crate::gate;
 use crate::grpc::{self, AnswerBody, PREFIX_SIZE};
 use crate::json;
 use crate::proto::google::rpc::Status;
@@ -60,7 +61,7 @@ pub(crate) async fn call(
     codec: Codec,
 ) -> Result<Response<AnswerBody>, Failure> {
     grpc::check_metadata_size(request.headers())?;
-    let method = json::method(request.uri().path()).ok_or_else(front::no_such_method)?;
+    let method = json::method(request.uri().path()).ok_or_else(gate::no_such_method)?;
     if method.is_client_streaming() || method.is_server_streaming() {
         return Err(not_served("streams over this protocol"));
     }
@@ -68,7 +69,7 @@ pub(crate) async fn call(
     if encoding.is_some_and(|encoding| encoding != "identity") {
         return Err(not_served("content-encoding"));
     }
-    let admitted = shared.admit(peer, request.uri().path(), request.headers())?;
+    let admitted = shared.gate.admit(peer, request.uri().path(), request.headers())?;
     let (mut parts, body) = request.into_parts();
     let sent = grpc::read_body(Either::Left(body)).await?;
     let message = match codec {
@@ -152,10 +153,7 @@ fn error(status: &Status) -> Response<AnswerBody> {
 
 fn respond(status: StatusCode, kind: HeaderValue, body: Bytes) -> Response<AnswerBody> {
     let length = HeaderValue::from(body.len());
-    let mut response = Response::new(AnswerBody::Unary {
-        message: Some(body),
-        trailers: None,
-    });
+    let mut response = Response::new(AnswerBody::unary(Some(body), None));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response.headers_mut().insert(CONTENT_LENGTH, length);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -18,17 +18,29 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::frame_watch::Watched;
 use crate::front::{self, Shared};
 use crate::grpc::AnswerBody;
+use crate::standing::Standing;
 use crate::tls;
 
 /// A client that has not finished its TLS handshake by then is cut off.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
+/// A connection without a call that may be made is closed after this: it began slowly, or wants nothing.
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Clients that are told to go finish their calls within this.
+const AGE_GRACE: Duration = Duration::from_secs(30);
+/// Clients wait with further calls, or open another connection.
+const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Streams that the client cancelled before they were looked at, and that it broke: more ends the connection.
+const PENDING_RESETS_MAX: usize = 32;
+const BROKEN_STREAMS_MAX: usize = 1_024;
+/// What waits to be sent on a stream that its client does not read.
+const SEND_BUFFER_SIZE_MAX: usize = 64 << 10;
 /// More is refused by HTTP, with a status that gRPC clients cannot tell from a defect of the server.
 const HEADER_LIST_SIZE_MAX: u32 = 32 << 10;
 const STREAM_WINDOW_SIZE: u32 = 1 << 20;
@@ -47,52 +59,74 @@ const HTTP1_BUFFER_SIZE: usize = 32 << 10;
 
 type Answered = Result<Response<AnswerBody>, Infallible>;
 
+/// Bounds of connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionLimits {
+    pub(crate) connections_max: usize,
+    pub(crate) age_max: Duration,
+}
+
 /// Who is at the other end.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// The URI in its certificate, where that says who calls.
     pub(crate) certificate_uri: Option<Arc<str>>,
+    pub(crate) standing: Arc<Standing>,
+}
+
+/// What ends a connection, other than its client.
+pub(crate) struct Ends {
+    pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) age_max: Duration,
 }
 
 /// Serves a connection until it ends, or until it is told to close and its calls have ended.
-pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, mut closing: watch::Receiver<bool>) {
+pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, ends: Ends) {
     // Answers are single small frames; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
+    let standing = Arc::clone(&ends.standing);
+    tokio::select! {
+        biased;
+        () = begin(stream, shared, ends) => {}
+        () = standing.evicted.notified() => {}
+    }
+}
+
+async fn begin(stream: TcpStream, shared: Arc<Shared>, mut ends: Ends) {
     // Who has gone already asks nothing more.
     let Ok(address) = stream.peer_addr() else { return };
+    let mut peer = Peer {
+        address,
+        certificate_uri: None,
+        standing: Arc::clone(&ends.standing),
+    };
     let Some(config) = shared.tls.load_full() else {
-        let peer = Peer {
-            address,
-            certificate_uri: None,
-        };
         let is_http2 = tokio::select! {
             is_http2 = timeout(HEADER_TIMEOUT, begins_http2(&stream)) => is_http2,
             // No call is lost by that.
-            _ = closing.changed() => return,
+            _ = ends.closing.changed() => return,
         };
         return match is_http2 {
-            Ok(Ok(true)) => serve_http2(Transport::Plain(stream), shared, peer, closing).await,
-            Ok(Ok(false)) => serve_http1(Transport::Plain(stream), shared, peer, closing).await,
+            Ok(Ok(true)) => serve_http2(Transport::Plain(stream), shared, peer, ends).await,
+            Ok(Ok(false)) => serve_http1(Transport::Plain(stream), shared, peer, ends).await,
             Ok(Err(_)) | Err(_) => {}
         };
     };
     let accepted = tokio::select! {
         accepted = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)) => accepted,
         // Nor by that.
-        _ = closing.changed() => return,
+        _ = ends.closing.changed() => return,
     };
     // Who does not speak TLS, shows no good certificate or takes too long has nothing to say.
     if let Ok(Ok(stream)) = accepted {
-        let peer = Peer {
-            address,
-            certificate_uri: uri_of(&stream, &shared),
-        };
+        peer.certificate_uri = uri_of(&stream, &shared);
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
         let stream = Transport::Tls(Box::new(stream));
         if is_http2 {
-            serve_http2(stream, shared, peer, closing).await;
+            serve_http2(stream, shared, peer, ends).await;
         } else {
-            serve_http1(stream, shared, peer, closing).await;
+            serve_http1(stream, shared, peer, ends).await;
         }
     }
 }
@@ -114,16 +148,20 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
 
 fn uri_of(stream: &TlsStream<TcpStream>, shared: &Shared) -> Option<Arc<str>> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-    let names_callers = shared.identities.load().name_by_certificate();
+    let names_callers = shared.gate.identities.load().name_by_certificate();
     names_callers.then(|| tls::certificate_uri(certificate)).flatten()
 }
 
-async fn serve_http2(stream: Transport, shared: Arc<Shared>, peer: Peer, mut closing: watch::Receiver<bool>) {
+async fn serve_http2(stream: Transport, shared: Arc<Shared>, peer: Peer, mut ends: Ends) {
     let service = service_fn(answering(shared, peer));
+    let stream = Watched::new(stream, Instant::now());
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(BROKEN_STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_SIZE_MAX)
+        .max_send_buf_size(SEND_BUFFER_SIZE_MAX)
         .initial_stream_window_size(STREAM_WINDOW_SIZE)
         .initial_connection_window_size(CONNECTION_WINDOW_SIZE)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -132,15 +170,20 @@ async fn serve_http2(stream: Transport, shared: Arc<Shared>, peer: Peer, mut clo
     let mut connection = pin!(connection);
     // A broken connection is its client's business.
     tokio::select! {
+        biased;
         _ = connection.as_mut() => {}
-        _ = closing.changed() => {
+        end = must_end(&mut ends) => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            match end {
+                End::Unused => {}
+                End::Aged => drop(timeout(AGE_GRACE, connection).await),
+                End::Draining => drop(connection.await),
+            }
         }
     }
 }
 
-async fn serve_http1(stream: Transport, shared: Arc<Shared>, peer: Peer, mut closing: watch::Receiver<bool>) {
+async fn serve_http1(stream: Transport, shared: Arc<Shared>, peer: Peer, mut ends: Ends) {
     let service = service_fn(answering(shared, peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -150,11 +193,56 @@ async fn serve_http1(stream: Transport, shared: Arc<Shared>, peer: Peer, mut clo
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}
-        _ = closing.changed() => {
+        end = must_end(&mut ends) => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            match end {
+                End::Unused => {}
+                End::Aged => drop(timeout(AGE_GRACE, connection).await),
+                End::Draining => drop(connection.await),
+            }
         }
     }
+}
+
+/// Why a connection has to end.
+enum End {
+    /// All do.
+    Draining,
+    /// It has lived long: its client shall connect again, perhaps to another server.
+    Aged,
+    /// It holds a place and makes no call.
+    Unused,
+}
+
+async fn must_end(ends: &mut Ends) -> End {
+    let age_max = spread(ends.age_max);
+    let first_call = FIRST_CALL_TIMEOUT.min(age_max);
+    tokio::select! {
+        _ = ends.closing.changed() => return End::Draining,
+        () = sleep(first_call) => {}
+    }
+    if !ends.standing.is_used() {
+        return End::Unused;
+    }
+    tokio::select! {
+        _ = ends.closing.changed() => End::Draining,
+        () = sleep(age_max.saturating_sub(first_call)) => End::Aged,
+    }
+}
+
+/// The age, less up to a tenth of it: connections that began together do not end together.
+fn spread(age: Duration) -> Duration {
+    let tenth = age.checked_div(10).unwrap_or_default();
+    let part = u32::from(random_byte());
+    let less = tenth.saturating_mul(part).checked_div(256).unwrap_or_default();
+    age.saturating_sub(less)
+}
+
+fn random_byte() -> u8 {
+    let mut byte = [0_u8; 1];
+    // Without randomness all connections live equally long.
+    let _ = rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::NONBLOCK);
+    byte[0]
 }
 
 /// What answers the requests of a connection.

@@ -53,6 +53,16 @@ impl Code {
     }
 }
 
+impl Code {
+    /// Whether a call ended before any work was done for it.
+    pub(crate) const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthenticated | Self::PermissionDenied | Self::ResourceExhausted | Self::Unimplemented
+        )
+    }
+}
+
 /// One field that is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {

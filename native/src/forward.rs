@@ -26,7 +26,9 @@ const TENANTS: HeaderName = HeaderName::from_static("x-taximeter-tenants");
 /// Where the call came from, for the audit log.
 const PEER: HeaderName = HeaderName::from_static("x-taximeter-peer");
 /// Room for streams of large reports.
-const WINDOW_SIZE: u32 = 1 << 20;
+const WINDOW_SIZE: u32 = 256 << 10;
+/// As many windows as there are calls at once: answers that nobody reads must not hold up those of others.
+const CONNECTION_WINDOW_SIZE: u32 = WINDOW_SIZE << 9;
 
 /// One connection to the Python server, made again when it breaks.
 pub(crate) struct Forwarder {
@@ -63,7 +65,7 @@ impl Forwarder {
             .send_request(Request::from_parts(parts, body))
             .await
             .map_err(|_| unreachable_server())?;
-        Ok(response.map(AnswerBody::Forwarded))
+        Ok(response.map(AnswerBody::forwarded))
     }
 
     async fn sender(&self) -> Result<SendRequest<RequestBody>, Failure> {
@@ -77,7 +79,7 @@ impl Forwarder {
         let (sender, driver) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW_SIZE)
-            .initial_connection_window_size(WINDOW_SIZE.saturating_mul(4))
+            .initial_connection_window_size(CONNECTION_WINDOW_SIZE)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| unreachable_server())?;

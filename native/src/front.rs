@@ -6,25 +6,23 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request, Response, Version};
+use http::{Request, Response, Version};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use prost::Message;
 use rustls::ServerConfig;
 
-use crate::access::{self, METHODS, Principal, Rule};
-use crate::clock;
+use crate::access::Principal;
 use crate::connect;
 use crate::connection::Peer;
 use crate::engine::Engine;
 use crate::envoy;
-use crate::error::{Code, Failure, deadline_exceeded, internal, invalid_field};
+use crate::error::{Failure, deadline_exceeded, internal, invalid_field};
 use crate::forward::Forwarder;
+use crate::gate::{self, Admitted, Gate, Place};
 use crate::grpc::{self, AnswerBody, RequestBody};
-use crate::identity::Identities;
 use crate::proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use crate::proto::taximeter::v1::record_result::Outcome;
 use crate::proto::taximeter::v1::{
@@ -35,67 +33,40 @@ use crate::proto::taximeter::v1::{
 /// A call served here ends within this, whatever its caller's deadline.
 const BUDGET_MAX: Duration = Duration::from_secs(2);
 const BATCH_COUNT_MAX: usize = 500;
-/// Services with methods that are served here.
-const SERVICES_HERE: [&str; 2] = [
-    "/taximeter.v1.MeteringService/",
-    "/envoy.service.ratelimit.v3.RateLimitService/",
-];
+/// A forwarded call waits this long for its turn.
+const FORWARD_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) forwarder: Forwarder,
     pub(crate) tls: ArcSwapOption<ServerConfig>,
-    pub(crate) identities: ArcSwap<Identities>,
+    pub(crate) gate: Gate,
 }
 
-impl Shared {
-    /// Finds out who calls: what the call itself carries goes before the connection's certificate.
-    fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Principal, Failure> {
-        if let Some(uri) = &peer.certificate_uri
-            && !headers.contains_key(AUTHORIZATION)
-        {
-            let principal = self.identities.load().of_certificate(uri);
-            return principal.ok_or_else(access::credentials_required);
-        }
-        access::authenticate(&self.engine.catalogue(), headers, clock::now_ms())
-    }
-
-    /// Finds the method of a path, and who calls it. Fails unless the caller may.
-    pub(crate) fn admit(&self, peer: &Peer, path: &str, headers: &HeaderMap) -> Result<Admitted, Failure> {
-        let found = METHODS.iter().find(|(method, _)| *method == path);
-        let (method, rule) = found.ok_or_else(no_such_method)?;
-        let principal = self.let_in(*rule, method, peer, headers)?;
-        Ok(Admitted { method, principal })
-    }
-
-    /// Who calls, where the method is not open to everyone. Fails unless the caller may.
-    fn let_in(
-        &self,
-        rule: Rule,
-        method: &'static str,
-        peer: &Peer,
-        headers: &HeaderMap,
-    ) -> Result<Option<Principal>, Failure> {
-        if rule == Rule::Open {
-            return Ok(None);
-        }
-        let principal = self.authenticate(peer, headers)?;
-        if let Err(failure) = access::authorize(rule, principal.role, method) {
-            if rule.is_admin() {
-                self.engine.denials.note(&principal.key_id, method, peer.address);
-            }
-            return Err(failure);
-        }
-        Ok(Some(principal))
-    }
+/// The methods that are served here.
+#[derive(Clone, Copy)]
+enum Here {
+    Record,
+    RecordBatch,
+    CheckQuota,
+    ExtendHold,
+    ReleaseHold,
+    ShouldRateLimit,
 }
 
-/// A call that may be carried out.
-pub(crate) struct Admitted {
-    method: &'static str,
-    /// Who calls, where the method is not open to everyone.
-    principal: Option<Principal>,
+impl Here {
+    fn of(method: &str) -> Option<Self> {
+        match method {
+            "/taximeter.v1.MeteringService/Record" => Some(Self::Record),
+            "/taximeter.v1.MeteringService/RecordBatch" => Some(Self::RecordBatch),
+            "/taximeter.v1.MeteringService/CheckQuota" => Some(Self::CheckQuota),
+            "/taximeter.v1.MeteringService/ExtendHold" => Some(Self::ExtendHold),
+            "/taximeter.v1.MeteringService/ReleaseHold" => Some(Self::ReleaseHold),
+            "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit" => Some(Self::ShouldRateLimit),
+            _ => None,
+        }
+    }
 }
 
 /// Answers one call of a connection.
@@ -103,16 +74,37 @@ pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
     let version = request.version();
     if let Some(codec) = connect::codec(&request) {
         let called = unwinding(Box::pin(connect::call(shared, peer, request, codec))).await;
-        return called.unwrap_or_else(|failure| connect::failed(&failure, version));
+        return match called {
+            Ok(response) => response,
+            Err(failure) => {
+                slow_down(peer, &failure).await;
+                connect::failed(&failure, version)
+            }
+        };
     }
     if version < Version::HTTP_2 {
         return connect::unsupported();
     }
     if !grpc::is_grpc(request.headers()) {
+        slow_down(peer, &gate::no_such_method()).await;
         return grpc::unsupported_media_type();
     }
-    let called = unwinding(call(shared, peer, request.map(Either::Left))).await;
-    called.unwrap_or_else(|failure| grpc::failed(&failure))
+    match unwinding(call(shared, peer, request.map(Either::Left))).await {
+        Ok(response) => response,
+        Err(failure) => {
+            slow_down(peer, &failure).await;
+            grpc::failed(&failure)
+        }
+    }
+}
+
+/// Whoever is refused again and again has to wait for it.
+async fn slow_down(peer: &Peer, failure: &Failure) {
+    if failure.code.is_refusal()
+        && let Some(delay) = peer.standing.refusal_delay(Instant::now())
+    {
+        tokio::time::sleep(delay).await;
+    }
 }
 
 /// A panic in one call must not take its connection down, nor show what it said.
@@ -127,13 +119,8 @@ async fn call(
     request: Request<RequestBody>,
 ) -> Result<Response<AnswerBody>, Failure> {
     grpc::check_metadata_size(request.headers())?;
-    let admitted = shared.admit(peer, request.uri().path(), request.headers())?;
+    let admitted = shared.gate.admit(peer, request.uri().path(), request.headers())?;
     carry_out(shared, peer, admitted, request).await
-}
-
-/// There is nothing at the path of a call.
-pub(crate) fn no_such_method() -> Failure {
-    Failure::new(Code::Unimplemented, ErrorReason::NotServed, "no such method")
 }
 
 /// Serves a call here, or has the Python server do it.
@@ -145,45 +132,46 @@ pub(crate) async fn carry_out(
 ) -> Result<Response<AnswerBody>, Failure> {
     let started = Instant::now();
     let Admitted { method, principal } = admitted;
-    let name = SERVICES_HERE
-        .iter()
-        .find_map(|service| method.strip_prefix(service));
-    let (Some(name), Some(principal)) = (name, &principal) else {
-        return Box::pin(
-            shared
-                .forwarder
-                .forward(request, principal.as_ref(), peer.address),
-        )
-        .await;
+    let budget = grpc::budget(request.headers());
+    let (Some(here), Some(principal)) = (Here::of(method), &principal) else {
+        let turn = shared.gate.enter(Place::Forwarded, principal.as_ref(), started)?;
+        let permit = turn
+            .wait(budget.unwrap_or(FORWARD_WAIT_MAX).min(FORWARD_WAIT_MAX))
+            .await?;
+        let forwarded = shared
+            .forwarder
+            .forward(request, principal.as_ref(), peer.address);
+        let mut response = Box::pin(forwarded).await?;
+        response.body_mut().hold(permit);
+        return Ok(response);
     };
-    let budget = grpc::budget(request.headers())
-        .unwrap_or(BUDGET_MAX)
-        .min(BUDGET_MAX);
-    let deadline = Deadline { started, budget };
-    match name {
-        "Record" => deadline.keep(record(shared, request, principal, &deadline)).await,
-        "RecordBatch" => {
-            deadline
-                .keep(record_batch(shared, request, principal, &deadline))
-                .await
-        }
-        "CheckQuota" => {
-            deadline
-                .keep(check_quota(shared, request, principal, &deadline))
-                .await
-        }
-        "ExtendHold" => {
-            deadline
-                .keep(extend_hold(shared, request, principal, &deadline))
-                .await
-        }
-        "ReleaseHold" => {
-            deadline
-                .keep(release_hold(shared, request, principal, &deadline))
-                .await
-        }
-        "ShouldRateLimit" => deadline.keep(limit(shared, request, principal, &deadline)).await,
-        _ => Box::pin(shared.forwarder.forward(request, Some(principal), peer.address)).await,
+    let turn = shared.gate.enter(Place::Here, Some(principal), started)?;
+    let deadline = Deadline {
+        started,
+        budget: budget.unwrap_or(BUDGET_MAX).min(BUDGET_MAX),
+    };
+    let permit = turn.wait(deadline.budget).await?;
+    // Boxed, because a call in progress is kilobytes and would be copied at each step outwards.
+    let call = Box::pin(serve(shared, here, request, principal, &deadline));
+    let mut response = deadline.keep(call).await?;
+    response.body_mut().hold(permit);
+    Ok(response)
+}
+
+async fn serve(
+    shared: &Shared,
+    here: Here,
+    request: Request<RequestBody>,
+    principal: &Principal,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Failure> {
+    match here {
+        Here::Record => record(shared, request, principal, deadline).await,
+        Here::RecordBatch => record_batch(shared, request, principal, deadline).await,
+        Here::CheckQuota => check_quota(shared, request, principal, deadline).await,
+        Here::ExtendHold => extend_hold(shared, request, principal, deadline).await,
+        Here::ReleaseHold => release_hold(shared, request, principal, deadline).await,
+        Here::ShouldRateLimit => limit(shared, request, principal, deadline).await,
     }
 }
 
@@ -205,9 +193,8 @@ impl Deadline {
 
     /// Cuts the call off at the deadline. Nothing is lost by that: what the store applied, a retry finds.
     async fn keep<T>(&self, call: impl Future<Output = Result<T, Failure>> + Send) -> Result<T, Failure> {
-        // Boxed, because a call in progress is kilobytes and would be copied at each step outwards.
-        let call = Box::pin(call);
-        tokio::time::timeout(self.budget, call)
+        let left = self.budget.saturating_sub(self.started.elapsed());
+        tokio::time::timeout(left, call)
             .await
             .unwrap_or_else(|_| Err(deadline_exceeded()))
     }

@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use prost::Message;
 
+use crate::admission::Permit;
 use crate::error::{Code, Failure, malformed};
 use crate::proto::google::rpc;
 use crate::proto::taximeter::v1::ErrorReason;
@@ -28,7 +29,7 @@ use crate::proto::taximeter::v1::ErrorReason;
 /// Larger messages are refused, compressed or not.
 pub(crate) const MESSAGE_SIZE_MAX: usize = 1 << 20;
 /// More metadata is refused; a pair counts as HTTP/2 counts it.
-const METADATA_SIZE_MAX: usize = 16 << 10;
+const METADATA_SIZE_MAX: usize = 8 << 10;
 const HEADER_OVERHEAD_SIZE: usize = 32;
 const MESSAGE_TOO_LARGE: &str = "message larger than 1 MiB";
 /// Bytes before each message: compressed or not, and its length.
@@ -47,13 +48,43 @@ const STATUS_OK: HeaderValue = HeaderValue::from_static("0");
 /// Body of a request: what arrives, or what was made of it.
 pub(crate) type RequestBody = Either<Incoming, Full<Bytes>>;
 
-/// Body of an answer: what was made here, or what the Python server streams.
-pub(crate) enum AnswerBody {
+/// Body of an answer.
+pub(crate) struct AnswerBody {
+    content: Content,
+    /// A call lasts until its answer has been taken.
+    permit: Option<Permit>,
+}
+
+/// What was made here, or what the Python server streams.
+enum Content {
     Unary {
         message: Option<Bytes>,
         trailers: Option<HeaderMap>,
     },
     Forwarded(Incoming),
+}
+
+impl AnswerBody {
+    /// The body of an answer of the Python server.
+    pub(crate) const fn forwarded(body: Incoming) -> Self {
+        Self {
+            content: Content::Forwarded(body),
+            permit: None,
+        }
+    }
+
+    /// A body that was made here.
+    pub(crate) const fn unary(message: Option<Bytes>, trailers: Option<HeaderMap>) -> Self {
+        Self {
+            content: Content::Unary { message, trailers },
+            permit: None,
+        }
+    }
+
+    /// Keeps the permit of the call until the body is gone.
+    pub(crate) fn hold(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
 }
 
 impl Body for AnswerBody {
@@ -64,29 +95,29 @@ impl Body for AnswerBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Unary { message, trailers } => {
+        match &mut self.get_mut().content {
+            Content::Unary { message, trailers } => {
                 let frame = message
                     .take()
                     .map(Frame::data)
                     .or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
-            Self::Forwarded(body) => Pin::new(body).poll_frame(context),
+            Content::Forwarded(body) => Pin::new(body).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Unary { message, trailers } => message.is_none() && trailers.is_none(),
-            Self::Forwarded(body) => body.is_end_stream(),
+        match &self.content {
+            Content::Unary { message, trailers } => message.is_none() && trailers.is_none(),
+            Content::Forwarded(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Unary { .. } => SizeHint::default(),
-            Self::Forwarded(body) => body.size_hint(),
+        match &self.content {
+            Content::Unary { .. } => SizeHint::default(),
+            Content::Forwarded(body) => body.size_hint(),
         }
     }
 }
@@ -98,10 +129,7 @@ pub(crate) fn ok(message: &impl Message) -> Response<AnswerBody> {
     let _ = message.encode(&mut frame);
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, STATUS_OK);
-    respond(AnswerBody::Unary {
-        message: Some(frame.freeze()),
-        trailers: Some(trailers),
-    })
+    respond(AnswerBody::unary(Some(frame.freeze()), Some(trailers)))
 }
 
 /// A message as it goes over the wire, not compressed.
@@ -133,10 +161,7 @@ pub(crate) fn status(headers: &HeaderMap) -> Option<rpc::Status> {
 
 /// An answer with a status other than OK, in headers alone.
 pub(crate) fn failed(failure: &Failure) -> Response<AnswerBody> {
-    let mut response = respond(AnswerBody::Unary {
-        message: None,
-        trailers: None,
-    });
+    let mut response = respond(AnswerBody::unary(None, None));
     let headers = response.headers_mut();
     headers.insert(GRPC_STATUS, HeaderValue::from(failure.code.number()));
     if let Ok(message) = HeaderValue::from_str(&percent_encode(failure.message())) {
@@ -150,10 +175,7 @@ pub(crate) fn failed(failure: &Failure) -> Response<AnswerBody> {
 
 /// An answer to something that is not gRPC.
 pub(crate) fn unsupported_media_type() -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::Unary {
-        message: None,
-        trailers: None,
-    });
+    let mut response = Response::new(AnswerBody::unary(None, None));
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
 }
@@ -210,7 +232,7 @@ pub(crate) fn check_metadata_size(headers: &HeaderMap) -> Result<(), Failure> {
     if size <= METADATA_SIZE_MAX {
         return Ok(());
     }
-    Err(too_large("metadata larger than 16 KiB"))
+    Err(too_large("metadata larger than 8 KiB"))
 }
 
 /// The caller's time budget; None when it set none. A budget that cannot be read counts as none.

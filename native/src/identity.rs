@@ -1,21 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Callers that the server knows without a key of its own: by their client certificates.
+//! Callers that the server knows without a key of its own: by their client certificates, or by signed tokens.
 //!
 //! What is accepted comes from the operator's identities file, which `server/taximeter_server/identities.py` reads.
 
+use std::fmt;
 use std::sync::Arc;
 
+use jsonwebtoken::jwk::JwkSet;
 use serde::Deserialize;
 
 use crate::access::{Principal, Role};
+use crate::token::{TokenRules, Tokens};
 
 /// Longer names of callers are refused.
 const NAME_SIZE_MAX: usize = 256;
 
 /// Who is who. The default knows nobody.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Identities {
     certificates: Vec<CertificateRule>,
+    pub(crate) tokens: Option<Tokens>,
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Identities")
+    }
 }
 
 /// Certificates with such a URI are these callers.
@@ -32,6 +42,7 @@ struct CertificateRule {
 #[serde(deny_unknown_fields)]
 struct Document {
     certificates: Vec<CertificateDocument>,
+    token: Option<TokenRules>,
 }
 
 #[derive(Deserialize)]
@@ -43,9 +54,10 @@ struct CertificateDocument {
 }
 
 impl Identities {
-    /// Reads the canonical form; None when it is none.
-    pub(crate) fn parse(json: &[u8]) -> Option<Self> {
-        let document: Document = serde_json::from_slice(json).ok()?;
+    /// Reads the canonical form and the keys of tokens; fails with what is wrong.
+    pub(crate) fn parse(json: &[u8], token_keys: &[u8]) -> Result<Self, &'static str> {
+        let document: Document = serde_json::from_slice(json).map_err(|_| "not of the canonical form")?;
+        let keys: JwkSet = serde_json::from_slice(token_keys).map_err(|_| "token.keys: holds no JWKS")?;
         let certificates = document.certificates.into_iter().map(|rule| {
             let prefix = rule.uri.strip_suffix('*');
             Some(CertificateRule {
@@ -55,8 +67,9 @@ impl Identities {
                 tenants: rule.tenants.into(),
             })
         });
-        Some(Self {
-            certificates: certificates.collect::<Option<_>>()?,
+        Ok(Self {
+            certificates: certificates.collect::<Option<_>>().ok_or("no such role")?,
+            tokens: document.token.map(|rules| Tokens::new(rules, &keys)),
         })
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The hot path of Taximeter as a Python extension module.
 //!
-//! Follow a call: `listener` (port), `connection` (on one of the `workers`; `tls`), `front` (credentials of `access` or
-//! `identity`, dispatch) to `engine` (Record), `check`
+//! Follow a call: `listener` (port), `connection` (on one of the `workers`; `tls`, `frame_watch`), `gate` (credentials
+//! of `access`, `identity` or `token`, `admission`), `front` (dispatch) to `engine` (Record), `check`
 //! (`CheckQuota`) or `hold`, to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged. `callers` is what is remembered of who called. `card_yaml` reads rate
@@ -10,6 +10,7 @@
 
 mod access;
 mod adjust;
+mod admission;
 mod archive;
 mod attribute_cap;
 mod callers;
@@ -28,7 +29,9 @@ mod error;
 mod estimate;
 mod fingerprint;
 mod forward;
+mod frame_watch;
 mod front;
+mod gate;
 mod grpc;
 mod hold;
 mod hold_id;
@@ -60,10 +63,12 @@ mod resp;
 mod script_arguments;
 mod script_call;
 mod secret_text;
+mod standing;
 mod store;
 mod store_connection;
 mod store_id;
 mod tls;
+mod token;
 mod used;
 mod validate;
 mod workers;

@@ -3,14 +3,15 @@
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use crate::connection;
+use crate::connection::{self, ConnectionLimits, Ends};
 use crate::front::Shared;
+use crate::standing::{Standing, Strangers};
 
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
@@ -28,6 +29,7 @@ impl Listener {
         runtime: &Handle,
         listener: StdListener,
         shared: Arc<Shared>,
+        limits: ConnectionLimits,
     ) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -35,7 +37,7 @@ impl Listener {
         let listener = TcpListener::from_std(listener)?;
         let (stop, stopped) = watch::channel(false);
         let (done, drained) = oneshot::channel();
-        runtime.spawn(accept(listener, shared, stopped, done));
+        runtime.spawn(accept(listener, shared, limits, stopped, done));
         Ok(Self {
             address,
             runtime: runtime.clone(),
@@ -64,14 +66,23 @@ impl Listener {
 async fn accept(
     listener: TcpListener,
     shared: Arc<Shared>,
+    limits: ConnectionLimits,
     mut stopped: watch::Receiver<bool>,
     done: oneshot::Sender<()>,
 ) {
     let (close, closing) = watch::channel(false);
+    let mut strangers = Strangers::default();
     loop {
         tokio::select! {
             connection = listener.accept() => match connection {
-                Ok((stream, _)) => hand_over(stream, &shared, closing.clone()),
+                // The receiver here is no connection.
+                Ok((stream, _)) if close.receiver_count() <= limits.connections_max || strangers.evict() => {
+                    let standing = Arc::new(Standing::new(Instant::now()));
+                    strangers.add(&standing, limits.connections_max);
+                    hand_over(stream, &shared, Ends { closing: closing.clone(), standing, age_max: limits.age_max });
+                }
+                // Everybody who is connected is known. Clients try again, and connections age.
+                Ok(_) => {}
                 // Out of descriptors, for one: the next moment may be better.
                 Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             },
@@ -87,14 +98,14 @@ async fn accept(
 }
 
 /// Gives a connection to a worker, where it stays.
-fn hand_over(stream: TcpStream, shared: &Arc<Shared>, closing: watch::Receiver<bool>) {
+fn hand_over(stream: TcpStream, shared: &Arc<Shared>, ends: Ends) {
     let (Ok(stream), Some(worker)) = (stream.into_std(), shared.engine.workers.next()) else {
         return;
     };
     let shared = Arc::clone(shared);
     worker.spawn(async move {
         if let Ok(stream) = TcpStream::from_std(stream) {
-            connection::serve(stream, shared, closing).await;
+            connection::serve(stream, shared, ends).await;
         }
     });
 }

@@ -6,18 +6,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use rustls::ServerConfig;
 
+use crate::connection::ConnectionLimits;
 use crate::forward::Forwarder;
 use crate::front::Shared;
+use crate::gate::Gate;
 use crate::identity::Identities;
 use crate::listener::Listener;
 use crate::python::PyEngine;
 use crate::tls::{ClientCertificates, server_config};
+use crate::token::Tokens;
 
 create_exception!(taximeter_server._native, TlsError, PyException);
 
@@ -30,12 +33,17 @@ pub(crate) struct PyIdentities {
 #[pymethods]
 impl PyIdentities {
     #[new]
-    fn new(identities_json: &[u8]) -> PyResult<Self> {
-        let identities = Identities::parse(identities_json)
-            .ok_or_else(|| PyValueError::new_err("identities_json: not of the canonical form"))?;
+    fn new(identities_json: &[u8], token_keys_json: &[u8]) -> PyResult<Self> {
+        let identities =
+            Identities::parse(identities_json, token_keys_json).map_err(PyValueError::new_err)?;
         Ok(Self {
             identities: Arc::new(identities),
         })
+    }
+
+    #[getter]
+    fn token_key_count(&self) -> usize {
+        self.identities.tokens.as_ref().map_or(0, Tokens::key_count)
     }
 }
 
@@ -79,11 +87,17 @@ pub(crate) struct PyFront {
 #[pymethods]
 impl PyFront {
     #[new]
-    #[pyo3(signature = (engine, *, listen, forward_socket, tls=None, identities=None))]
+    #[expect(clippy::too_many_arguments, reason = "each has its name in Python")]
+    #[pyo3(signature = (
+        engine, *, listen, forward_socket, calls_max, connections_max, connection_age_max_ms, tls=None, identities=None
+    ))]
     fn new(
         engine: &PyEngine,
         listen: &str,
         forward_socket: PathBuf,
+        calls_max: usize,
+        connections_max: usize,
+        connection_age_max_ms: u64,
         tls: Option<&PyTls>,
         identities: Option<&PyIdentities>,
     ) -> PyResult<Self> {
@@ -92,11 +106,17 @@ impl PyFront {
             engine: Arc::clone(&engine.engine),
             forwarder: Forwarder::new(forward_socket),
             tls: ArcSwapOption::new(tls.map(|tls| Arc::clone(&tls.config))),
-            identities: ArcSwap::new(
+            gate: Gate::new(
+                Arc::clone(&engine.engine),
                 identities.map_or_else(Arc::default, |identities| Arc::clone(&identities.identities)),
+                calls_max,
             ),
         });
-        let listener = Listener::start(engine.runtime.handle(), listener, Arc::clone(&shared))?;
+        let limits = ConnectionLimits {
+            connections_max,
+            age_max: Duration::from_millis(connection_age_max_ms),
+        };
+        let listener = Listener::start(engine.runtime.handle(), listener, Arc::clone(&shared), limits)?;
         Ok(Self { listener, shared })
     }
 
@@ -107,8 +127,16 @@ impl PyFront {
 
     fn set_access(&self, tls: Option<&PyTls>, identities: &PyIdentities) {
         // In this order: whoever a new certificate lets in is known, and who no longer is known is refused.
-        self.shared.identities.store(Arc::clone(&identities.identities));
+        self.shared
+            .gate
+            .identities
+            .store(Arc::clone(&identities.identities));
         self.shared.tls.store(tls.map(|tls| Arc::clone(&tls.config)));
+    }
+
+    fn take_unknown_token_key(&self) -> bool {
+        let identities = self.shared.gate.identities.load();
+        identities.tokens.as_ref().is_some_and(Tokens::take_unknown_key)
     }
 
     #[pyo3(signature = (*, timeout_ms))]

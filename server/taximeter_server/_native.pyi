@@ -425,8 +425,12 @@ class TlsError(Exception):
 class Identities:
     """Callers that need no key of the server's own. Source of the canonical form: taximeter_server.identities."""
 
-    def __new__(cls, identities_json: bytes) -> Self:
-        """Read. Raises ValueError."""
+    def __new__(cls, identities_json: bytes, token_keys_json: bytes) -> Self:
+        """Read. token_keys_json: a JWKS; keys of other kinds are passed over. Raises ValueError."""
+
+    @property
+    def token_key_count(self) -> int:
+        """How many keys can verify tokens."""
 
 @final
 class Tls:
@@ -457,6 +461,9 @@ class Front:
         *,
         listen: str,
         forward_socket: str,
+        calls_max: int,
+        connections_max: int,
+        connection_age_max_ms: int,
         tls: Tls | None = None,
         identities: Identities | None = None,
     ) -> Self:
@@ -464,7 +471,9 @@ class Front:
 
         Forwarded calls reach forward_socket with metadata x-taximeter-key-id, x-taximeter-role and
         x-taximeter-tenants (comma-separated, may be empty); the same names coming in from outside are dropped.
-        The key id of a caller known by its certificate is the certificate's URI. tls None: plaintext.
+        calls_max: calls served here that are in progress or wait; one caller has half of them at most.
+        The key id of a caller known by its certificate is the certificate's URI; by a token, "jwt:" and the subject.
+        tls None: plaintext.
         """
 
     def set_access(self, tls: Tls | None, identities: Identities) -> None:
@@ -473,6 +482,9 @@ class Front:
     @property
     def address(self) -> str:
         """Address as bound, "host:port"."""
+
+    def take_unknown_token_key(self) -> bool:
+        """Say whether a token has named a key that is not known, since this was asked last."""
 
     def drain(self, *, timeout_ms: int) -> bool:
         """Stop accepting, let calls in flight finish, close. False when timeout_ms cut some off."""

@@ -152,11 +152,35 @@ def _add_access_options(parser: argparse.ArgumentParser) -> None:
         help="a client may do without a certificate and come with a key",
     )
     parser.add_argument(
-        "--identities", metavar="FILE", help="TOML file that gives client certificates roles and tenants"
+        "--identities",
+        metavar="FILE",
+        help="TOML file that gives client certificates and tokens (JWT) roles and tenants",
     )
     parser.add_argument(
         "--insecure",
         action="store_const",
         const="true",
         help="listen beyond this machine without TLS although keys then travel unencrypted",
+    )
+    parser.add_argument(
+        "--connections-max",
+        metavar="COUNT",
+        help="most connections at once; where all are taken, those go first on which nobody known called (default:"
+        " 1,000)",
+    )
+    parser.add_argument(
+        "--connection-age-max-s",
+        metavar="SECONDS",
+        help="a connection that is this old is closed once its calls have ended (default: 1,800)",
+    )
+    parser.add_argument(
+        "--calls-max",
+        metavar="COUNT",
+        help="most records, checks and holds in progress at once; one key has half of them at most (default: 1,024)",
+    )
+    parser.add_argument(
+        "--no-reflection",
+        action="store_const",
+        const="true",
+        help="do not tell clients by gRPC reflection what the API is",
     )

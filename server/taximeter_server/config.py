@@ -23,6 +23,10 @@ STORE_SCHEMES = ("unix", "redis")
 LOG_FORMATS = ("auto", "console", "json")
 ATTRIBUTE_SETS_DEFAULT = 1_000
 ATTRIBUTE_SETS_MAX = 100_000
+CONNECTIONS_MAX_MAX = 100_000
+CALLS_MAX_MIN = 16
+CALLS_MAX_MAX = 65_536
+DAY_SECONDS = 86_400
 
 ENVIRONMENT_PREFIX = "TAXIMETER_"
 
@@ -92,12 +96,18 @@ def _parse_log_format(text: str) -> str:
     return text
 
 
-def _parse_attribute_sets(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(ATTRIBUTE_SETS_MAX))):
-        raise _BadValueError(f"must be 1 to {ATTRIBUTE_SETS_MAX:,}, in digits")
-    if not 1 <= int(text) <= ATTRIBUTE_SETS_MAX:
-        raise _BadValueError(f"must be 1 to {ATTRIBUTE_SETS_MAX:,}")
-    return int(text)
+def _parse_count(at_least: int, at_most: int) -> Callable[[str], int]:
+    """Return the parser of a whole number within bounds."""
+    bounds = f"must be {at_least:,} to {at_most:,}"
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(at_most))):
+            raise _BadValueError(f"{bounds}, in digits")
+        if not at_least <= int(text) <= at_most:
+            raise _BadValueError(bounds)
+        return int(text)
+
+    return parse
 
 
 def _parse_path(text: str) -> Path:
@@ -113,13 +123,17 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "store_binary": _parse_path,
     "ledger": _parse_path,
     "allow_volatile": _parse_bool,
-    "attribute_sets": _parse_attribute_sets,
+    "attribute_sets": _parse_count(1, ATTRIBUTE_SETS_MAX),
     "tls_cert": _parse_path,
     "tls_key": _parse_path,
     "tls_client_ca": _parse_path,
     "tls_client_optional": _parse_bool,
     "identities": _parse_path,
     "insecure": _parse_bool,
+    "connections_max": _parse_count(1, CONNECTIONS_MAX_MAX),
+    "connection_age_max_s": _parse_count(1, DAY_SECONDS),
+    "calls_max": _parse_count(CALLS_MAX_MIN, CALLS_MAX_MAX),
+    "no_reflection": _parse_bool,
     "log_format": _parse_log_format,
 }
 SETTINGS = tuple(_PARSERS)
@@ -147,6 +161,10 @@ class Config:
     tls_client_optional: bool = False
     identities: Path | None = None
     insecure: bool = False
+    connections_max: int = 1_000
+    connection_age_max_s: int = 1_800
+    calls_max: int = 1_024
+    no_reflection: bool = False
     log_format: str = "auto"
     runtime_parent: Path = Path(tempfile.gettempdir())
 

@@ -10,16 +10,29 @@ tenants = ["acme"]                          # reaches these and everything below
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from taximeter_server.config import is_loopback
 from taximeter_server.errors import ConfigError, InvalidFieldsError
 from taximeter_server.tenant_path import check_tenant
 
 ROLES = ("admin", "meter", "read")
-_TABLES = ("certificate",)
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+_TABLES = ("certificate", "token")
+_TOKEN_NAMES = ("issuer", "audience", "keys", "algorithms", "role_claim", "roles", "tenants_claim")
 
 
-def parse_identities(content: bytes, source: str) -> bytes:
-    """Return the canonical form, as the engine takes it. Raises ConfigError; source names the file."""
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """The file, checked. keys: URL or path of the keys that sign tokens, None where none are accepted."""
+
+    canonical_json: bytes
+    keys: str | None
+
+
+def parse_identities(content: bytes, source: str) -> Identities:
+    """Return what the engine takes. Raises ConfigError; source names the file."""
     try:
         document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -29,9 +42,9 @@ def parse_identities(content: bytes, source: str) -> bytes:
     rules = document.get("certificate", [])
     if not isinstance(rules, list):
         raise reader.problem("certificate", "must be tables, [[certificate]]")
-    return json.dumps(
-        {"certificates": [reader.certificate(rule, f"certificate[{at}]") for at, rule in enumerate(rules)]}
-    ).encode()
+    certificates = [reader.certificate(rule, f"certificate[{at}]") for at, rule in enumerate(rules)]
+    token, keys = reader.token(document["token"]) if "token" in document else (None, None)
+    return Identities(json.dumps({"certificates": certificates, "token": token}).encode(), keys)
 
 
 class _Reader:
@@ -65,6 +78,36 @@ class _Reader:
             "role": self.role(table.get("role"), f"{path}.role"),
             "tenants": self.tenants(table.get("tenants", []), f"{path}.tenants"),
         }
+
+    def token(self, table: object) -> tuple[dict[str, object], str]:
+        """Return the rules for tokens, and where the keys are."""
+        table = self.check_names(table, _TOKEN_NAMES, "token")
+        keys = self.text(table, "keys")
+        url = urlsplit(keys)
+        if url.scheme and not (url.scheme == "https" or (url.scheme == "http" and is_loopback(url.netloc))):
+            raise self.problem("token.keys", "must be a file or an https:// URL")
+        algorithms = table.get("algorithms", list(ALGORITHMS))
+        if not isinstance(algorithms, list) or not algorithms or not set(algorithms) <= set(ALGORITHMS):
+            raise self.problem("token.algorithms", f"must be some of {', '.join(ALGORITHMS)}")
+        roles = table.get("roles")
+        if not isinstance(roles, dict) or not roles:
+            raise self.problem("token.roles", "must say which values of the claim give which role")
+        has_tenants = "tenants_claim" in table
+        return {
+            "issuer": self.text(table, "issuer"),
+            "audience": self.text(table, "audience"),
+            "algorithms": algorithms,
+            "role_claim": self.text(table, "role_claim").split("."),
+            "roles": [[value, self.role(role, f"token.roles.{value}")] for value, role in roles.items()],
+            "tenants_claim": self.text(table, "tenants_claim").split(".") if has_tenants else None,
+        }, keys
+
+    def text(self, table: Mapping[str, object], name: str) -> str:
+        """Return a text of the table on tokens."""
+        value = table.get(name)
+        if not isinstance(value, str) or not value:
+            raise self.problem(f"token.{name}", "must be a text")
+        return value
 
     def role(self, value: object, path: str) -> str:
         """Return the name of a role."""

@@ -25,6 +25,9 @@ class PublicPort:
                 forward_socket=str(forward_socket),
                 tls=access.tls,
                 identities=access.identities,
+                calls_max=config.calls_max,
+                connections_max=config.connections_max,
+                connection_age_max_ms=config.connection_age_max_s * 1_000,
             )
         except OSError as error:
             raise ListenError(config.listen, error.strerror or str(error)) from error
@@ -47,7 +50,7 @@ class PublicPort:
         def apply(access: Access) -> None:
             self._front.set_access(access.tls, access.identities)
 
-        self._files.run(stop, apply)
+        self._files.run(stop, apply=apply, take_unknown_key=self._front.take_unknown_token_key)
 
     def drain(self, *, timeout_ms: int) -> bool:
         """Stop accepting and let calls in flight finish. False when timeout_ms cut some off."""

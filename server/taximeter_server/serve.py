@@ -166,7 +166,7 @@ async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "Rp
     _start_thread("archiver", _archive(parts, ledger), stack)
     _start_thread("audit", audit.keeper(auditor.take_denials).run, stack)
     socket_path = parts.directory.socket_path("rpc.sock")
-    rpc_server = RpcServer(services, auditor)
+    rpc_server = RpcServer(services, auditor, has_reflection=not parts.config.no_reflection)
     stack.callback(socket_path.unlink, missing_ok=True)
     stack.push_async_callback(rpc_server.stop, grace_seconds=RPC_GRACE_SECONDS)
     await rpc_server.start(socket_path)

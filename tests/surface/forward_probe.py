@@ -126,7 +126,15 @@ def start_front(directory: Path, socket_path: Path) -> tuple[_native.Engine, _na
         for role, secret in KEYS.items()
     ]
     engine.set_catalogue(json.dumps({"revision": 1, "timeline": [], "rate_cards": {}, "keys": keys}).encode())
-    return engine, _native.Front(engine, listen="127.0.0.1:0", forward_socket=str(socket_path))
+    front = _native.Front(
+        engine,
+        listen="127.0.0.1:0",
+        forward_socket=str(socket_path),
+        calls_max=1_024,
+        connections_max=1_000,
+        connection_age_max_ms=1_800_000,
+    )
+    return engine, front
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 5) -> bool:

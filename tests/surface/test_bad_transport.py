@@ -241,12 +241,12 @@ def test_health_of_an_unknown_service_is_not_found(channel: Any) -> None:
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-@pytest.mark.parametrize("size_bytes", [17_000, 30_000])
+@pytest.mark.parametrize("size_bytes", [9_000, 17_000, 30_000])
 @pytest.mark.parametrize("method", ["Record", "WhoAmI"])
 def test_too_much_metadata_is_refused(
     size_bytes: int, method: str, channel: Any, credentials: Credentials, totals: Totals
 ) -> None:
-    """Metadata beyond 16 KiB is the caller's fault, for calls on either side of the front."""
+    """Metadata beyond 8 KiB is the caller's fault, for calls on either side of the front."""
     path = RECORD if method == "Record" else WHO_AM_I
     metadata = (*credentials.metadata(""), ("x-filler", "f" * size_bytes))
     with pytest.raises(grpc.RpcError) as caught:

@@ -103,7 +103,7 @@ const (
 	ErrorReason_ERROR_REASON_RANGE_INVALID ErrorReason = 32
 	// OUT_OF_RANGE: a sum does not fit its field; ask for a shorter interval. Example: {"reason": "SUM_OUT_OF_RANGE"}.
 	ErrorReason_ERROR_REASON_SUM_OUT_OF_RANGE ErrorReason = 33
-	// RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 16 KiB of metadata;
+	// RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 8 KiB of metadata;
 	// sending it again cannot help. Example: {"reason": "MESSAGE_TOO_LARGE"}.
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 34
 	// DEADLINE_EXCEEDED: the caller's deadline, or the 2 s that the server takes at most, passed; whether anything was

@@ -60,10 +60,13 @@ class Service(Protocol):
 
 
 class RpcServer:
-    """Services, health and reflection on one socket."""
+    """Services, health and, unless it is left out, reflection on one socket."""
 
-    def __init__(self, services: Sequence[Service], auditor: CallAuditor) -> None:
+    def __init__(
+        self, services: Sequence[Service], auditor: CallAuditor, *, has_reflection: bool = True
+    ) -> None:
         self._services = services
+        self._has_reflection = has_reflection
         self._auditor = auditor
         self._threads = ThreadPoolExecutor(HANDLER_THREADS, thread_name_prefix="rpc")
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="report")
@@ -79,8 +82,9 @@ class RpcServer:
         for service in self._services:
             self._register(service)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [*self._service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server)
+        if self._has_reflection:
+            names = [*self._service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self._server)
         for name in ("", *self._service_names()):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         self._server.add_insecure_port(f"unix:{socket_path}")

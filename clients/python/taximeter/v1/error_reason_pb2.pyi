@@ -104,7 +104,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SUM_OUT_OF_RANGE: _ErrorReason.ValueType  # 33
     """OUT_OF_RANGE: a sum does not fit its field; ask for a shorter interval. Example: {"reason": "SUM_OUT_OF_RANGE"}."""
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 34
-    """RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 16 KiB of metadata;
+    """RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 8 KiB of metadata;
     sending it again cannot help. Example: {"reason": "MESSAGE_TOO_LARGE"}.
     """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 35
@@ -256,7 +256,7 @@ ERROR_REASON_RANGE_INVALID: ErrorReason.ValueType  # 32
 ERROR_REASON_SUM_OUT_OF_RANGE: ErrorReason.ValueType  # 33
 """OUT_OF_RANGE: a sum does not fit its field; ask for a shorter interval. Example: {"reason": "SUM_OUT_OF_RANGE"}."""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 34
-"""RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 16 KiB of metadata;
+"""RESOURCE_EXHAUSTED: a request of more than 1 MiB, compressed or not, or with more than 8 KiB of metadata;
 sending it again cannot help. Example: {"reason": "MESSAGE_TOO_LARGE"}.
 """
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 35
