@@ -142,6 +142,7 @@ def test_command_line_connects_by_url_and_authority(
     profiles.write_text(
         f'[over-tls]\nurl = "https://{tls_server.address}"\nkey = "{tls_server.admin_key}"\nca_file = "{ca_file}"\n'
     )
+    profiles.chmod(0o600)
     environments = {
         "variables": {
             "TAXIMETER_URL": f"https://{tls_server.address}",

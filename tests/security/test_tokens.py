@@ -29,6 +29,7 @@ REFUSED = (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_REQUIRED")
 RECORD_ID = "tokens-0000000001"
 WAIT_SECONDS = 60
 WHO_AM_I = access_service_pb2.WhoAmIRequest()
+OCT_SECRET = b"known to everybody who asks for the keys"
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 MAKERS: dict[str, Callable[[], Any]] = {
     "RS256": lambda: rsa.generate_private_key(65_537, 2_048),
@@ -58,7 +59,8 @@ class Provider:
             keys.append(
                 maker.to_jwk(key.public_key(), as_dict=True) | {"kid": self.ids[algorithm], "use": "sig"}
             )
-        keys.append({"kty": "oct", "k": "c2VjcmV0", "kid": "oct", "alg": "HS256"})
+        secret = base64.urlsafe_b64encode(OCT_SECRET).rstrip(b"=").decode()
+        keys.append({"kty": "oct", "k": secret, "kid": "oct", "alg": "HS256"})
         return json.dumps({"keys": keys}).encode()
 
     def token(self, algorithm: str = "ES256", key: Any = None, kid: str = "", **claims: Any) -> str:
@@ -180,8 +182,11 @@ def now_s() -> int:
 BAD: dict[str, Callable[[Provider], str]] = {
     "algorithm none": unsigned,
     "HS256 with the public key": signed_with_the_public_key,
-    "HS256 with a key of the set": lambda p: p.token("ES256").replace(
-        p.token("ES256"), jwt.encode({"iss": ISSUER}, "secret", "HS256", headers={"kid": "oct"})
+    "HS256 with a key of the set": lambda p: jwt.encode(
+        jwt.decode(p.token(), options={"verify_signature": False}),
+        OCT_SECRET,
+        "HS256",
+        headers={"kid": "oct"},
     ),
     "key of somebody else": lambda p: p.token(key=MAKERS["ES256"]()),
     "key of another algorithm": lambda p: p.token("ES256", kid=p.ids["RS256"]),
