@@ -153,7 +153,6 @@ def test_a_stream_is_answered_as_it_goes(api: Api) -> None:
 
     def requests() -> Iterator[tenant_service_pb2.PutTenantsRequest]:
         for number in range(3):
-            # Two requests are sent before any answer is read, so this looks at the one before.
             name = f"{root}/{number}"
             yield tenant_service_pb2.PutTenantsRequest(
                 tenant=tenant_service_pb2.Tenant(name=name, limits=quota_pb2.Limits(requests_per_minute=1))
