@@ -4,10 +4,12 @@
 use prost::Message;
 
 /// What can be called as JSON, and what errors are made of.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     "taximeter/v1/access_service.proto",
+    "taximeter/v1/event_service.proto",
     "taximeter/v1/metering_service.proto",
     "taximeter/v1/operations_service.proto",
+    "taximeter/v1/plan_service.proto",
     "taximeter/v1/rate_card_service.proto",
     "taximeter/v1/tenant_service.proto",
     "google/rpc/error_details.proto",

@@ -159,6 +159,12 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.AccessService/WhoAmI", Rule::AnyKey),
     ("/taximeter.v1.OperationsService/GetServerStatus", ADMIN),
     ("/taximeter.v1.OperationsService/ListRecordConflicts", ADMIN),
+    ("/taximeter.v1.EventService/ListQuotaEvents", READ),
+    ("/taximeter.v1.EventService/PutWebhookEndpoint", ADMIN),
+    ("/taximeter.v1.EventService/ListWebhookEndpoints", ADMIN),
+    ("/taximeter.v1.EventService/RotateWebhookSecret", ADMIN),
+    ("/taximeter.v1.EventService/RemoveWebhookEndpoint", ADMIN),
+    ("/taximeter.v1.EventService/ListWebhookDeliveries", ADMIN),
     (
         "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
         METER,

@@ -5,6 +5,8 @@
 //! All keys of a partition carry the hash tag `{tx:P}`, so that a call touches one node of a cluster. A tenant's
 //! partition follows from its first segment: a whole hierarchy lives together.
 
+use pyo3::prelude::*;
+
 /// Number of partitions. Fixed when a store is created.
 pub(crate) const PARTITION_COUNT: u16 = 64;
 /// Dedup marks of one day and partition are spread over this many hashes, so that each stays in the compact encoding.
@@ -15,6 +17,7 @@ pub(crate) const GENERATION_DAYS: i64 = 40;
 pub(crate) const CONFLICTS: &str = "{tx:cfg}:conflicts";
 
 /// Partition of a tenant, 0 to 63.
+#[pyfunction]
 pub(crate) fn partition_of(tenant: &str) -> u16 {
     let root = tenant.split('/').next().unwrap_or_default();
     let hash = crc32c::crc32c(root.as_bytes());

@@ -114,6 +114,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(card_path::shown, module)?)?;
     module.add_function(wrap_pyfunction!(card_yaml::read_card_yaml, module)?)?;
     module.add_function(wrap_pyfunction!(access::method_roles, module)?)?;
+    module.add_function(wrap_pyfunction!(keys::partition_of, module)?)?;
     module.add_function(wrap_pyfunction!(callers::key_uses, module)?)?;
     module.add_function(wrap_pyfunction!(callers::take_denials, module)?)?;
     module.add_function(wrap_pyfunction!(rate_card::rounded_prices, module)?)?;

@@ -18,6 +18,7 @@ const SCRIPTS: &str = concat!(
     include_str!("scripts/held.lua"),
     include_str!("scripts/limits.lua"),
     include_str!("scripts/levels.lua"),
+    include_str!("scripts/thresholds.lua"),
     include_str!("scripts/decide.lua"),
     include_str!("scripts/holds.lua"),
     include_str!("scripts/meter.lua")

@@ -17,6 +17,9 @@ PARTITION_COUNT: int
 def method_roles() -> dict[str, tuple[str, ...] | None]:
     """Who may call each method, by its full name: None is anyone, () is any valid key, else keys of these roles."""
 
+def partition_of(tenant: str) -> int:
+    """Partition of a tenant, 0 to 63."""
+
 def key_uses(engine: Engine) -> dict[str, int]:
     """When each key that this server has seen was last used, to the minute, by key id."""
 

@@ -128,6 +128,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         f" {ATTRIBUTE_SETS_DEFAULT:,})",
     )
     parser.add_argument(
+        "--insecure-webhooks",
+        action="store_const",
+        const="true",
+        help="let webhook endpoints on other machines be http, where anyone between can read the events",
+    )
+    parser.add_argument(
         "--log-format",
         metavar="FORMAT",
         help=f"{', '.join(LOG_FORMATS)}; auto is console on a terminal (default: auto)",

@@ -134,6 +134,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "connection_age_max_s": _parse_count(1, DAY_SECONDS),
     "calls_max": _parse_count(CALLS_MAX_MIN, CALLS_MAX_MAX),
     "no_reflection": _parse_bool,
+    "insecure_webhooks": _parse_bool,
     "log_format": _parse_log_format,
 }
 SETTINGS = tuple(_PARSERS)
@@ -165,6 +166,7 @@ class Config:
     connection_age_max_s: int = 1_800
     calls_max: int = 1_024
     no_reflection: bool = False
+    insecure_webhooks: bool = False
     log_format: str = "auto"
     runtime_parent: Path = Path(tempfile.gettempdir())
 

@@ -24,6 +24,7 @@
         ├── PlanUnknownError
         ├── PlanInUseError
         ├── KeyUnknownError
+        ├── WebhookUnknownError
         ├── KeyEndedError
         ├── LastAdminKeyError
         ├── SumOutOfRangeError
@@ -247,6 +248,15 @@ class KeyUnknownError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("no such key")
+
+
+class WebhookUnknownError(RequestError):
+    """No such webhook endpoint, or the key does not reach its tenants."""
+
+    reason = "WEBHOOK_UNKNOWN"
+
+    def __init__(self) -> None:
+        super().__init__("no such webhook endpoint")
 
 
 class KeyEndedError(RequestError):

@@ -21,6 +21,7 @@ from taximeter_server.config import Config
 from taximeter_server.data_directory import DataDirectory, write_private_file
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.errors import StartError
+from taximeter_server.event_store import EventStore
 from taximeter_server.store import DocumentStore
 from taximeter_server.store_users import engine_url
 
@@ -55,6 +56,7 @@ class Parts:
     clock: Callable[[], int]
     directory: DataDirectory
     documents: DocumentStore
+    events: EventStore
     engine: "_native.Engine"
     store_version: str
     start_time_ms: int
@@ -82,9 +84,13 @@ async def serve(
         store_url, fsync_url = await _start_store(config, directory, stack, stop)
         documents = DocumentStore(store_url, is_exclusive=config.store is None, fsync_url=fsync_url)
         stack.callback(documents.close)
+        events = EventStore(store_url)
+        stack.callback(events.close)
         checked = await asyncio.to_thread(check_store, documents, config, directory.ledger)
         engine = await _open_engine(config, directory, store_url, stack, checked)
-        parts = Parts(config, clock, directory, documents, engine, checked.version, start_time_ms=clock())
+        parts = Parts(
+            config, clock, directory, documents, events, engine, checked.version, start_time_ms=clock()
+        )
         rpc_server = await _start_services(parts, stack)
         if stop.is_set():
             return
@@ -151,11 +157,13 @@ async def _open_engine(
 
 async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "RpcServer":
     """Make first documents, hand the engine its catalogue, start background threads and the private server."""
+    from taximeter_server._native import PARTITION_COUNT  # noqa: PLC0415 (see above)
     from taximeter_server.audit import Audit  # noqa: PLC0415 (see above)
     from taximeter_server.catalogue import CatalogueFollower  # noqa: PLC0415
     from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
     from taximeter_server.rpc.audit import CallAuditor  # noqa: PLC0415
     from taximeter_server.rpc.server import RpcServer  # noqa: PLC0415
+    from taximeter_server.webhook_courier import WebhookCourier  # noqa: PLC0415
 
     follower = CatalogueFollower(parts.documents, parts.engine)
     ledger = LedgerDirectory(parts.directory.ledger)
@@ -165,6 +173,8 @@ async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "Rp
     _start_thread("catalogue", follower.run, stack)
     _start_thread("archiver", _archive(parts, ledger), stack)
     _start_thread("audit", audit.keeper(auditor.take_denials).run, stack)
+    courier = WebhookCourier(parts.events, clock=parts.documents.time_ms, partition_count=PARTITION_COUNT)
+    _start_thread("webhooks", courier.run, stack)
     socket_path = parts.directory.socket_path("rpc.sock")
     rpc_server = RpcServer(services, auditor, has_reflection=not parts.config.no_reflection)
     stack.callback(socket_path.unlink, missing_ok=True)
@@ -260,6 +270,7 @@ def _make_operations(parts: Parts, follower: "CatalogueFollower", page_tokens: "
 
 def _make_limits(parts: Parts, simulator: "QuotaSimulator", page_tokens: "PageTokens") -> "list[Service]":
     from taximeter_server.plans import Plans  # noqa: PLC0415 (see above)
+    from taximeter_server.rpc.events import EventService  # noqa: PLC0415
     from taximeter_server.rpc.plans import PlanService  # noqa: PLC0415
     from taximeter_server.rpc.simulations import Simulations  # noqa: PLC0415
     from taximeter_server.rpc.tenants import TenantService  # noqa: PLC0415
@@ -274,6 +285,12 @@ def _make_limits(parts: Parts, simulator: "QuotaSimulator", page_tokens: "PageTo
     return [
         PlanService(plans, page_tokens=page_tokens),
         TenantService(tenants, simulations, quota_status=quota_status, page_tokens=page_tokens),
+        EventService(
+            parts.events,
+            page_tokens=page_tokens,
+            clock=parts.documents.time_ms,
+            allow_plaintext=parts.config.insecure_webhooks,
+        ),
     ]
 
 

@@ -38,6 +38,7 @@ from taximeter._channel import service_config
 from taximeter.clock import system_clock_ms
 from taximeter.v1 import (
     access_service_pb2,
+    event_service_pb2,
     metering_service_pb2,
     operations_service_pb2,
     plan_service_pb2,
@@ -65,6 +66,12 @@ METHOD_BY_RPC = {
     "GetPlan": "get_plan",
     "ListPlans": "list_plans",
     "RemovePlan": "remove_plan",
+    "ListQuotaEvents": "list_quota_events",
+    "PutWebhookEndpoint": "put_webhook",
+    "ListWebhookEndpoints": "list_webhooks",
+    "RotateWebhookSecret": "rotate_webhook_secret",
+    "RemoveWebhookEndpoint": "remove_webhook",
+    "ListWebhookDeliveries": "list_webhook_deliveries",
     "GetTenant": "get_tenant",
     "ListTenants": "list_tenants",
     "GetQuotaStatus": "quota_status",
@@ -308,6 +315,7 @@ def test_every_rpc_has_a_method() -> None:
     """The client serves all of the API but what the server does not."""
     files = (
         access_service_pb2,
+        event_service_pb2,
         metering_service_pb2,
         operations_service_pb2,
         plan_service_pb2,
@@ -331,6 +339,8 @@ def test_grpc_retries_only_what_is_safe() -> None:
         "RotateKey",
         "PublishRateCard",
         "PutTenantPrices",
+        "PutWebhookEndpoint",
+        "RotateWebhookSecret",
         "RemoveTenantPrices",
     }
     assert config["retryPolicy"]["retryableStatusCodes"] == [grpc.StatusCode.UNAVAILABLE.name]

@@ -27,6 +27,7 @@ def test_every_method_is_served_by_one_side() -> None:
         ("plan", "plans"),
         ("access", "access"),
         ("operations", "operations"),
+        ("event", "events"),
     ):
         descriptor = importlib.import_module(f"taximeter.v1.{file}_service_pb2").DESCRIPTOR
         ((_, service),) = descriptor.services_by_name.items()

@@ -156,6 +156,8 @@ const (
 	// RESOURCE_EXHAUSTED: more groups than a report may hold while it orders, compares or pages them. Example: {"reason":
 	// "REPORT_TOO_LARGE"}.
 	ErrorReason_ERROR_REASON_REPORT_TOO_LARGE ErrorReason = 80
+	// NOT_FOUND: no such webhook endpoint, or not of the key's tenants. Example: {"reason": "WEBHOOK_UNKNOWN"}.
+	ErrorReason_ERROR_REASON_WEBHOOK_UNKNOWN ErrorReason = 67
 )
 
 // Enum value maps for ErrorReason.
@@ -215,6 +217,7 @@ var (
 		43: "ERROR_REASON_RECORD_IS_CORRECTION",
 		44: "ERROR_REASON_CORRECTION_CONFLICT",
 		80: "ERROR_REASON_REPORT_TOO_LARGE",
+		67: "ERROR_REASON_WEBHOOK_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -271,6 +274,7 @@ var (
 		"ERROR_REASON_RECORD_IS_CORRECTION":   43,
 		"ERROR_REASON_CORRECTION_CONFLICT":    44,
 		"ERROR_REASON_REPORT_TOO_LARGE":       80,
+		"ERROR_REASON_WEBHOOK_UNKNOWN":        67,
 	}
 )
 
@@ -305,7 +309,7 @@ var File_taximeter_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xa9\x0e\n" +
+	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xcb\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\x1f\n" +
@@ -361,7 +365,8 @@ const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_RECORD_VOIDED\x10*\x12%\n" +
 	"!ERROR_REASON_RECORD_IS_CORRECTION\x10+\x12$\n" +
 	" ERROR_REASON_CORRECTION_CONFLICT\x10,\x12!\n" +
-	"\x1dERROR_REASON_REPORT_TOO_LARGE\x10PBW\n" +
+	"\x1dERROR_REASON_REPORT_TOO_LARGE\x10P\x12 \n" +
+	"\x1cERROR_REASON_WEBHOOK_UNKNOWN\x10CBW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (

@@ -39,6 +39,15 @@ from taximeter.errors import (
     UnavailableError,
     UsageMissingError,
 )
+from taximeter.events import (
+    QuotaEvent,
+    QuotaEvents,
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookEndpoint,
+    WebhookSecret,
+    WebhookState,
+)
 from taximeter.metered_call import AsyncMeteredCall, CallPlan, MeteredCall
 from taximeter.metered_client import metered
 from taximeter.money import Money, decimal_string, parse_picos, picos_of
@@ -185,6 +194,8 @@ __all__ = [
     "PutOutcome",
     "QuotaDecision",
     "QuotaDeniedError",
+    "QuotaEvent",
+    "QuotaEvents",
     "QuotaSimulation",
     "RateCard",
     "RateCardCheck",
@@ -224,6 +235,11 @@ __all__ = [
     "UsageMissingError",
     "UsageQuality",
     "UsageRecord",
+    "WebhookDelivery",
+    "WebhookDeliveryState",
+    "WebhookEndpoint",
+    "WebhookSecret",
+    "WebhookState",
     "decimal_string",
     "metered",
     "new_record_id",

@@ -4,8 +4,8 @@
 from datetime import datetime
 
 from taximeter import _convert, _convert_settings
+from taximeter._eventing import Eventing
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
-from taximeter._tenancy import Tenancy
 from taximeter.settings import (
     PublishedRateCard,
     RateCard,
@@ -21,7 +21,7 @@ from taximeter.v1 import (
 )
 
 
-class Administration(Tenancy):
+class Administration(Eventing):
     """Calls of RateCardService and OperationsService. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:

@@ -10,6 +10,7 @@ import grpc.aio
 from taximeter.config import Connection
 from taximeter.v1 import (
     access_service_pb2,
+    event_service_pb2,
     metering_service_pb2,
     operations_service_pb2,
     plan_service_pb2,
@@ -20,6 +21,7 @@ from taximeter.v1 import (
 RESPONSE_BYTES_MAX = 64 * 1024 * 1024
 _FILES = (
     access_service_pb2.DESCRIPTOR,
+    event_service_pb2.DESCRIPTOR,
     metering_service_pb2.DESCRIPTOR,
     operations_service_pb2.DESCRIPTOR,
     plan_service_pb2.DESCRIPTOR,
@@ -36,7 +38,9 @@ _NOT_RETRIED_BY_GRPC = frozenset(
         "RotateKey",
         "PublishRateCard",
         "PutTenantPrices",
+        "PutWebhookEndpoint",
         "RemoveTenantPrices",
+        "RotateWebhookSecret",
     }
 )
 

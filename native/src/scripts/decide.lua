@@ -166,12 +166,18 @@ local function need_of(requests, tokens, hi, lo)
   return { requests = requests, tokens = math.max(tokens, 1), hi = hi, lo = lo }
 end
 
-local function count_requests(levels, requests)
-  for _, level in ipairs(levels) do
+-- Counts requests at all levels, whose keys begin with the first. Returns what is to be told of it, nil for nothing.
+local function count_requests(levels, keys, first, requests)
+  local events
+  for i, level in ipairs(levels) do
     local added = math.min(requests, SECOND_COUNT_MAX - level.count)
-    level.count = level.count + added
-    level.sum = level.sum + added
+    local sum = level.sum + added
+    level.count, level.sum = level.count + added, sum
+    if sum + sum >= level.limit_requests and BITS[level.flags][HAS_REQUESTS] then
+      events = tell_requests(events, keys[first + i - 1], level, added)
+    end
   end
+  return events
 end
 
 -- Saves what a call changed. A denial consumes nothing, but when the clock has gone back the window begins anew: else
@@ -209,8 +215,9 @@ local function check(keys, args)
   local need = need_of(requests, tokens, hi, lo)
   local full, denied = find_all_full(levels, need)
   local counts = not denied and dry_run == 0
-  if counts then
-    count_requests(levels, requests)
+  local events = counts and count_requests(levels, keys, 1, requests)
+  if events then
+    append_events(args[1], events)
   end
   save_levels(keys, 1, levels, counts)
   return pack_answer(levels, denied, full, need, now, micros, '')

@@ -152,8 +152,9 @@ local function reserve(keys, args)
     end
     keep = mark_seconds(mark, levels, keep)
   end
-  if not denied then
-    count_requests(levels, requests)
+  local events = not denied and count_requests(levels, keys, 2, requests)
+  if events then
+    append_events(args[1], events)
   end
   save_levels(keys, 2, levels, not denied)
   if mark.state == HELD_STATE or is_named == 1 then

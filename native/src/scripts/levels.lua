@@ -10,10 +10,10 @@ local WINDOW_SECONDS = 61
 -- (events up to 5 minutes ahead) and of the day before (a clock that goes back over midnight), last second with
 -- requests, its count, window sum. After that the parts that the version names, one more than the sum of their flags:
 --
---   4 What was reported of the limits. 4 bytes: for requests, tokens, cost and a fourth limit the percentage of the
---     highest threshold that was reported in the present window, 0 for none. level.reported is a list of these, or nil.
---     Those of the day become 0 here when the level comes to another day. For requests, whoever reports lowers it when
---     the window has emptied below the threshold. Who makes the list sets level.resized; who changes it need not.
+--   4 What was told of the limits, see thresholds.lua: for requests, tokens, cost and a fourth limit the percentage of
+--     the highest threshold that was told in the present window, 0 for none, and the first second of the window of
+--     requests. level.reported is a list of these, or nil. Those of the day become 0 here when the level comes to
+--     another day. Who makes the list sets level.resized; who changes it need not.
 --   2 temporary limits, 8 the plan, 16 settings, which may set no limit: see limits.lua.
 --   1 What is held: see held.lua. A level at which something was ever held keeps this part, because the clock of its
 --     holds must not begin anew.
@@ -26,8 +26,8 @@ local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
 local LEVEL_SIZE = HEAD_SIZE + 13 * 8
 local LEVEL_PLAIN, PART_HELD, PART_REPORTED, PARTS_MAX = 1, 1, 4, 31
 local OTHER_PARTS = PART_HELD + PART_REPORTED
-local REPORTED = '<BBBB'
-local REPORTED_SIZE = 4
+local REPORTED = '<BBBBI4'
+local REPORTED_COUNT, REPORTED_SIZE = 5, 8
 local PAIR = '<I4I4'
 local PAIR_SIZE = 8
 
@@ -93,7 +93,7 @@ local function pack_counters(level)
   local packed = struct.pack(COUNTERS, level.day, level.tokens, level.hi, level.lo, level.next_tokens,
     level.next_hi, level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
   if level.reported then
-    return packed .. struct.pack(REPORTED, unpack(level.reported, 1, REPORTED_SIZE))
+    return packed .. struct.pack(REPORTED, unpack(level.reported, 1, REPORTED_COUNT))
   end
   return packed
 end

@@ -64,8 +64,8 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, c
     return
   end
   for _, level in ipairs(levels) do
+    level.changed = level.changed or { level.tokens, level.hi, level.lo }
     add_usage(level, day, tokens, hi, lo)
-    level.changed = true
   end
   if item.hold then
     item.settlement = settle(item.hold, staged, levels, tokens, hi, lo)
@@ -122,6 +122,16 @@ local function record(keys, args)
     stage(item, keys, key, first_level, last_level, staged, cache, args[1], now)
     items[#items + 1] = item
     key = behind
+  end
+  local events
+  for _, level_key in ipairs(cache) do
+    local level = cache[level_key]
+    if level.changed then
+      events = tell_usage(events, level_key, level, level.changed)
+    end
+  end
+  if events then
+    append_events(args[1], events)
   end
   local replies = { epoch, struct.pack('<I8I8', now, micros) }
   for i, item in ipairs(items) do

@@ -36,6 +36,7 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         errors.PlanUnknownError: StatusCode.NOT_FOUND,
         errors.PlanInUseError: StatusCode.FAILED_PRECONDITION,
         errors.KeyUnknownError: StatusCode.NOT_FOUND,
+        errors.WebhookUnknownError: StatusCode.NOT_FOUND,
         errors.KeyEndedError: StatusCode.FAILED_PRECONDITION,
         errors.LastAdminKeyError: StatusCode.FAILED_PRECONDITION,
         rate_card_errors.RateCardUnknownError: StatusCode.NOT_FOUND,

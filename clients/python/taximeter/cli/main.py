@@ -15,6 +15,7 @@ from taximeter.cli.key import key
 from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write_json
 from taximeter.cli.plan import plan
 from taximeter.cli.quota import quota
+from taximeter.cli.quota_events import events
 from taximeter.cli.rate_card import rate_card
 from taximeter.cli.rate_card_compare import compare
 from taximeter.cli.rate_card_diff import diff
@@ -25,6 +26,7 @@ from taximeter.cli.server import server
 from taximeter.cli.tenant import tenant
 from taximeter.cli.timeline import tenant_prices, verify, withdraw
 from taximeter.cli.usage import usage
+from taximeter.cli.webhook import webhook
 
 _EPILOG = """\b
 Environment:
@@ -83,10 +85,11 @@ def completion(shell: str) -> None:
     click.echo(completion_class(cli, {}, "taximeter", "_TAXIMETER_COMPLETE").source())
 
 
-for command in (billing, record, rate_card, plan, tenant, quota, key, audit, server):
+for command in (billing, record, rate_card, plan, tenant, quota, key, audit, server, webhook):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)
+quota.add_command(events)
 for tool in (withdraw, verify, tenant_prices, diff, compare, explain, import_command):
     rate_card.add_command(tool)
 

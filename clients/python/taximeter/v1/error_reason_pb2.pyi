@@ -169,6 +169,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: more groups than a report may hold while it orders, compares or pages them. Example: {"reason":
     "REPORT_TOO_LARGE"}.
     """
+    ERROR_REASON_WEBHOOK_UNKNOWN: _ErrorReason.ValueType  # 67
+    """NOT_FOUND: no such webhook endpoint, or not of the key's tenants. Example: {"reason": "WEBHOOK_UNKNOWN"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -321,4 +323,6 @@ ERROR_REASON_REPORT_TOO_LARGE: ErrorReason.ValueType  # 80
 """RESOURCE_EXHAUSTED: more groups than a report may hold while it orders, compares or pages them. Example: {"reason":
 "REPORT_TOO_LARGE"}.
 """
+ERROR_REASON_WEBHOOK_UNKNOWN: ErrorReason.ValueType  # 67
+"""NOT_FOUND: no such webhook endpoint, or not of the key's tenants. Example: {"reason": "WEBHOOK_UNKNOWN"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,153 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Thresholds: what is told when the use of a limit comes to 50, 80, 95 and 100 percent of it. Loaded behind levels.lua.
+--
+-- An event is appended to the partition's stream by the script that counts: so it is there once, whoever counts.
+-- level.reported says what was told: for requests, tokens and cost the highest threshold in the present window. The
+-- window of a limit per day is the day. That of requests, which slide, begins with an event and lasts a minute; in each
+-- a threshold is told at most once, and only when use comes to it from below. A limit that is raised begins anew.
+--
+-- Whoever counts compares first, roughly and without a call of its own, and comes here only when something may be told.
+
+local tell_requests, tell_usage, append_events
+
+-- A block of its own: a library may have 200 local names at a time.
+do
+  local THRESHOLDS = { 100, 95, 80, 50 }
+  local NEXT_THRESHOLD = { [0] = 50, [50] = 80, [80] = 95, [95] = 100, [100] = 1e300 }
+  -- For sums as large as tokens and cost may be, a Lua number is too coarse by less than this.
+  local SLACK = 1e-6
+  local REPORT_SECONDS = 60
+  local TOLD_REQUESTS, TOLD_TOKENS, TOLD_COST, TOLD_SECOND = 1, 2, 3, 5
+  local TOLD_FLAGS = { HAS_REQUESTS, HAS_TOKENS, HAS_COST }
+  local NOTHING_TOLD = { 0, 0, 0 }
+  -- Older events are dropped when a partition has more, give or take a hundred.
+  local EVENT_COUNT_MAX = 10000
+
+  -- Smallest amount that is so many percent of a limit, and at least one.
+  local function share(hi, lo, percent)
+    local rest = hi % 100
+    local part = math.ceil((rest * MONEY_BASE + lo) * percent / 100)
+    local share_hi, share_lo = (hi - rest) / 100 * percent + math.floor(part / MONEY_BASE), part % MONEY_BASE
+    if share_hi == 0 and share_lo == 0 then
+      return 0, 1
+    end
+    return share_hi, share_lo
+  end
+
+  -- Highest threshold that an amount has come to, 0 for none.
+  local function reached(limit_hi, limit_lo, hi, lo)
+    for _, percent in ipairs(THRESHOLDS) do
+      if not less(hi, lo, share(limit_hi, limit_lo, percent)) then
+        return percent
+      end
+    end
+    return 0
+  end
+
+  -- Thresholds above another that an amount has come to, the lowest first.
+  local function passed(limit_hi, limit_lo, hi, lo, above)
+    local found = {}
+    for _, percent in ipairs(THRESHOLDS) do
+      if percent > above and not less(hi, lo, share(limit_hi, limit_lo, percent)) then
+        table.insert(found, 1, percent)
+      end
+    end
+    return found
+  end
+
+  local function as_pair(count)
+    return math.floor(count / MONEY_BASE), count % MONEY_BASE
+  end
+
+  -- Notes that something is told of a limit of a level. Returns the events so far; nil stands for none. `window`: its
+  -- first second.
+  local function tell(events, key, level, told, percents, maximum, used, window)
+    if not level.reported then
+      level.reported, level.resized = { 0, 0, 0, 0, 0 }, true
+    end
+    level.reported[told] = percents[#percents]
+    events = events or {}
+    for _, percent in ipairs(percents) do
+      events[#events + 1] = { key, TOLD_FLAGS[told], percent, maximum, used, window }
+    end
+    return events
+  end
+
+  -- The threshold that a number of requests has come to, the quick way: these numbers are small enough to be exact.
+  local function requests_reached(used, maximum)
+    used = used * 100
+    if used >= maximum * 80 then
+      return used >= maximum * 100 and 100 or used >= maximum * 95 and 95 or 80
+    end
+    return used >= maximum * 50 and 50 or 0
+  end
+
+  -- To be called when a level that limits requests has counted `added` of them and is half full or more.
+  function tell_requests(events, key, level, added)
+    local maximum, above = level.limit_requests, requests_reached(level.sum - added, level.limit_requests)
+    if requests_reached(level.sum, maximum) == above then
+      return events
+    end
+    local reported, now, window = level.reported, level.second, level.second
+    if reported and now >= reported[TOLD_SECOND] and now < reported[TOLD_SECOND] + REPORT_SECONDS then
+      above, window = math.max(above, reported[TOLD_REQUESTS]), reported[TOLD_SECOND]
+    end
+    local limit_hi, limit_lo = as_pair(maximum)
+    local used_hi, used_lo = as_pair(level.sum)
+    local percents = passed(limit_hi, limit_lo, used_hi, used_lo, above)
+    if #percents > 0 then
+      events = tell(events, key, level, TOLD_REQUESTS, percents, string.format('%d', maximum),
+        string.format('%d', level.sum), window)
+      level.reported[TOLD_SECOND] = window
+    end
+    return events
+  end
+
+  -- Whether it is worth to look exactly: something has come to the next threshold, or, as when a limit is raised, was
+  -- below the last one told.
+  local function may_tell(before, after, maximum, above)
+    return after * 100 >= maximum * (NEXT_THRESHOLD[above] - SLACK)
+      or above > 0 and before * 100 < maximum * (above + SLACK)
+  end
+
+  -- Of a limit per day, all amounts as pairs.
+  local function tell_day(events, key, level, told, limit_hi, limit_lo, before_hi, before_lo, hi, lo)
+    local above = level.reported and level.reported[told] or 0
+    if above > 0 and less(before_hi, before_lo, share(limit_hi, limit_lo, above)) then
+      above = reached(limit_hi, limit_lo, before_hi, before_lo)
+    end
+    local percents = passed(limit_hi, limit_lo, hi, lo, above)
+    if #percents == 0 then
+      return events
+    end
+    return tell(events, key, level, told, percents, string.format('%d%09d', limit_hi, limit_lo),
+      string.format('%d%09d', hi, lo), level.day * DAY_SECONDS)
+  end
+
+  -- To be called when records have been added to a level. `before`: its tokens and cost pair before that.
+  function tell_usage(events, key, level, before)
+    local set, reported = BITS[level.flags], level.reported or NOTHING_TOLD
+    if set[HAS_TOKENS] and may_tell(before[1], level.tokens, level.limit_tokens, reported[TOLD_TOKENS]) then
+      local limit_hi, limit_lo = as_pair(level.limit_tokens)
+      local before_hi, before_lo = as_pair(before[1])
+      local hi, lo = as_pair(level.tokens)
+      events = tell_day(events, key, level, TOLD_TOKENS, limit_hi, limit_lo, before_hi, before_lo, hi, lo)
+    end
+    if set[HAS_COST] and may_tell(before[2] * MONEY_BASE + before[3], level.hi * MONEY_BASE + level.lo,
+      level.limit_hi * MONEY_BASE + level.limit_lo, reported[TOLD_COST]) then
+      events = tell_day(events, key, level, TOLD_COST, level.limit_hi, level.limit_lo, before[2], before[3], level.hi,
+        level.lo)
+    end
+    return events
+  end
+
+  -- Appends events: level, flag of the limit, percent, maximum and used in the limit's own unit, first second of the
+  -- window. To be called before anything else is written: a stream of another type stops the script at its first entry.
+  function append_events(partition, events)
+    for _, event in ipairs(events) do
+      redis.call('XADD', '{tx:' .. partition .. '}:events', 'MAXLEN', '~', EVENT_COUNT_MAX, '*', 'level',
+        string.match(event[1], ':t:(.*)$'), 'limit', event[2], 'percent', event[3], 'maximum', event[4], 'used',
+        event[5], 'window', event[6])
+    end
+  end
+end
