@@ -7,7 +7,6 @@ Arguments: address, key, tenant, connections, callers. Writes a line once calls 
 import sys
 
 from harness.call_storm import headers_block, storm
-from harness.http2_client import frame
 from taximeter.v1 import metering_service_pb2
 
 CHECK_QUOTA = "/taximeter.v1.MeteringService/CheckQuota"
@@ -29,7 +28,7 @@ def main() -> None:
     storm(
         address,
         headers_block(CHECK_QUOTA, key),
-        frame(message),
+        message,
         connections=int(connections),
         callers=int(callers),
         is_over=lambda _: False,
