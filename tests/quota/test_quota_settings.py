@@ -7,6 +7,7 @@ import pytest
 from quota import engine_calls
 from quota.conftest import Stepped
 from quota.engine_calls import check, limits_of, put_limits, record, status
+from quota.history_steps import DAY_MS
 from quota.model_level import COST, MS, REQUESTS, TOKENS, Status
 
 from taximeter_server import _native
@@ -77,7 +78,9 @@ def test_watched_limit_of_zero_lets_everything_pass(engine: _native.Engine, tena
 
 def test_temporary_limits_end_by_themselves(stepped: Stepped, tenant: str) -> None:
     """They stand in for limits of their kind until their second, say when they end, and lose no usage."""
-    until_ms = stepped.now_ms + 90 * MS
+    noon_ms = (stepped.now_ms // DAY_MS + 1) * DAY_MS + DAY_MS // 2
+    stepped.set(noon_ms)
+    until_ms = noon_ms + 90 * MS
     put_limits(
         stepped.engine,
         tenant,

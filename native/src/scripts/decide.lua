@@ -239,7 +239,10 @@ local function count(keys, args)
     return redis.error_reply('NOTOPEN')
   end
   local levels = load_levels(keys, 1, #keys, args[1], (store_seconds()))
-  count_requests(levels, tonumber(args[2]))
+  local events = count_requests(levels, keys, 1, tonumber(args[2]))
+  if events then
+    append_events(args[1], events)
+  end
   save_levels(keys, 1, levels, true)
   return redis.status_reply('OK')
 end
