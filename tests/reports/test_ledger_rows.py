@@ -16,6 +16,10 @@ NO_ADJUSTMENT = {
     "adjusted_quantity": 0,
     "previous_cost_picos": 0,
     "prices_unpriced": False,
+    "usage_provider": None,
+    "usage_api": None,
+    "usage_json": None,
+    "usage_flags": None,
 }
 
 
@@ -122,6 +126,7 @@ def test_an_entry_without_lines_is_one_row(ledger: LedgerFixture) -> None:
     absent = {name for name, value in row.items() if value is None}
     line = {"usage_class", "priced_as", "list_priced_as", "tenant_prices_id"}
     line |= {"adjusted_record_id", "note", "author"}
+    line |= {"usage_provider", "usage_api", "usage_json", "usage_flags"}
     assert absent == {"model", "provider", "tier", "region", "speed", "rate_card_id", "rate_card_row"} | line
     assert (row["calls"], row["entry_calls"], row["quantity"], row["unpriced"]) == (2, 2, 0, False)
     assert row["attributes"] == []

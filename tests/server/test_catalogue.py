@@ -78,6 +78,7 @@ def test_catalogue_holds_what_the_engine_needs(
     (catalogue,) = log.catalogues
     assert json.loads(catalogue) == {
         "revision": documents.revision(),
+        "leases": {},
         "timeline": [
             {
                 "version": 1,

@@ -28,6 +28,7 @@ EXAMPLES: list[errors.RequestError] = [
     errors.KeyUnknownError(),
     errors.KeyEndedError("REVOKED"),
     errors.LastAdminKeyError(),
+    errors.WebhookUnknownError(),
     errors.TooManyDenialsError(),
     rate_card_errors.RateCardUnknownError("no such card"),
     rate_card_errors.RateCardVersionConflictError(7),
