@@ -23,6 +23,7 @@ type Client struct {
 	connection *grpc.ClientConn
 	metering   taximeterv1.MeteringServiceClient
 	recordIDs  *RecordIDs
+	budget     *retryBudget
 }
 
 // New opens a client. Nothing is sent before the first call. The error says what is wrong with the options.
@@ -31,7 +32,8 @@ func New(options Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{connection, taximeterv1.NewMeteringServiceClient(connection), NewRecordIDs()}, nil
+	metering := taximeterv1.NewMeteringServiceClient(connection)
+	return &Client{connection, metering, NewRecordIDs(), newRetryBudget()}, nil
 }
 
 // Close ends the connection and the calls under way.
@@ -50,7 +52,7 @@ func (c *Client) Check(
 		request = proto.CloneOf(request)
 		request.RequestId = c.recordIDs.New()
 	}
-	return within(ctx, checkTimeout, request, c.metering.CheckQuota)
+	return within(ctx, c, checkTimeout, onUnavailable, request, c.metering.CheckQuota)
 }
 
 // Record records what one call used, and returns once that is durable, within 10 s or the deadline of ctx. It sets
@@ -60,35 +62,7 @@ func (c *Client) Record(
 	ctx context.Context, record *taximeterv1.UsageRecord,
 ) (*taximeterv1.RecordResponse, error) {
 	c.name(record)
-	return within(ctx, recordTimeout, &taximeterv1.RecordRequest{Record: record}, c.metering.Record)
-}
-
-// Outcome is what became of one record of a batch. Exactly one field is set.
-type Outcome struct {
-	Recorded *taximeterv1.RecordResponse
-	Err      *Error
-}
-
-// RecordBatch records up to 500 records and returns one outcome for each, in their order. A bad record fails alone. Where
-// an outcome's Err.NotRecorded is false, record it again.
-func (c *Client) RecordBatch(ctx context.Context, records []*taximeterv1.UsageRecord) ([]Outcome, error) {
-	for _, record := range records {
-		c.name(record)
-	}
-	request := &taximeterv1.RecordBatchRequest{Records: records}
-	answer, err := within(ctx, recordTimeout, request, c.metering.RecordBatch)
-	if err != nil {
-		return nil, err
-	}
-	outcomes := make([]Outcome, len(answer.GetResults()))
-	for i, result := range answer.GetResults() {
-		if failed := result.GetError(); failed != nil {
-			outcomes[i].Err = errorOfStatus(failed)
-		} else {
-			outcomes[i].Recorded = result.GetResponse()
-		}
-	}
-	return outcomes, nil
+	return within(ctx, c, recordTimeout, onUnknown, &taximeterv1.RecordRequest{Record: record}, c.metering.Record)
 }
 
 func (c *Client) name(record *taximeterv1.UsageRecord) {
@@ -100,16 +74,17 @@ func (c *Client) name(record *taximeterv1.UsageRecord) {
 // within makes a call that ends after the timeout at the latest, and makes an *Error of its status.
 func within[Request, Response any](
 	ctx context.Context,
+	c *Client,
 	timeout time.Duration,
+	kind repeatable,
 	request *Request,
 	call func(context.Context, *Request, ...grpc.CallOption) (*Response, error),
 ) (*Response, error) {
-	if _, has := ctx.Deadline(); !has {
-		limited, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		ctx = limited
-	}
-	response, err := call(ctx, request)
+	var response *Response
+	err := c.budget.untilKnown(ctx, timeout, kind, func(ctx context.Context, options ...grpc.CallOption) (err error) {
+		response, err = call(ctx, request, options...)
+		return err
+	})
 	if err != nil {
 		return nil, errorOf(err)
 	}

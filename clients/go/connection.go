@@ -21,17 +21,21 @@ const (
 )
 
 // serviceConfig says what gRPC sends again by itself: up to 5 attempts with jittered waits from 100 ms to 2 s, out of a
-// budget of a tenth of the calls, and as the server asks for. A record is safe to send again on every status that leaves
-// its outcome unknown, and waits for a server that restarts. CreateKey and what publishes prices is not listed: a second
-// attempt would do more.
+// budget of a tenth of the calls, and as the server asks for. What the client sends again by itself is left to it.
+// CreateKey and what publishes prices is not listed: a second attempt would do more.
 const serviceConfig = `{
   "methodConfig": [
     {
       "name": [
+        {"service": "taximeter.v1.MeteringService", "method": "CheckQuota"},
+        {"service": "taximeter.v1.MeteringService", "method": "ExtendHold"},
+        {"service": "taximeter.v1.MeteringService", "method": "ReleaseHold"},
         {"service": "taximeter.v1.MeteringService", "method": "Record"},
-        {"service": "taximeter.v1.MeteringService", "method": "RecordBatch"},
-        {"service": "taximeter.v1.MeteringService", "method": "RecordLevel"}
-      ],
+        {"service": "taximeter.v1.MeteringService", "method": "RecordBatch"}
+      ]
+    },
+    {
+      "name": [{"service": "taximeter.v1.MeteringService", "method": "RecordLevel"}],
       "waitForReady": true,
       "retryPolicy": {
         "maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2,

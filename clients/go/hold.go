@@ -42,13 +42,13 @@ func (h *Hold) Extend(
 ) (*taximeterv1.ExtendHoldResponse, error) {
 	request = proto.CloneOf(request)
 	request.Tenant, request.HoldId = h.tenant, h.id
-	return within(ctx, checkTimeout, request, h.client.metering.ExtendHold)
+	return within(ctx, h.client, checkTimeout, onUnavailable, request, h.client.metering.ExtendHold)
 }
 
 // Release frees the hold, for a call that did not happen. Once more is safe; the state is how the hold ended.
 func (h *Hold) Release(ctx context.Context) (taximeterv1.HoldState, error) {
 	request := &taximeterv1.ReleaseHoldRequest{Tenant: h.tenant, HoldId: h.id}
-	answer, err := within(ctx, checkTimeout, request, h.client.metering.ReleaseHold)
+	answer, err := within(ctx, h.client, checkTimeout, onUnavailable, request, h.client.metering.ReleaseHold)
 	return answer.GetState(), err
 }
 

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Compiles the protos with protox, so that no protoc has to be installed.
 
+use std::fs;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let roots = ["proto", "third_party"];
-    let files = [
-        "taximeter/v1/access_service.proto",
-        "taximeter/v1/error_reason.proto",
-        "taximeter/v1/metering_service.proto",
-        "taximeter/v1/operations_service.proto",
-        "taximeter/v1/rate_card_service.proto",
-        "taximeter/v1/tenant_service.proto",
-        "google/rpc/error_details.proto",
-    ];
+    let mut files = vec!["google/rpc/error_details.proto".to_owned()];
+    for entry in fs::read_dir("proto/taximeter/v1")? {
+        files.push(format!("taximeter/v1/{}", entry?.file_name().to_string_lossy()));
+    }
+    files.sort();
     for root in roots {
         println!("cargo:rerun-if-changed={root}");
     }

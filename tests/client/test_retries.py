@@ -224,6 +224,23 @@ def test_a_safe_call_is_retried_on_unavailable_only(meter: Meter, failing: Faili
     assert len(failing.requests) == 1
 
 
+def test_a_check_that_is_not_decided_says_why(failing: FailingServer) -> None:
+    """When the deadline comes before the last attempt, the error is what the server said and not that time is over."""
+
+    def slow() -> metering_service_pb2.CheckQuotaResponse:
+        time.sleep(2)
+        return metering_service_pb2.CheckQuotaResponse()
+
+    failing.plan.extend([failure(Code.UNAVAILABLE, "QUOTA_UNDECIDED"), slow])
+    with (
+        Meter(connection=Connection(parse_address(failing.address), "")) as meter,
+        pytest.raises(UnavailableError) as caught,
+    ):
+        meter.check_quota("acme")
+
+    assert (caught.value.reason, len(failing.requests)) == ("QUOTA_UNDECIDED", 2)
+
+
 def test_making_a_key_is_never_retried(meter: Meter, failing: FailingServer) -> None:
     """Each attempt could make another key, so there is one."""
     failing.plan.append(failure(Code.UNAVAILABLE))

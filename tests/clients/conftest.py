@@ -8,6 +8,7 @@ from clients.contract_world import World
 from clients.languages import LANGUAGES, Language
 from clients.runner_process import Runner
 
+from harness.certificates import Authority
 from harness.server_process import ServerProcess
 
 RunnerOf = Callable[[Language], Runner]
@@ -17,9 +18,18 @@ _results: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A server of its own: cases stop its store."""
-    with ServerProcess(tmp_path_factory.mktemp("contract") / "data") as server:
-        made = World(server)
+    """Servers of its own: cases stop the store of one, and the other speaks TLS."""
+    directory = tmp_path_factory.mktemp("contract")
+    authority = Authority()
+    ca_file = directory / "ca.pem"
+    ca_file.write_bytes(authority.pem)
+    certificate, key = authority.server().write(directory, "server")
+    tls = ("--tls-cert", str(certificate), "--tls-key", str(key))
+    with (
+        ServerProcess(directory / "data") as server,
+        ServerProcess(directory / "tls-data", arguments=tls) as tls_server,
+    ):
+        made = World(server, tls_server, ca_file)
         yield made
         made.close()
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -26,9 +27,10 @@ HTTP_TIMEOUT_S = 30
 class World:
     """One server for all cases and languages; every run of a case has a tenant of its own."""
 
-    def __init__(self, server: ServerProcess) -> None:
-        """Connects as the administrator."""
+    def __init__(self, server: ServerProcess, tls_server: ServerProcess, ca_file: Path) -> None:
+        """Connects as the administrator. tls_server: one that only the authority in ca_file vouches for."""
         self._server = server
+        self._tls_server, self._ca_file = tls_server, ca_file
         self._admin = Meter(server.address, key=server.admin_key)
         self._link = FaultyLink(server.address)
         self._run_count = 0
@@ -48,9 +50,16 @@ class World:
         given: Mapping[str, Any] = variables.fill(dict(case.given))
         self._put_limits(given.get("limits", {}))
         self._link.answers_to_lose = self._link.connections_to_refuse = 0
-        variables.keep("key", self._key(given["key"]) if "key" in given else self._shared_key)
-        variables.keep("url", f"http://{self._link.address}")
-        runner.ask("connect", variables.fill({"url": "$url", "key": "$key"}))
+        self._link.items_to_lose = frozenset()
+        if given.get("tls"):
+            variables.keep("key", self._tls_server.admin_key)
+            variables.keep("url", f"https://{self._tls_server.address}")
+            variables.keep("ca_file", str(self._ca_file))
+            runner.ask("connect", variables.fill({"url": "$url", "key": "$key", "ca_file": "$ca_file"}))
+        else:
+            variables.keep("key", self._key(given["key"]) if "key" in given else self._shared_key)
+            variables.keep("url", f"http://{self._link.address}")
+            runner.ask("connect", variables.fill({"url": "$url", "key": "$key"}))
         with self._store_that_runs():
             for number, step in enumerate(case.steps, 1):
                 filled = variables.fill(dict(step))
@@ -64,11 +73,8 @@ class World:
                 self._put_limits(limits)
             case {"key": key}:
                 variables.keep("key", self._key(key))
-            case {"lose": "answer"}:
-                self._link.answers_to_lose = 1
-            case {"lose": "connections", "count": count}:
-                self._link.connections_to_refuse = count
-                self._link.cut()
+            case {"lose": lost}:
+                self._lose(lost, step)
             case {"store": state}:
                 self._set_store(state)
             case {"http": path}:
@@ -88,6 +94,15 @@ class World:
                 yield "no such step"
         if "attempts" in step and (made := self._link.call_count - calls_before) != step["attempts"]:
             yield f"wanted {step['attempts']} attempts, the link saw {made}"
+
+    def _lose(self, lost: str, step: Step) -> None:
+        if lost == "answer":
+            self._link.answers_to_lose = 1
+        elif lost == "items":
+            self._link.items_to_lose = frozenset(step["items"])
+        else:
+            self._link.connections_to_refuse = step["count"]
+            self._link.cut()
 
     def _put_limits(self, limits: Mapping[str, Mapping[str, Any]]) -> None:
         for tenant, given in limits.items():

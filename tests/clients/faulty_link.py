@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP link to the real server that loses what a test wants lost: connections and answers.
+"""A TCP link to the real server that loses what a test wants lost: connections, answers, single answers of a batch.
 
-It reads HTTP/2 frame headers and nothing more, so that it can count the calls that pass and cut the link exactly where
+It reads HTTP/2 frame headers and little more, so that it can count the calls that pass and cut the link exactly where
 an answer begins: the server has done its work, and the client cannot know.
 """
 
@@ -10,9 +10,14 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from google.rpc import code_pb2
+
+from taximeter.v1 import metering_service_pb2
+
 _PREFACE_BYTES = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _FRAME_HEADER_BYTES = 9
-_HEADERS_FRAME = 1
+_DATA_FRAME, _HEADERS_FRAME = 0, 1
+_MESSAGE_HEADER_BYTES = 5
 
 
 class FaultyLink:
@@ -26,6 +31,7 @@ class FaultyLink:
         self._open: set[socket.socket] = set()
         self.answers_to_lose = 0
         self.connections_to_refuse = 0
+        self.items_to_lose: frozenset[int] = frozenset()
         self.call_count = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -70,6 +76,9 @@ class FaultyLink:
                 elif kind == _HEADERS_FRAME and self.answers_to_lose:
                     self.answers_to_lose -= 1
                     break
+                if kind == _DATA_FRAME and not from_client and self.items_to_lose:
+                    frame = _without(frame, self.items_to_lose)  # noqa: PLW2901 (the same frame, as it goes on)
+                    self.items_to_lose = frozenset()
                 sink.sendall(frame)
         for end in (source, sink):
             self._shut(end)
@@ -86,3 +95,15 @@ def _frames(stream: object) -> Iterator[tuple[int, bytes]]:
     read = stream.read  # type: ignore[attr-defined]
     while len(header := read(_FRAME_HEADER_BYTES)) == _FRAME_HEADER_BYTES:
         yield header[3], header + read(int.from_bytes(header[:3]))
+
+
+def _without(frame: bytes, items: frozenset[int]) -> bytes:
+    """Put UNAVAILABLE in the place of some results of a RecordBatchResponse, which is one frame."""
+    message = frame[_FRAME_HEADER_BYTES + _MESSAGE_HEADER_BYTES :]
+    answer = metering_service_pb2.RecordBatchResponse.FromString(message)
+    for item in items:
+        answer.results[item].Clear()
+        answer.results[item].error.code = code_pb2.UNAVAILABLE
+    changed = answer.SerializeToString()
+    body = b"\0" + len(changed).to_bytes(_MESSAGE_HEADER_BYTES - 1) + changed
+    return len(body).to_bytes(3) + frame[3:_FRAME_HEADER_BYTES] + body

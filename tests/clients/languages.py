@@ -4,7 +4,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -38,8 +38,8 @@ class Language:
     own_tests: Sequence[str] = ()
     lacks: frozenset[str] = frozenset()
     """Parts that the client does not have, by Case.needs."""
-    is_wide: bool = False
-    """Whether it is built and run only by `make test-all`."""
+    has_wide_tests: bool = False
+    """Whether own_tests, which build everything once more, are run only by `make test-all`."""
 
     @property
     def missing_tool(self) -> str:
@@ -106,13 +106,15 @@ LANGUAGES = (
         quickstart=("sh", "-c", f"{JAVA} examples.Quickstart"),
         quickstart_source="clients/java/src/test/java/examples/Quickstart.java",
         own_tests=("mvn", "--batch-mode", "--quiet", "surefire:test"),
-        is_wide=True,
+        has_wide_tests=True,
     ),
     Language(
         "rust",
         "cargo",
         "clients/rust",
-        build=(("cargo", "build", "--locked", "--quiet", "--examples"),),
+        build=(
+            ("cargo", "build", "--locked", "--quiet", "--example", "contract", "--example", "quickstart"),
+        ),
         runner=("target/debug/examples/contract",),
         quickstart=("target/debug/examples/quickstart",),
         quickstart_source="clients/rust/examples/quickstart.rs",
@@ -120,15 +122,20 @@ LANGUAGES = (
             *("sh", "-ec"),
             "cargo test --locked --quiet; cargo clippy --locked --quiet --all-targets -- --deny warnings",
         ),
-        is_wide=True,
+        has_wide_tests=True,
     ),
 )
 
 
-def language_parameters(wanted: Callable[[Language], bool] = lambda _: True) -> list[ParameterSet]:
-    """The languages as parameters of a test, those that `make test` leaves out marked."""
+def language_parameters() -> list[ParameterSet]:
+    """The languages as parameters of a test."""
+    return [pytest.param(language, id=language.name) for language in LANGUAGES]
+
+
+def own_test_parameters() -> list[ParameterSet]:
+    """The languages with tests of their own, those whose tests `make test` leaves out marked."""
     return [
-        pytest.param(language, id=language.name, marks=[pytest.mark.wide] if language.is_wide else [])
+        pytest.param(language, id=language.name, marks=[pytest.mark.wide] if language.has_wide_tests else [])
         for language in LANGUAGES
-        if wanted(language)
+        if language.own_tests
     ]

@@ -141,7 +141,7 @@ class Runner:
     def connect(self, given: Json) -> Json:
         """Opens another client."""
         self.meter.close()
-        self.meter = Meter(given["url"], key=given["key"])
+        self.meter = Meter(given["url"], key=given["key"], ca_file=given.get("ca_file"))
         return {}
 
     def record_batch(self, given: Json) -> Json:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from clients.conftest import RunnerOf
-from clients.languages import Language, language_parameters
+from clients.languages import Language, own_test_parameters
 
 from harness.server_process import ServerProcess
 from harness.tidy_rules import ROOT
@@ -13,7 +13,7 @@ from harness.tidy_rules import ROOT
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.mark.parametrize("language", language_parameters(lambda language: bool(language.own_tests)))
+@pytest.mark.parametrize("language", own_test_parameters())
 def test_client_passes_its_own_tests(language: Language, server: ServerProcess, runner_of: RunnerOf) -> None:
     """The client's own tests pass against the real server."""
     runner_of(language)

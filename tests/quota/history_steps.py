@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What random histories are made of, and how what the store and the model say of them is compared."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
+import pytest
+from google.rpc import status_pb2
 from hypothesis import strategies as st
 from quota.conftest import CLOCK_NOISE_MS_MAX
 from quota.engine_calls import INPUT_PICOS
 from quota.model_level import COST, DAY_S, MS, REQUESTS, TOKENS, Answer, Hold, Maxima, Status
+
+from harness.engine_process import EngineError
+from harness.grpc_status import Refusal, refusal_of_status
 
 LEVELS = ("", "/a", "/a/x", "/a/x/deep", "/a/y", "/b")
 DAY_MS = DAY_S * MS
@@ -35,6 +42,20 @@ steps_ms = st.one_of(
 
 ttls_s = st.sampled_from([0, 1, 3, 60, 64, 65, 300, 3_600])
 REMEMBER_S = 300
+
+choices = st.integers(0, 2**16)
+"""Which of what there is then; there may be nothing."""
+UNDECIDED = "UNAVAILABLE"
+ItemT = TypeVar("ItemT")
+
+
+class History(Protocol):
+    """What ends where the store decides nothing."""
+
+    is_over: bool
+
+    def end(self) -> None:
+        """Do nothing more."""
 
 
 def needs_of(requests: int, tokens: int) -> Mapping[int, int]:
@@ -92,3 +113,35 @@ class Named:
     answer: Answer
     hold_id: str
     known_until_ms: int
+
+
+def refusal_by(call: Callable[[], object]) -> Refusal:
+    """Return why the store refuses a call. Raises EngineError where it decided nothing."""
+    with pytest.raises(EngineError) as caught:
+        call()
+    refusal = refusal_of_status(status_pb2.Status.FromString(caught.value.status))
+    if refusal.code == UNDECIDED:
+        raise caught.value
+    return refusal
+
+
+def chosen(items: Sequence[ItemT], choice: int) -> ItemT | None:
+    """Return one of some items; None when there is none."""
+    return items[choice % len(items)] if items else None
+
+
+def while_decided(step: Callable[..., None]) -> Callable[..., None]:
+    """Make a step of a history that ends where the store decides nothing."""
+
+    @functools.wraps(step)
+    def run(machine: History, **drawn: Any) -> None:
+        if machine.is_over:
+            return
+        try:
+            step(machine, **drawn)
+        except EngineError as error:
+            if refusal_of_status(status_pb2.Status.FromString(error.status)).code != UNDECIDED:
+                raise
+            machine.end()
+
+    return run

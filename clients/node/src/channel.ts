@@ -5,28 +5,39 @@ import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js"
 
 import { systemClockMs } from "./clock.js";
 import type { Endpoint } from "./config.js";
-import { TaximeterError } from "./errors.js";
+import { RetryBudget, untilKnown } from "./retry.js";
 
 const VERSION = "0.1.0";
 const RESPONSE_BYTES_MAX = 64 * 1024 * 1024;
 const METERING = "taximeter.v1.MeteringService";
-/** Methods that are safe to send again on every status that leaves the outcome unknown. */
-const RECORDING: ReadonlySet<string> = new Set(["Record", "RecordBatch", "RecordLevel"]);
-const RETRIES = { maxAttempts: 5, initialBackoff: "0.1s", maxBackoff: "2s", backoffMultiplier: 2 };
+/** Methods that are sent again here: by whether every status that leaves the outcome unknown is a reason. */
+const REPEATED: ReadonlyMap<string, boolean> = new Map([
+  ["CheckQuota", false],
+  ["ExtendHold", false],
+  ["ReleaseHold", false],
+  ["Record", true],
+  ["RecordBatch", true],
+  ["RecordLevel", true],
+]);
 
 /**
  * What gRPC sends again by itself: up to 5 attempts with jittered waits from 100 ms to 2 s, out of a budget of a tenth of
- * the calls, and as the server asks for. A record is safe to send again on every status that leaves its outcome unknown,
- * and waits for a server that restarts. CreateKey and what publishes prices is not listed: a second attempt would do more.
+ * the calls, and as the server asks for. CreateKey and what publishes prices is not listed: a second attempt would do more.
  */
 const SERVICE_CONFIG = {
   loadBalancingConfig: [],
   methodConfig: [
+    { name: [...REPEATED.keys()].map((method) => ({ service: METERING, method })) },
     {
-      name: [...RECORDING].map((method) => ({ service: METERING, method })),
-      retryPolicy: { ...RETRIES, retryableStatusCodes: ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"] },
+      name: [{ service: METERING }],
+      retryPolicy: {
+        maxAttempts: 5,
+        initialBackoff: "0.1s",
+        maxBackoff: "2s",
+        backoffMultiplier: 2,
+        retryableStatusCodes: ["UNAVAILABLE"],
+      },
     },
-    { name: [{ service: METERING }], retryPolicy: { ...RETRIES, retryableStatusCodes: ["UNAVAILABLE"] } },
   ],
   retryThrottling: { maxTokens: 10, tokenRatio: 0.1 },
 };
@@ -43,6 +54,7 @@ export interface CallOptions {
 export class Channel {
   readonly #client: Client;
   readonly #key: string;
+  readonly #budget = new RetryBudget();
 
   constructor(endpoint: Endpoint) {
     this.#key = endpoint.key;
@@ -65,15 +77,29 @@ export class Channel {
     this.#client.close();
   }
 
-  /** Makes a call. Rejects with a TaximeterError. */
-  unary<Input extends DescMessage, Output extends DescMessage>(
+  /** Makes a call; `read` reads its answer, and may ask for another by OutcomeUnknown. Rejects with what went wrong. */
+  async unary<Input extends DescMessage, Output extends DescMessage, T>(
+    method: DescMethodUnary<Input, Output>,
+    request: () => MessageInitShape<Input>,
+    read: (answer: MessageShape<Output>) => T,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const attempt = async (leftMs: number, waitForReady: boolean) =>
+      read(await this.#once(method, request(), leftMs, waitForReady, signal));
+    const whenUnknown = method.parent.typeName === METERING ? REPEATED.get(method.name) : undefined;
+    if (whenUnknown === undefined) return attempt(timeoutMs, false);
+    return untilKnown(this.#budget, { whenUnknown, timeoutMs, signal }, attempt);
+  }
+
+  #once<Input extends DescMessage, Output extends DescMessage>(
     method: DescMethodUnary<Input, Output>,
     request: MessageInitShape<Input>,
     timeoutMs: number,
-    signal?: AbortSignal,
+    waitForReady: boolean,
+    signal: AbortSignal | undefined,
   ): Promise<MessageShape<Output>> {
-    // grpc-js does not take waitForReady from a service config.
-    const metadata = new Metadata({ waitForReady: RECORDING.has(method.name) });
+    const metadata = new Metadata({ waitForReady });
     if (this.#key) metadata.set("authorization", `Bearer ${this.#key}`);
     return new Promise((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
@@ -85,7 +111,7 @@ export class Channel {
         { deadline: systemClockMs() + timeoutMs },
         (error: ServiceError | null, answer?: MessageShape<Output>) => {
           signal?.removeEventListener("abort", abort);
-          if (error) reject(TaximeterError.ofCall(error));
+          if (error) reject(error);
           else resolve(answer as MessageShape<Output>);
         },
       );

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type { ServiceError } from "@grpc/grpc-js";
 
+import { Batch, type Outcome, type Recorded, type UsageRecordInit } from "./batch.js";
 import { type CallOptions, Channel } from "./channel.js";
 import { type Options, resolveEndpoint } from "./config.js";
 import { TaximeterError } from "./errors.js";
@@ -8,9 +10,7 @@ import {
   type CheckQuotaRequestSchema,
   type CheckQuotaResponse,
   MeteringService,
-  type RecordResponse,
 } from "./gen/taximeter/v1/metering_service_pb.js";
-import type { UsageRecordSchema } from "./gen/taximeter/v1/usage_pb.js";
 import { Hold } from "./hold.js";
 import { RecordIds } from "./recordId.js";
 
@@ -19,15 +19,6 @@ const RECORD_TIMEOUT_MS = 10_000;
 
 /** The fields of a check. */
 export type Check = MessageInitShape<typeof CheckQuotaRequestSchema>;
-/** The fields of a record. */
-export type UsageRecordInit = MessageInitShape<typeof UsageRecordSchema>;
-/** The answer to a record, with the id under which it was recorded. */
-export type Recorded = RecordResponse & { readonly recordId: string };
-/** What became of one record of a batch. */
-export type Outcome =
-  | { readonly recorded: Recorded; readonly error?: undefined }
-  | { readonly recorded?: undefined; readonly error: TaximeterError };
-
 /** Records usage and asks before calls whether they may go on. One per process is enough. Rejects with TaximeterError. */
 export class Client {
   readonly #channel: Channel;
@@ -49,7 +40,7 @@ export class Client {
     request: MessageInitShape<Input>,
     options: CallOptions = {},
   ): Promise<MessageShape<Output>> {
-    return this.#channel.unary(method, request, options.timeoutMs ?? RECORD_TIMEOUT_MS, options.signal);
+    return this.#send(method, () => request, (answer) => answer, options);
   }
 
   /**
@@ -73,15 +64,24 @@ export class Client {
     return Object.assign(answer, { recordId: named.recordId });
   }
 
-  /** Records up to 500 records; resolves to one outcome for each, in their order. A bad record fails alone. */
+  /**
+   * Records up to 500 records; resolves to one outcome for each, in their order. A bad record fails alone, and records whose
+   * outcome is unknown are sent again.
+   */
   async recordBatch(records: readonly UsageRecordInit[], options: CallOptions = {}): Promise<Outcome[]> {
-    const named = records.map((record) => this.#named(record));
-    const { results } = await this.call(MeteringService.method.recordBatch, { records: named }, options);
-    return results.map(({ outcome }, i) =>
-      outcome.case === "response"
-        ? { recorded: Object.assign(outcome.value, { recordId: named[i]?.recordId ?? "" }) }
-        : { error: TaximeterError.ofStatus(outcome.value as NonNullable<typeof outcome.value>) },
-    );
+    const batch = new Batch(records.map((record) => this.#named(record)));
+    try {
+      await this.#send(
+        MeteringService.method.recordBatch,
+        () => batch.request(),
+        (answer) => batch.take(answer),
+        options,
+      );
+    } catch (error) {
+      // After a first answer every record has an outcome; a retry that failed leaves them as they are.
+      if (batch.outcomes.length === 0) throw error;
+    }
+    return batch.outcomes;
   }
 
   /** Checks, and holds the estimate for `holdTtl`. The hold is missing where the decision is not ALLOW. */
@@ -95,7 +95,26 @@ export class Client {
     return new Hold(this, tenant, holdId);
   }
 
+  /** Makes a call. Rejects with TaximeterError, or OutcomeUnknown where `read` did to the last. */
+  async #send<Input extends DescMessage, Output extends DescMessage, T>(
+    method: DescMethodUnary<Input, Output>,
+    request: () => MessageInitShape<Input>,
+    read: (answer: MessageShape<Output>) => T,
+    { timeoutMs = RECORD_TIMEOUT_MS, signal }: CallOptions,
+  ): Promise<T> {
+    try {
+      return await this.#channel.unary(method, request, read, timeoutMs, signal);
+    } catch (error) {
+      throw isServiceError(error) ? TaximeterError.ofCall(error) : error;
+    }
+  }
+
   #named(record: UsageRecordInit): UsageRecordInit & { recordId: string } {
     return { ...record, recordId: record.recordId || this.#recordIds.next() } as UsageRecordInit & { recordId: string };
   }
+}
+
+/** Tells what gRPC rejects with from what this package does. */
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "details" in error;
 }

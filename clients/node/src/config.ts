@@ -46,7 +46,7 @@ export function resolveEndpoint(options: Options, environment: NodeJS.ProcessEnv
 
 function localUrl(dataDir: string): string {
   // A server that listens everywhere is reached from this machine by loopback.
-  return readText(join(dataDir, "address")).replace(/^0\.0\.0\.0:/, "127.0.0.1:").replace(/^\[::\]:/, "[::1]:");
+  return readText(join(dataDir, "address")).replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
 }
 
 function parseUrl(text: string): Pick<Endpoint, "target" | "isTls" | "isLoopback"> {

@@ -70,6 +70,11 @@ export class TaximeterError extends Error {
     return new TaximeterError(error.code, error.details, "", {}, []);
   }
 
+  /** Returns the error for an answer that makes no sense. */
+  static internal(message: string): TaximeterError {
+    return new TaximeterError(Code.INTERNAL, message, "", {}, []);
+  }
+
   /** Returns the error for a status, such as one record of a batch carries. */
   static ofStatus(status: Status): TaximeterError {
     let [reason, metadata, fields]: [string, Record<string, string>, FieldViolation[]] = ["", {}, []];

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { MessageInitShape } from "@bufbuild/protobuf";
 
+import type { Recorded, UsageRecordInit } from "./batch.js";
 import type { CallOptions } from "./channel.js";
-import type { Client, Recorded, UsageRecordInit } from "./client.js";
+import type { Client } from "./client.js";
 import {
   type ExtendHoldRequestSchema,
   type ExtendHoldResponse,

@@ -4,8 +4,9 @@
  * Node client of Taximeter, which meters what AI workloads use, prices it by a rate card, and says before each call
  * whether a tenant may go on. Requests and answers are the generated messages; counts of 64 bits are BigInt.
  */
+export type { Outcome, Recorded, UsageRecordInit } from "./batch.js";
 export type { CallOptions } from "./channel.js";
-export { type Check, Client, type Outcome, type Recorded, type UsageRecordInit } from "./client.js";
+export { type Check, Client } from "./client.js";
 export type { Options } from "./config.js";
 export { type FieldViolation, TaximeterError } from "./errors.js";
 export { type Extension, Hold } from "./hold.js";
@@ -13,11 +14,4 @@ export { Call, callOf, expressMiddleware, fastifyHook, type Metering } from "./m
 export { Money, parsePicos } from "./money.js";
 export { rateLimitHeaders } from "./rateLimitHeaders.js";
 export { RecordIds } from "./recordId.js";
-export * from "./gen/taximeter/v1/access_service_pb.js";
-export * from "./gen/taximeter/v1/error_reason_pb.js";
-export * from "./gen/taximeter/v1/metering_service_pb.js";
-export * from "./gen/taximeter/v1/operations_service_pb.js";
-export * from "./gen/taximeter/v1/quota_pb.js";
-export * from "./gen/taximeter/v1/rate_card_service_pb.js";
-export * from "./gen/taximeter/v1/tenant_service_pb.js";
-export * from "./gen/taximeter/v1/usage_pb.js";
+export * from "./gen/api.js";

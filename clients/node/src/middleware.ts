@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-import type { Check, Client, UsageRecordInit } from "./client.js";
+import type { UsageRecordInit } from "./batch.js";
+import type { Check, Client } from "./client.js";
 import { systemClockMs } from "./clock.js";
 import { type CheckQuotaResponse, Decision } from "./gen/taximeter/v1/metering_service_pb.js";
 import { rateLimitHeaders } from "./rateLimitHeaders.js";

@@ -27,9 +27,9 @@ let hold;
 const gateways = [];
 
 const calls = {
-  connect({ url, key }) {
+  connect({ url, key, ca_file: caFile }) {
     client?.close();
-    client = new Client({ url, key });
+    client = new Client({ url, key, caFile });
     return {};
   },
   check: async (given) => decision(await client.check(fromJson(CheckQuotaRequestSchema, given))),

@@ -28,12 +28,16 @@ _FILES = (
     rate_card_service_pb2.DESCRIPTOR,
     tenant_service_pb2.DESCRIPTOR,
 )
-# Record and RecordBatch are retried by `_retry`, on more statuses. CreateKey makes another key each time, and
+# What is metered is retried by `_retry`. CreateKey makes another key each time, and
 # prices published again could replace some that were published in between.
 _NOT_RETRIED_BY_GRPC = frozenset(
     {
+        "CheckQuota",
+        "ExtendHold",
+        "ReleaseHold",
         "Record",
         "RecordBatch",
+        "RecordLevel",
         "CreateKey",
         "RotateKey",
         "PublishRateCard",

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from taximeter import _convert, _convert_quota
+from taximeter._retry import Repeating
 from taximeter.clock import system_clock_ms
 from taximeter.money import Money
 from taximeter.provider_usage import ProviderUsage, ReportedUsage
@@ -43,8 +44,8 @@ class Call(Generic[AnswerT]):
     """Reads the answer."""
     timeout_s: float
     """Time for all attempts."""
-    repeats: bool = False
-    """Whether it is sent again whenever its outcome is unknown; else gRPC itself does so on UNAVAILABLE."""
+    repeating: Repeating = Repeating.WHEN_UNAVAILABLE
+    """When it is sent again."""
     spooled: AnswerT | None = None
     """For a call that goes through the spool: the answer while the server's is not there."""
 
@@ -193,7 +194,7 @@ class MeteringCalls:
             request,
             lambda answer: _convert.recorded(record.record_id, answer),
             timeout_s,
-            repeats=True,
+            repeating=Repeating.WHEN_UNKNOWN,
             spooled=_spooled(record.record_id) if durable else None,
         )
 
@@ -219,7 +220,7 @@ class MeteringCalls:
             occur_time=_convert.timestamp(occur_time),
             attributes=attributes,
         )
-        return Call("RecordLevel", request, _level_recorded, timeout_s, repeats=True)
+        return Call("RecordLevel", request, _level_recorded, timeout_s, Repeating.WHEN_UNKNOWN)
 
     def _now(self) -> datetime:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self._clock())

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retries of Record and RecordBatch, which are safe with the same record_id.
+"""Retries of what is metered.
 
-gRPC's own retries end with the deadline of the call, so they cannot send again what the server did not answer
-in time. Here every attempt has a deadline of its own within that of the caller.
+A record is sent again on every status that leaves its outcome unknown, anything else while the server could not answer.
+gRPC's own retries end with the deadline of the call: they cannot send again what the server did not answer in
+time, and hide what it had said behind DEADLINE_EXCEEDED. Here an attempt for a record has a deadline of its own
+within that of the caller, and what the server said last is what is raised.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeVar
 
 import grpc
@@ -35,6 +38,15 @@ RETRYABLE = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
+
+
+class Repeating(Enum):
+    """On which statuses a call is sent again."""
+
+    WHEN_UNAVAILABLE = "UNAVAILABLE alone, within the one deadline"
+    WHEN_UNKNOWN = (
+        "all that leave the outcome unknown, with a deadline per attempt, waiting for a server that restarts"
+    )
 
 
 class OutcomeUnknownError(Exception):
@@ -86,37 +98,46 @@ class RetryBudget:
 class Attempts:
     """The attempts of one call: how long each may take, and whether and when another follows."""
 
-    def __init__(self, timeout_s: float, timing: Timing, budget: RetryBudget) -> None:
+    def __init__(self, repeating: Repeating, timeout_s: float, timing: Timing, budget: RetryBudget) -> None:
         """`timeout_s` is the time for all attempts together."""
+        self._is_record = repeating is Repeating.WHEN_UNKNOWN
         self._deadline_s = timing.monotonic() + timeout_s
         self._timing = timing
         self._budget = budget
         self._number = 1
+        self._known: Exception | None = None
         budget.earn()
 
     @property
     def timeout_s(self) -> float:
         """The time that the attempt may take."""
-        return min(self._deadline_s - self._timing.monotonic(), ATTEMPT_TIMEOUT_S)
+        left_s = self._deadline_s - self._timing.monotonic()
+        return min(left_s, ATTEMPT_TIMEOUT_S) if self._is_record else left_s
 
     @property
     def waits_for_ready(self) -> bool:
-        """Whether to wait for a connection, as all attempts but the first do: a server that restarts needs seconds."""
-        return self._number > 1
+        """Whether to wait for a connection, as records do on a retry: a server that restarts needs seconds."""
+        return self._is_record and self._number > 1
 
-    def wait_s(self, error: Exception) -> float | None:
-        """Returns how long to wait before the next attempt. None when the error is final."""
+    def wait_s(self, error: Exception) -> float:
+        """Returns how long to wait before the next attempt.
+
+        Raises the error when it is final; or the one before, where the time was over before the server could say
+        anything new.
+        """
         code = error.code() if isinstance(error, grpc.RpcError) else grpc.StatusCode.UNKNOWN
+        if self._known is None or code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._known = error
         pushback_s = pushback_of(error)
-        is_retryable = code in RETRYABLE or (
+        is_retryable = code in (RETRYABLE if self._is_record else {grpc.StatusCode.UNAVAILABLE}) or (
             code is grpc.StatusCode.RESOURCE_EXHAUSTED and pushback_s is not None
         )
         if not is_retryable or self._number == ATTEMPTS_MAX or (pushback_s is not None and pushback_s < 0):
-            return None
+            raise self._known
         # The server knows best when it will have time.
         wait_s = self._timing.uniform(0, backoff_max_s(self._number)) if pushback_s is None else pushback_s
         if self._timing.monotonic() + wait_s >= self._deadline_s or not self._budget.spend():
-            return None
+            raise self._known
         self._number += 1
         return wait_s
 
@@ -134,35 +155,39 @@ def pushback_of(error: Exception) -> float | None:
 
 
 def call_until_known(
-    attempt_once: Callable[[float, bool], T], timeout_s: float, timing: Timing, budget: RetryBudget
+    attempt_once: Callable[[float, bool], T],
+    repeating: Repeating,
+    timeout_s: float,
+    timing: Timing,
+    budget: RetryBudget,
 ) -> T:
-    """Calls until the outcome is known: an answer, or a status that says that nothing was recorded.
+    """Calls until the outcome is known: an answer, or a status that is final.
 
     `attempt_once` takes the seconds it may take and whether to wait for a connection. Raises the last
     grpc.RpcError or OutcomeUnknownError after 5 attempts, when the budget is spent, or when the wait for the next
     would pass the deadline.
     """
-    attempts = Attempts(timeout_s, timing, budget)
+    attempts = Attempts(repeating, timeout_s, timing, budget)
     while True:
         try:
             return attempt_once(attempts.timeout_s, attempts.waits_for_ready)
         except (grpc.RpcError, OutcomeUnknownError) as error:
             wait_s = attempts.wait_s(error)
-            if wait_s is None:
-                raise
-            timing.sleep(wait_s)
+        timing.sleep(wait_s)
 
 
 async def await_until_known(
-    attempt_once: Callable[[float, bool], Awaitable[T]], timeout_s: float, timing: Timing, budget: RetryBudget
+    attempt_once: Callable[[float, bool], Awaitable[T]],
+    repeating: Repeating,
+    timeout_s: float,
+    timing: Timing,
+    budget: RetryBudget,
 ) -> T:
     """Does what call_until_known does, without holding up the event loop."""
-    attempts = Attempts(timeout_s, timing, budget)
+    attempts = Attempts(repeating, timeout_s, timing, budget)
     while True:
         try:
             return await attempt_once(attempts.timeout_s, attempts.waits_for_ready)
         except (grpc.RpcError, OutcomeUnknownError) as error:
             wait_s = attempts.wait_s(error)
-            if wait_s is None:
-                raise
-            await asyncio.sleep(wait_s)
+        await asyncio.sleep(wait_s)

@@ -8,7 +8,7 @@ import grpc
 
 from taximeter._address import Address
 from taximeter._channel import open_channel
-from taximeter._retry import RetryBudget, Timing, call_until_known
+from taximeter._retry import Repeating, RetryBudget, Timing, call_until_known
 from taximeter._status import error_of_call
 from taximeter.config import Connection
 from taximeter.errors import ServerError, UnavailableError
@@ -73,12 +73,14 @@ class Session:
         self,
         method: "grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]",
         request: RequestT,
+        repeating: Repeating,
         timeout_s: float,
     ) -> ResponseT:
-        """Makes a call that is safe to send again on every status that leaves its outcome unknown."""
+        """Makes a call, and sends it again while its outcome is unknown. Raises ServerError."""
         try:
             return call_until_known(
                 lambda left_s, wait: self.attempt(method, request, left_s, wait_for_ready=wait),
+                repeating,
                 timeout_s,
                 self.timing,
                 self.budget,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of a spool: segments, the cursor, dead letters, what was damaged; and the lock of their one owner."""
 
+import base64
 import fcntl
 import json
 import logging
@@ -19,12 +20,52 @@ Place = tuple[int, int]
 """Number of a segment and an offset in it."""
 
 
-class SpoolDirectory:
+class SpoolFiles:
+    """The directory as whoever may look into it, also while another process uses it."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes its path."""
+        self.path = path
+
+    def segments(self) -> list[int]:
+        """Returns the numbers of the segments, oldest first."""
+        return sorted(int(path.stem.partition("-")[2]) for path in self.path.glob("segment-*.spool"))
+
+    def segment(self, number: int) -> Path:
+        """Returns the file of a segment."""
+        return self.path / _SEGMENT.format(number)
+
+    def read_cursor(self) -> Place:
+        """Returns from where on records are still to be sent; from the first when nobody has noted it."""
+        try:
+            found = json.loads((self.path / _CURSOR).read_text())
+            return int(found["segment"]), int(found["offset"])
+        except FileNotFoundError:
+            return 0, 0
+        except (ValueError, KeyError, TypeError):
+            # Sending everything again is harmless: the ids are the same.
+            _logger.warning("%s: the cursor is damaged; everything is sent again", self.path)
+            return 0, 0
+
+    def dead_letters(self) -> list[bytes]:
+        """Returns the dead letters, oldest first."""
+        try:
+            data = (self.path / _DEAD_LETTERS).read_bytes()
+        except FileNotFoundError:
+            return []
+        return [found.payload for found in frames(data, 0) if found.payload is not None]
+
+    def damaged_count(self) -> int:
+        """Returns how many pieces of damaged segments were put aside."""
+        return len(list(self.path.glob("damaged-*.bin")))
+
+
+class SpoolDirectory(SpoolFiles):
     """The directory, locked for this process as long as it is open."""
 
     def __init__(self, path: Path, sync: Callable[[int], None] = os.fsync) -> None:
         """Creates and locks it, and cuts what a crash left unfinished. Raises SpoolError."""
-        self.path = path
+        super().__init__(path)
         self._sync = sync
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,14 +86,6 @@ class SpoolDirectory:
         """Unlocks it."""
         os.close(self._lock)
 
-    def segments(self) -> list[int]:
-        """Returns the numbers of the segments, oldest first."""
-        return sorted(int(path.stem.partition("-")[2]) for path in self.path.glob("segment-*.spool"))
-
-    def segment(self, number: int) -> Path:
-        """Returns the file of a segment."""
-        return self.path / _SEGMENT.format(number)
-
     def create_segment(self, number: int) -> int:
         """Creates a segment and returns its descriptor. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
@@ -71,18 +104,6 @@ class SpoolDirectory:
             self._sync(descriptor)
         finally:
             os.close(descriptor)
-
-    def read_cursor(self) -> Place:
-        """Returns from where on records are still to be sent; from the first when nobody has noted it."""
-        try:
-            found = json.loads((self.path / _CURSOR).read_text())
-            return int(found["segment"]), int(found["offset"])
-        except FileNotFoundError:
-            return 0, 0
-        except (ValueError, KeyError, TypeError):
-            # Sending everything again is harmless: the ids are the same.
-            _logger.warning("%s: the cursor is damaged; everything is sent again", self.path)
-            return 0, 0
 
     def write_cursor(self, place: Place) -> None:
         """Notes durably up to where records are settled, and then removes the segments before. Raises OSError."""
@@ -104,22 +125,10 @@ class SpoolDirectory:
             os.close(descriptor)
         self.sync_names()
 
-    def dead_letters(self) -> list[bytes]:
-        """Returns the dead letters, oldest first."""
-        try:
-            data = (self.path / _DEAD_LETTERS).read_bytes()
-        except FileNotFoundError:
-            return []
-        return [found.payload for found in frames(data, 0) if found.payload is not None]
-
     def drop_dead_letters(self) -> None:
         """Removes all dead letters, after somebody has put them elsewhere."""
         (self.path / _DEAD_LETTERS).unlink(missing_ok=True)
         self.sync_names()
-
-    def damaged_count(self) -> int:
-        """Returns how many pieces of damaged segments were put aside."""
-        return len(list(self.path.glob("damaged-*.bin")))
 
     def put_aside(self, number: int, offset: int, data: bytes) -> None:
         """Keeps damaged bytes for an operator, and says so."""
@@ -150,3 +159,8 @@ class SpoolDirectory:
             with self.segment(number).open("r+b") as file:
                 file.truncate(end)
                 self._sync(file.fileno())
+
+
+def record_of(letter: bytes) -> bytes:
+    """Returns the record of a dead letter, which is JSON with time_ms, code, reason, message and it."""
+    return base64.b64decode(json.loads(letter)["record"])

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The format of a segment: frames of length, CRC-32C and payload, one after the other."""
+"""The format of a segment: frames of length, CRC-32C and payload, one after the other.
+
+A payload is the time when it was put there, TIME in Unix milliseconds, and a record.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from taximeter._crc32c import crc32c
 
 _HEADER = struct.Struct("<II")
+TIME = struct.Struct("<q")
 PAYLOAD_BYTES_MAX = 512 * 1024
 
 

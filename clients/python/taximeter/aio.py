@@ -4,6 +4,7 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -13,7 +14,7 @@ from taximeter import _convert
 from taximeter._batch import Batch
 from taximeter._channel import open_async_channel
 from taximeter._metering_calls import RECORD_TIMEOUT_S, Call, MeteringCalls
-from taximeter._retry import OutcomeUnknownError, RetryBudget, Timing, await_until_known
+from taximeter._retry import OutcomeUnknownError, Repeating, RetryBudget, Timing, await_until_known
 from taximeter._session import credentials_of, error_from
 from taximeter._spool_drain import SpoolDrain
 from taximeter.config import Connection, resolve_connection
@@ -63,13 +64,14 @@ class AsyncMeter:
         *,
         key: str | None = None,
         profile: str | None = None,
+        ca_file: Path | str | None = None,
         connection: Connection | None = None,
         record_ids: RecordIds | None = None,
         timing: Timing | None = None,
         drain: SpoolDrain | None = None,
     ) -> None:
         """Opens a channel, as Meter does; `drain` is that of a Meter whose spool `durable` records go through."""
-        self.connection = connection or resolve_connection(url, key, profile)
+        self.connection = connection or resolve_connection(url, key, profile, ca_file=ca_file)
         self.calls = MeteringCalls(record_ids or RecordIds())
         self._channel = open_async_channel(self.connection)
         # The stubs are typed for both kinds of channel, but made for one.
@@ -108,16 +110,15 @@ class AsyncMeter:
             return await self._run_durably(call, call.spooled)
         method = getattr(self._metering, call.method)
         try:
-            if call.repeats:
-                return call.read(
-                    await await_until_known(
-                        lambda left_s, wait: self._attempt(method, call.request, left_s, wait),
-                        call.timeout_s,
-                        self._timing,
-                        self._budget,
-                    )
+            return call.read(
+                await await_until_known(
+                    lambda left_s, wait: self._attempt(method, call.request, left_s, wait),
+                    call.repeating,
+                    call.timeout_s,
+                    self._timing,
+                    self._budget,
                 )
-            return call.read(await self._attempt(method, call.request, call.timeout_s))
+            )
         except grpc.RpcError as error:
             raise error_from(self.connection.address, error) from error
 
@@ -131,7 +132,7 @@ class AsyncMeter:
             batch.take(await self._attempt(self._metering.RecordBatch, batch.request(), left_s, wait))
 
         try:
-            await await_until_known(attempt, timeout_s, self._timing, self._budget)
+            await await_until_known(attempt, Repeating.WHEN_UNKNOWN, timeout_s, self._timing, self._budget)
         except OutcomeUnknownError:
             pass
         except grpc.RpcError as error:
@@ -145,7 +146,7 @@ class AsyncMeter:
         method: Callable[..., Awaitable[Any]],
         request: object,
         timeout_s: float,
-        wait: bool = False,  # noqa: FBT001, FBT002 - the shape that the loop calls
+        wait: bool,  # noqa: FBT001 - the shape that the loop calls
     ) -> Any:
         return await method(request, timeout=timeout_s, metadata=self._metadata, wait_for_ready=wait)
 

@@ -14,7 +14,7 @@ from taximeter._batch import Batch
 from taximeter._correcting import Correcting
 from taximeter._metering_calls import RECORD_TIMEOUT_S, Call, MeteringCalls
 from taximeter._reporting import Reporting
-from taximeter._retry import OutcomeUnknownError, Timing, call_until_known
+from taximeter._retry import OutcomeUnknownError, Repeating, Timing, call_until_known
 from taximeter._session import Session
 from taximeter._spool_drain import SpoolDrain
 from taximeter.config import Connection, resolve_connection
@@ -65,6 +65,7 @@ class Meter(Reporting, Correcting, Administration):
         *,
         key: str | None = None,
         profile: str | None = None,
+        ca_file: Path | str | None = None,
         connection: Connection | None = None,
         record_ids: RecordIds | None = None,
         timing: Timing | None = None,
@@ -73,11 +74,12 @@ class Meter(Reporting, Correcting, Administration):
         """Opens a channel to `url`: http://host:port, https://host:port, or host:port.
 
         Without arguments it takes environment, profile and this machine's server in that order, see
-        `taximeter.config`; `connection` replaces all of that. Connects at the first call. `spool` is a directory for
+        `taximeter.config`; `connection` replaces all of that. `ca_file` has the certificates to trust, PEM.
+        Connects at the first call. `spool` is a directory for
         `record(..., durable=True)`: one process at a time may use it, and what is left in it is sent at once. Raises
         ConfigurationError, and SpoolError for a spool that cannot be opened.
         """
-        self.connection = connection or resolve_connection(url, key, profile)
+        self.connection = connection or resolve_connection(url, key, profile, ca_file=ca_file)
         super().__init__(Session(self.connection, timing or Timing()))
         self.calls = MeteringCalls(record_ids or RecordIds())
         self._metering = metering_service_pb2_grpc.MeteringServiceStub(self._session.channel)
@@ -120,9 +122,7 @@ class Meter(Reporting, Correcting, Administration):
                 return call.spooled
             return answer
         method = getattr(self._metering, call.method)
-        if call.repeats:
-            return call.read(self._session.until_known(method, call.request, call.timeout_s))
-        return call.read(self._session.unary(method, call.request, call.timeout_s))
+        return call.read(self._session.until_known(method, call.request, call.repeating, call.timeout_s))
 
     @property
     def drain(self) -> SpoolDrain:
@@ -150,7 +150,9 @@ class Meter(Reporting, Correcting, Administration):
             batch.take(self._session.attempt(method, batch.request(), left_s, wait_for_ready=wait))
 
         try:
-            call_until_known(attempt, timeout_s, self._session.timing, self._session.budget)
+            call_until_known(
+                attempt, Repeating.WHEN_UNKNOWN, timeout_s, self._session.timing, self._session.budget
+            )
         except OutcomeUnknownError:
             pass
         except grpc.RpcError as error:

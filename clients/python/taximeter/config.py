@@ -58,6 +58,8 @@ def resolve_connection(
     key: str | None = None,
     profile: str | None = None,
     environment: Mapping[str, str] = os.environ,
+    *,
+    ca_file: Path | str | None = None,
 ) -> Connection:
     """Finds out how to connect; the first place that names a value wins.
 
@@ -83,7 +85,13 @@ def resolve_connection(
     if (certificate_pem is None) != (private_key_pem is None):
         message = "client_cert_file and client_key_file go together: a certificate needs its private key"
         raise ConfigurationError(message)
-    return Connection(address, (found_key or "").strip(), file("ca_file"), certificate_pem, private_key_pem)
+    return Connection(
+        address,
+        (found_key or "").strip(),
+        _read_pem(ca_file) or file("ca_file"),
+        certificate_pem,
+        private_key_pem,
+    )
 
 
 def _data_dir(environment: Mapping[str, str]) -> Path:
@@ -154,7 +162,7 @@ def _read_text(path: Path) -> str | None:
         raise ConfigurationError(message) from error
 
 
-def _read_pem(name: str | None) -> bytes | None:
+def _read_pem(name: Path | str | None) -> bytes | None:
     if not name:
         return None
     try:

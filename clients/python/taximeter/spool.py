@@ -4,18 +4,16 @@
 import contextlib
 import logging
 import os
-import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taximeter._spool_directory import Place, SpoolDirectory
-from taximeter._spool_frames import PAYLOAD_BYTES_MAX, frame, frames
+from taximeter._spool_directory import Place, SpoolDirectory, record_of
+from taximeter._spool_frames import PAYLOAD_BYTES_MAX, TIME, frame, frames
 from taximeter.clock import system_clock_ms
 from taximeter.errors import SpoolError, SpoolFullError
 
-_TIME = struct.Struct("<q")
 _logger = logging.getLogger("taximeter.spool")
 
 
@@ -120,10 +118,10 @@ class Spool:
         if os.getpid() != self._process_id:
             message = f"{self.path}: the spool belongs to the process that this one was forked from"
             raise SpoolError(message)
-        if len(payload) + _TIME.size > PAYLOAD_BYTES_MAX:
+        if len(payload) + TIME.size > PAYLOAD_BYTES_MAX:
             message = f"a record of {len(payload):,} bytes is too large for a spool"
             raise SpoolError(message)
-        framed = frame(_TIME.pack(self._clock()) + payload)
+        framed = frame(TIME.pack(self._clock()) + payload)
         with self._lock:
             self._wait_for_room(len(framed))
             group = self._group
@@ -159,8 +157,8 @@ class Spool:
                 if one.payload is None:
                     self._directory.put_aside(*begin, data[one.offset : one.end])
                     continue
-                (time_ms,) = _TIME.unpack_from(one.payload)
-                payload = one.payload[_TIME.size :]
+                (time_ms,) = TIME.unpack_from(one.payload)
+                payload = one.payload[TIME.size :]
                 found.append(Spooled(begin, end, time_ms, payload))
                 bytes_max -= len(payload)
             if start + size < ends[number]:
@@ -211,6 +209,17 @@ class Spool:
     def dead_letters(self) -> list[bytes]:
         """Returns the records that the server refused for good: JSON with time_ms, code, reason, message, record."""
         return self._directory.dead_letters()
+
+    def take_dead_letters(self, each: Callable[[bytes], None]) -> int:
+        """Hands the records of all dead letters over, and then removes the letters. Returns how many there were.
+
+        A kill in between leaves them where they are: a record that is handed over again keeps its id.
+        """
+        letters = self._directory.dead_letters()
+        for letter in letters:
+            each(record_of(letter))
+        self._directory.drop_dead_letters()
+        return len(letters)
 
     def status(self) -> SpoolStatus:
         """Returns what is in it."""

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How much may be sent again: a tenth of the calls, and ten in a row, so that retries never feed an outage.
+//! How much may be sent again: a tenth of what is sent, and a reserve. When every call fails, retries would multiply
+//! the load on a server that cannot bear it already.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-const TENTHS_MAX: i32 = 100;
-const TENTHS_PER_FAILURE: i32 = 10;
+const TENTHS_MAX: i32 = 1_000;
+const TENTHS_PER_RETRY: i32 = 10;
 
-/// The throttle of gRPC's retry design: a failure takes a token, a success gives a tenth back, and there are no
-/// retries below half of the ten tokens.
+/// What is left of it. A retry costs a token, a call earns a tenth of one.
 #[derive(Debug)]
 pub(crate) struct Budget {
     tenths: AtomicI32,
@@ -22,23 +22,20 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Notes an answer.
-    pub(crate) fn note_success(&self) {
-        self.add(1);
+    /// Notes a call.
+    pub(crate) fn earn(&self) {
+        let next = |before: i32| Some((before + 1).min(TENTHS_MAX));
+        let _ = self
+            .tenths
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// Notes a failure; returns whether it may be sent again.
-    pub(crate) fn may_retry(&self) -> bool {
-        self.add(-TENTHS_PER_FAILURE) > TENTHS_MAX / 2
-    }
-
-    fn add(&self, tenths: i32) -> i32 {
-        let next = |before: i32| (before + tenths).clamp(0, TENTHS_MAX);
-        // The closure always returns a value, so both arms carry the value before.
-        let (Ok(before) | Err(before)) =
-            self.tenths
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(next(before)));
-        next(before)
+    /// Takes one retry; false where there is none left.
+    pub(crate) fn spend(&self) -> bool {
+        let next = |before: i32| (before >= TENTHS_PER_RETRY).then(|| before - TENTHS_PER_RETRY);
+        self.tenths
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .is_ok()
     }
 }
 
@@ -46,16 +43,15 @@ impl Budget {
 mod tests {
     use super::Budget;
 
-    /// Four failures in a row may be sent again, the fifth not; ten answers earn one more.
+    /// A hundred retries may follow each other, and then one for every ten calls.
     #[test]
     fn retries_stop_when_too_much_fails() {
         let budget = Budget::default();
-        assert_eq!(
-            [(); 6].map(|()| budget.may_retry()),
-            [true, true, true, true, false, false]
-        );
+        assert_eq!((0..200).filter(|_| budget.spend()).count(), 100);
 
-        (0..21).for_each(|_| budget.note_success());
-        assert!(budget.may_retry());
+        (0..9).for_each(|_| budget.earn());
+        assert!(!budget.spend());
+        budget.earn();
+        assert!(budget.spend());
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The client: one per process, cheap to clone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
@@ -10,6 +10,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use crate::batch::Batch;
 use crate::budget::Budget;
 use crate::config::{ConfigError, Options, Target, resolve};
 use crate::error::Error;
@@ -17,10 +18,7 @@ use crate::hold::Hold;
 use crate::record_id::RecordIds;
 use crate::retry::{self, Safety};
 use crate::v1::metering_service_client::MeteringServiceClient;
-use crate::v1::{
-    CheckQuotaRequest, CheckQuotaResponse, RecordBatchRequest, RecordRequest, RecordResponse, UsageRecord,
-    record_result,
-};
+use crate::v1::{CheckQuotaRequest, CheckQuotaResponse, RecordRequest, RecordResponse, UsageRecord};
 
 pub(crate) const CHECK_LIMIT: Duration = Duration::from_secs(1);
 const RECORD_LIMIT: Duration = Duration::from_secs(10);
@@ -150,7 +148,8 @@ impl Client {
         Ok(Recorded { record_id, response })
     }
 
-    /// Records up to 500 records; returns one outcome for each, in their order. A bad record fails alone.
+    /// Records up to 500 records; returns one outcome for each, in their order. A bad record fails alone, and records
+    /// whose outcome is unknown are sent again.
     ///
     /// # Errors
     ///
@@ -159,28 +158,20 @@ impl Client {
         &self,
         records: Vec<UsageRecord>,
     ) -> Result<Vec<Result<Recorded, Error>>, Error> {
-        let records: Vec<_> = records.into_iter().map(|record| self.named(record)).collect();
-        let ids: Vec<_> = records.iter().map(|record| record.record_id.clone()).collect();
-        let request = RecordBatchRequest { records };
-        let answer = self
-            .call(
-                Safety::Idempotent,
-                RECORD_LIMIT,
-                request,
-                async |mut stub, request| stub.record_batch(request).await,
-            )
-            .await?;
-        let outcomes = ids
-            .into_iter()
-            .zip(answer.results)
-            .map(|(record_id, result)| match result.outcome {
-                Some(record_result::Outcome::Response(response)) => Ok(Recorded { record_id, response }),
-                Some(record_result::Outcome::Error(status)) => Err(Error::of_status(status)),
-                None => Err(Error::from(Status::unknown(
-                    "the server answered a record with nothing",
-                ))),
-            });
-        Ok(outcomes.collect())
+        let records = records.into_iter().map(|record| self.named(record)).collect();
+        let batch = Mutex::new(Batch::new(records));
+        let batch = || batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = || async {
+            let request = batch().request();
+            let answer = self.metering.clone().record_batch(request).await?;
+            batch().take(answer.into_inner())
+        };
+        let sent = retry::call(&self.shared.budget, Safety::Idempotent, RECORD_LIMIT, attempt).await;
+        // After a first answer every record has an outcome; a retry that failed leaves them as they are.
+        match (batch().outcomes(), sent) {
+            (None, Err(error)) => Err(error),
+            (outcomes, _) => Ok(outcomes.unwrap_or_default()),
+        }
     }
 
     /// Checks a request that has an estimate and a `hold_ttl`, and holds the estimate.

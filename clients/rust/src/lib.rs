@@ -6,6 +6,7 @@
 //! what a generated stub does not have: where the server is, retries that charge once, typed errors, holds, exact
 //! amounts, the header fields of a gateway, and a tower layer.
 
+mod batch;
 mod budget;
 mod client;
 mod clock;

@@ -59,12 +59,15 @@ func main() {
 }
 
 func (r *runner) connect(_ context.Context, with json.RawMessage) (object, error) {
-	var options struct{ URL, Key string }
+	var options struct {
+		URL, Key string
+		CAFile   string `json:"ca_file"`
+	}
 	must(json.Unmarshal(with, &options))
 	if r.client != nil {
 		must(r.client.Close())
 	}
-	client, err := taximeter.New(taximeter.Options{URL: options.URL, Key: options.Key})
+	client, err := taximeter.New(taximeter.Options{URL: options.URL, Key: options.Key, CAFile: options.CAFile})
 	r.client = client
 	return object{}, err
 }

@@ -22,6 +22,7 @@ from taximeter.errors import (
     TaximeterError,
     UnauthenticatedError,
 )
+from taximeter.spool import SpoolSettings
 
 
 @dataclass
@@ -40,9 +41,13 @@ class App:
     def meter(self) -> Meter:
         """The client, made when first asked for, so that --help and bad usage need no server."""
         if self._meter is None:
-            key = None if self.key_file is None else _read_key(self.key_file)
-            self._meter = Meter(connection=resolve_connection(self.url, key, self.profile))
+            self._meter = self.meter_with(None)
         return self._meter
+
+    def meter_with(self, spool: SpoolSettings | None) -> Meter:
+        """Makes a client with a spool of its own, which the caller closes."""
+        key = None if self.key_file is None else _read_key(self.key_file)
+        return Meter(connection=resolve_connection(self.url, key, self.profile), spool=spool)
 
     @property
     def utc(self) -> ZoneInfo:

@@ -23,6 +23,7 @@ from taximeter.cli.rate_card_explain import explain
 from taximeter.cli.rate_card_import import import_command
 from taximeter.cli.record import record
 from taximeter.cli.server import server
+from taximeter.cli.spool import spool
 from taximeter.cli.tenant import tenant
 from taximeter.cli.timeline import tenant_prices, verify, withdraw
 from taximeter.cli.usage import usage
@@ -85,7 +86,7 @@ def completion(shell: str) -> None:
     click.echo(completion_class(cli, {}, "taximeter", "_TAXIMETER_COMPLETE").source())
 
 
-for command in (billing, record, rate_card, plan, tenant, quota, key, audit, server, webhook):
+for command in (billing, record, rate_card, plan, tenant, quota, key, audit, server, webhook, spool):
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)

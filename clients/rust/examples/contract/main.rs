@@ -47,7 +47,7 @@ impl Runner {
                 let options = Options {
                     url: Some(text(given, "url")),
                     key: Some(text(given, "key")),
-                    ca_file: None,
+                    ca_file: given.get("ca_file").map(|_| text(given, "ca_file").into()),
                 };
                 self.client =
                     Some(Client::connect(&options).map_err(|error| Failed::Value(error.to_string()))?);

@@ -85,22 +85,34 @@ final class Connection {
   }
 
   /**
-   * Up to 5 attempts with jittered waits from 100 ms to 2 s, out of a budget of a tenth of the calls, and as the server
-   * asks for. A record is safe to send again on every status that leaves its outcome unknown, and waits for a server that
-   * restarts. CreateKey and what publishes prices is not listed: a second attempt would do more.
+   * What gRPC sends again by itself: up to 5 attempts with jittered waits from 100 ms to 2 s, out of a budget of a tenth of
+   * the calls, and as the server asks for. What {@link Retries} sends again is left to it. CreateKey and what publishes
+   * prices is not listed: a second attempt would do more.
    */
   private static Map<String, Object> serviceConfig() {
-    var recording =
+    var repeatedByClient =
         Map.of(
             "name",
-            List.of(method("Record"), method("RecordBatch"), method("RecordLevel")),
+            List.of(
+                method("CheckQuota"),
+                method("ExtendHold"),
+                method("ReleaseHold"),
+                method("Record"),
+                method("RecordBatch")));
+    var levels =
+        Map.of(
+            "name",
+            List.of(method("RecordLevel")),
             "waitForReady",
             true,
             "retryPolicy",
             retries("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"));
     var others = Map.of("name", List.of(Map.of("service", METERING)), "retryPolicy", retries("UNAVAILABLE"));
     return Map.of(
-        "methodConfig", List.of(recording, others), "retryThrottling", Map.of("maxTokens", 10d, "tokenRatio", 0.1d));
+        "methodConfig",
+        List.of(repeatedByClient, levels, others),
+        "retryThrottling",
+        Map.of("maxTokens", 10d, "tokenRatio", 0.1d));
   }
 
   private static Map<String, Object> method(String name) {

@@ -31,8 +31,8 @@ record Endpoint(String host, int port, boolean isTls, boolean isLoopback, String
     // A server that listens everywhere is reached from this machine by loopback.
     String local =
         readText(dataDir.resolve("address"))
-            .replaceFirst("^0\\.0\\.0\\.0:", "127.0.0.1:")
-            .replaceFirst("^\\[::]:", "[::1]:");
+            .replace("0.0.0.0:", "127.0.0.1:")
+            .replace("[::]:", "[::1]:");
     Endpoint address = parse(first(options.url(), environment.get("TAXIMETER_URL"), local, DEFAULT_URL));
     String key = Optional.ofNullable(options.key()).orElse(environment.getOrDefault("TAXIMETER_KEY", ""));
     if (options.key() == null && key.isEmpty() && address.isLoopback()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package com.taximeter.client;
 
+import com.taximeter.client.Retries.Repeatable;
 import com.taximeter.v1.ExtendHoldRequest;
 import com.taximeter.v1.ExtendHoldResponse;
 import com.taximeter.v1.HoldState;
@@ -27,13 +28,13 @@ public final class Hold {
   /** Lets the hold live and hold more. Where the decision is not DECISION_ALLOW it stays as it was. */
   public ExtendHoldResponse extend(ExtendHoldRequest extension) {
     ExtendHoldRequest request = extension.toBuilder().setTenant(tenant).setHoldId(id).build();
-    return client.call(TaximeterClient.CHECK_TIMEOUT, stub -> stub.extendHold(request));
+    return client.call(Repeatable.ON_UNAVAILABLE, TaximeterClient.CHECK_TIMEOUT, stub -> stub.extendHold(request));
   }
 
   /** Frees the hold, for a call that did not happen. Once more is safe; the state is how the hold ended. */
   public HoldState release() {
     ReleaseHoldRequest request = ReleaseHoldRequest.newBuilder().setTenant(tenant).setHoldId(id).build();
-    return client.call(TaximeterClient.CHECK_TIMEOUT, stub -> stub.releaseHold(request)).getState();
+    return client.call(Repeatable.ON_UNAVAILABLE, TaximeterClient.CHECK_TIMEOUT, stub -> stub.releaseHold(request)).getState();
   }
 
   /** Records what the call used; tenant and hold are filled in. */

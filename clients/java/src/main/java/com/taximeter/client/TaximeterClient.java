@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package com.taximeter.client;
 
+import com.taximeter.client.Retries.Repeatable;
 import com.taximeter.v1.CheckQuotaRequest;
 import com.taximeter.v1.CheckQuotaResponse;
 import com.taximeter.v1.MeteringServiceGrpc;
 import com.taximeter.v1.MeteringServiceGrpc.MeteringServiceBlockingStub;
-import com.taximeter.v1.RecordBatchRequest;
-import com.taximeter.v1.RecordBatchResponse;
 import com.taximeter.v1.RecordRequest;
 import com.taximeter.v1.RecordResponse;
 import com.taximeter.v1.UsageRecord;
@@ -14,7 +13,6 @@ import io.grpc.Channel;
 import io.grpc.ManagedChannel;
 import io.grpc.StatusRuntimeException;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
@@ -32,6 +30,7 @@ public final class TaximeterClient implements AutoCloseable {
   private final ManagedChannel channel;
   private final MeteringServiceBlockingStub metering;
   private final RecordIds recordIds = new RecordIds();
+  private final Retries retries = new Retries();
 
   private TaximeterClient(ManagedChannel channel) {
     this.channel = channel;
@@ -69,7 +68,7 @@ public final class TaximeterClient implements AutoCloseable {
     boolean isUnnamed = request.hasHoldTtl() && request.getRequestId().isEmpty();
     CheckQuotaRequest named =
         isUnnamed ? request.toBuilder().setRequestId(recordIds.next()).build() : request;
-    return call(CHECK_TIMEOUT, stub -> stub.checkQuota(named));
+    return call(Repeatable.ON_UNAVAILABLE, CHECK_TIMEOUT, stub -> stub.checkQuota(named));
   }
 
   /**
@@ -80,23 +79,33 @@ public final class TaximeterClient implements AutoCloseable {
   public Recorded record(UsageRecord record) {
     UsageRecord named = named(record);
     RecordRequest request = RecordRequest.newBuilder().setRecord(named).build();
-    return new Recorded(named.getRecordId(), call(RECORD_TIMEOUT, stub -> stub.record(request)));
+    var answer = call(Repeatable.ON_UNKNOWN, RECORD_TIMEOUT, stub -> stub.record(request));
+    return new Recorded(named.getRecordId(), answer);
   }
 
-  /** Records up to 500 records; returns one outcome for each, in their order. A bad record fails alone. */
+  /**
+   * Records up to 500 records; returns one outcome for each, in their order. A bad record fails alone, and records whose
+   * outcome is unknown are sent again.
+   */
   public List<Outcome> recordBatch(List<UsageRecord> records) {
-    RecordBatchRequest.Builder request = RecordBatchRequest.newBuilder();
-    records.forEach(record -> request.addRecords(named(record)));
-    RecordBatchResponse answer = call(RECORD_TIMEOUT, stub -> stub.recordBatch(request.build()));
-    List<Outcome> outcomes = new ArrayList<>(answer.getResultsCount());
-    for (int i = 0; i < answer.getResultsCount(); i++) {
-      var result = answer.getResults(i);
-      outcomes.add(
-          result.hasError()
-              ? new Outcome(null, TaximeterException.of(result.getError()))
-              : new Outcome(new Recorded(request.getRecords(i).getRecordId(), result.getResponse()), null));
+    Batch batch = new Batch(records.stream().map(this::named).toList());
+    try {
+      retries.untilKnown(
+          Repeatable.ON_UNKNOWN,
+          RECORD_TIMEOUT,
+          (timeout, waits) -> {
+            batch.take(stub(timeout, waits).recordBatch(batch.request()));
+            return batch;
+          });
+    } catch (StatusRuntimeException error) {
+      // After a first answer every record has an outcome; a retry that failed leaves them as they are.
+      if (!batch.isAnswered()) {
+        throw TaximeterException.of(error);
+      }
+    } catch (Retries.OutcomeUnknown unknown) {
+      // The outcomes say which.
     }
-    return outcomes;
+    return batch.outcomes();
   }
 
   /** Checks a request that has an estimate and a hold_ttl, and holds the estimate. */
@@ -112,12 +121,17 @@ public final class TaximeterClient implements AutoCloseable {
     return new Hold(this, tenant, holdId);
   }
 
-  <T> T call(Duration timeout, Function<MeteringServiceBlockingStub, T> method) {
+  <T> T call(Repeatable kind, Duration timeout, Function<MeteringServiceBlockingStub, T> method) {
     try {
-      return method.apply(metering.withDeadlineAfter(timeout.toMillis(), TimeUnit.MILLISECONDS));
+      return retries.untilKnown(kind, timeout, (left, waits) -> method.apply(stub(left, waits)));
     } catch (StatusRuntimeException error) {
       throw TaximeterException.of(error);
     }
+  }
+
+  private MeteringServiceBlockingStub stub(Duration timeout, boolean waitsForReady) {
+    var stub = metering.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
+    return waitsForReady ? stub.withWaitForReady() : stub;
   }
 
   private UsageRecord named(UsageRecord record) {

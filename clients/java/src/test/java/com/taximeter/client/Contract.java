@@ -68,7 +68,10 @@ public final class Contract {
     if (client != null) {
       client.close();
     }
-    client = TaximeterClient.connect(Options.of(given.get("url").getAsString(), given.get("key").getAsString()));
+    String caFile = given.has("ca_file") ? given.get("ca_file").getAsString() : null;
+    client =
+        TaximeterClient.connect(
+            new Options(given.get("url").getAsString(), given.get("key").getAsString(), caFile));
     return new JsonObject();
   }
 
