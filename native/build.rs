@@ -4,8 +4,9 @@
 use prost::Message;
 
 /// What can be called as JSON, and what errors are made of.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     "taximeter/v1/access_service.proto",
+    "taximeter/v1/billing_service.proto",
     "taximeter/v1/event_service.proto",
     "taximeter/v1/metering_service.proto",
     "taximeter/v1/operations_service.proto",

@@ -231,7 +231,7 @@ impl<'py> Builder<'py> {
             Event::DocumentStart(_) => {
                 self.documents = self.documents.saturating_add(1);
                 if self.documents > 1 {
-                    let message = "one file holds one rate card".to_owned();
+                    let message = "one file holds one document".to_owned();
                     return Err(self.stop(mark, "", "YAML_DOCUMENTS", message)?);
                 }
                 Ok(())

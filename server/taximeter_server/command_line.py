@@ -134,6 +134,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="let webhook endpoints on other machines be http, where anyone between can read the events",
     )
     parser.add_argument(
+        "--invoice-grace-s",
+        metavar="SECONDS",
+        help="time after the end of a period until its invoice is finalised by itself (default: 3,600)",
+    )
+    parser.add_argument(
         "--log-format",
         metavar="FORMAT",
         help=f"{', '.join(LOG_FORMATS)}; auto is console on a terminal (default: auto)",

@@ -27,6 +27,7 @@ CONNECTIONS_MAX_MAX = 100_000
 CALLS_MAX_MIN = 16
 CALLS_MAX_MAX = 65_536
 DAY_SECONDS = 86_400
+INVOICE_GRACE_S_MAX = 30 * DAY_SECONDS
 
 ENVIRONMENT_PREFIX = "TAXIMETER_"
 
@@ -135,6 +136,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "calls_max": _parse_count(CALLS_MAX_MIN, CALLS_MAX_MAX),
     "no_reflection": _parse_bool,
     "insecure_webhooks": _parse_bool,
+    "invoice_grace_s": _parse_count(0, INVOICE_GRACE_S_MAX),
     "log_format": _parse_log_format,
 }
 SETTINGS = tuple(_PARSERS)
@@ -167,6 +169,7 @@ class Config:
     calls_max: int = 1_024
     no_reflection: bool = False
     insecure_webhooks: bool = False
+    invoice_grace_s: int = 3_600
     log_format: str = "auto"
     runtime_parent: Path = Path(tempfile.gettempdir())
 

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Appends to the lists of documents: one winner, by the length that the author saw. Called by store_functions.py.
+-- Changes documents: one winner, by what the author saw. Called by store_functions.py.
 
 -- KEYS: timeline, rate_cards, revision. ARGV: entries that the author saw, entry, last millisecond of the store's clock
 -- at which it may be appended, and where the entry names a card: its id, its document. Returns 1 when it was appended.
@@ -54,4 +54,25 @@ redis.register_function('@library@_put_tenants', function(keys, args)
   end
   redis.call('INCR', keys[4])
   return {refused, before}
+end)
+
+-- KEYS: hashes. ARGV: per field the position of its hash from 1, its name, its value as seen and as it is to be, '' for
+-- none. Writes all of them, or none when one is not as seen. Returns 1 when they are as they are to be, also where a
+-- call that came twice has made them so.
+redis.register_function('@library@_replace_fields', function(keys, args)
+  local is_seen, is_done = true, true
+  for i = 1, #args, 4 do
+    local found = redis.call('HGET', keys[tonumber(args[i])], args[i + 1]) or ''
+    is_seen = is_seen and found == args[i + 2]
+    is_done = is_done and found == args[i + 3]
+  end
+  if not is_seen then
+    return is_done and 1 or 0
+  end
+  for i = 1, #args, 4 do
+    if args[i + 2] ~= args[i + 3] then
+      redis.call('HSET', keys[tonumber(args[i])], args[i + 1], args[i + 3])
+    end
+  end
+  return 1
 end)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans: named sets of limits. The document here is what people see; the engine enforces its limits."""
+"""Plans: named sets of limits, and what a subscription costs. The engine enforces the limits of the document here."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from taximeter_server.errors import (
     StoreCorruptError,
 )
 from taximeter_server.limits import Limits
+from taximeter_server.plan_terms import PlanTerms
 from taximeter_server.store import DocumentStore
 from taximeter_server.tenants import DISPLAY_NAME_LENGTH_MAX, Tenant
 
@@ -25,11 +26,12 @@ _NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A named set of limits. update_time_ms is milliseconds since 1970 UTC."""
+    """A named set of limits. terms: None for a plan that nobody can subscribe to. update_time_ms: since 1970 UTC."""
 
     name: str
     display_name: str = ""
     limits: Limits
+    terms: PlanTerms | None = None
     update_time_ms: int = 0
 
     def check(self) -> None:
@@ -38,6 +40,8 @@ class Plan:
         if len(self.display_name) > DISPLAY_NAME_LENGTH_MAX:
             raise InvalidFieldsError.of("plan.display_name", f"at most {DISPLAY_NAME_LENGTH_MAX} characters")
         self.limits.check("plan.limits")
+        if self.terms is not None:
+            self.terms.check("plan.terms")
 
     def to_json(self) -> str:
         """Return the plan's document."""
@@ -48,7 +52,14 @@ class Plan:
         """Read a plan's document. Raises StoreCorruptError."""
         try:
             values = json.loads(document)
-            return cls(**{**values, "limits": Limits.of_document(values["limits"])})
+            terms = values.get("terms")
+            return cls(
+                **{
+                    **values,
+                    "limits": Limits.of_document(values["limits"]),
+                    "terms": terms and PlanTerms.of_document(terms),
+                }
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreCorruptError(f"plan document: {error}") from error
 

@@ -70,12 +70,10 @@ class ProblemList:
         self.add(mark, field, reason, message)
         return TooManyProblemsError()
 
-    def raise_if_any(self) -> None:
-        """Raise RateCardInvalidError when a problem was noted."""
+    def raise_if_any(self, error: type[RateCardInvalidError] = RateCardInvalidError) -> None:
+        """Raise error when a problem was noted."""
         if self._problems:
-            raise RateCardInvalidError(
-                tuple(sorted(self._problems, key=lambda found: (found.line, found.column)))
-            )
+            raise error(tuple(sorted(self._problems, key=lambda found: (found.line, found.column))))
 
     def __bool__(self) -> bool:
         return bool(self._problems)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from taximeter_server.background_thread import start_thread
 from taximeter_server.checked_store import CheckedStore, check_store
 from taximeter_server.config import Config
 from taximeter_server.data_directory import DataDirectory, write_private_file
@@ -28,18 +29,19 @@ from taximeter_server.store_users import engine_url
 if TYPE_CHECKING:
     from taximeter_server import _native
     from taximeter_server.audit import Audit
+    from taximeter_server.billing import Billing
     from taximeter_server.catalogue import CatalogueFollower
     from taximeter_server.ledger_directory import LedgerDirectory
     from taximeter_server.pages import PageTokens
     from taximeter_server.public_port import PublicPort
     from taximeter_server.quota_simulation import QuotaSimulator
+    from taximeter_server.report import Reporter
     from taximeter_server.rpc.server import RpcServer, Service
 
 OPEN_TIMEOUT_MS = 30_000
 DRAIN_TIMEOUT_MS = 10_000
 """With what follows, a stop takes at most 15 s."""
 RPC_GRACE_SECONDS = 0.5
-THREAD_TIMEOUT_SECONDS = 1.5
 STORE_STOP_TIMEOUT_MS = 2_500
 HEALTH_INTERVAL_SECONDS = 1.0
 COMPARE_MEMORY_BYTES_MAX = 256 << 20
@@ -169,12 +171,13 @@ async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "Rp
     ledger = LedgerDirectory(parts.directory.ledger)
     audit = Audit(parts.documents, parts.engine, parts.directory.ledger / "audit")
     auditor = CallAuditor(audit.log, audit.changes)
-    services = await asyncio.to_thread(_make_services, parts, follower, ledger, audit)
-    _start_thread("catalogue", follower.run, stack)
-    _start_thread("archiver", _archive(parts, ledger), stack)
-    _start_thread("audit", audit.keeper(auditor.take_denials).run, stack)
+    services, billing = await asyncio.to_thread(_make_services, parts, follower, ledger, audit)
+    start_thread("catalogue", follower.run, stack)
+    start_thread("archiver", _archive(parts, ledger), stack)
+    start_thread("audit", audit.keeper(auditor.take_denials).run, stack)
+    start_thread("billing", billing.keeper.run, stack)
     courier = WebhookCourier(parts.events, clock=parts.documents.time_ms, partition_count=PARTITION_COUNT)
-    _start_thread("webhooks", courier.run, stack)
+    start_thread("webhooks", courier.run, stack)
     socket_path = parts.directory.socket_path("rpc.sock")
     rpc_server = RpcServer(services, auditor, has_reflection=not parts.config.no_reflection)
     stack.callback(socket_path.unlink, missing_ok=True)
@@ -185,7 +188,7 @@ async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "Rp
 
 def _make_services(
     parts: Parts, follower: "CatalogueFollower", ledger: "LedgerDirectory", audit: "Audit"
-) -> "list[Service]":
+) -> "tuple[list[Service], Billing]":
     from taximeter_server.keys import Keys  # noqa: PLC0415 (see above)
     from taximeter_server.pages import PageTokens  # noqa: PLC0415
     from taximeter_server.quota_simulation import QuotaSimulator  # noqa: PLC0415
@@ -195,6 +198,7 @@ def _make_services(
     from taximeter_server.report import Reporter  # noqa: PLC0415
     from taximeter_server.report_database import open_report_database  # noqa: PLC0415
     from taximeter_server.rpc.access import AccessService  # noqa: PLC0415
+    from taximeter_server.rpc.billing import BillingService  # noqa: PLC0415
     from taximeter_server.rpc.estimates import Estimates  # noqa: PLC0415
     from taximeter_server.rpc.ledger_tools import make_ledger_tools  # noqa: PLC0415
     from taximeter_server.rpc.levels import LevelReadings  # noqa: PLC0415
@@ -229,13 +233,10 @@ def _make_services(
     tools, corrections = make_ledger_tools(
         engine, ledger, timeline, database, currency_code=lambda: follower.currency_code
     )
-    return [
+    billing = _make_billing(parts, follower, reporter, audit)
+    services: list[Service] = [
         MeteringService(
-            reporter,
-            estimates,
-            readings,
-            corrections,
-            currency_code=lambda: follower.currency_code,
+            reporter, estimates, readings, corrections, currency_code=lambda: follower.currency_code
         ),
         RateCardService(
             timeline,
@@ -248,7 +249,26 @@ def _make_services(
         *_make_limits(parts, QuotaSimulator(engine, ledger, database=database), page_tokens),
         AccessService(keys, audit, apply=follower.refresh, page_tokens=page_tokens),
         _make_operations(parts, follower, page_tokens),
+        BillingService(billing, page_tokens=page_tokens),
     ]
+    return services, billing
+
+
+def _make_billing(
+    parts: Parts, follower: "CatalogueFollower", reporter: "Reporter", audit: "Audit"
+) -> "Billing":
+    from taximeter_server.billing import Billing  # noqa: PLC0415 (see above)
+    from taximeter_server.plans import Plans  # noqa: PLC0415
+
+    return Billing(
+        parts.documents,
+        Plans(parts.documents, parts.engine, parts.clock),
+        reporter,
+        audited=audit.log.own_call,
+        clock=parts.documents.time_ms,
+        currency_code=lambda: follower.currency_code,
+        grace_seconds=parts.config.invoice_grace_s,
+    )
 
 
 def _make_operations(parts: Parts, follower: "CatalogueFollower", page_tokens: "PageTokens") -> "Service":
@@ -324,23 +344,6 @@ def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Eve
     return run
 
 
-def _start_thread(
-    name: str, target: Callable[[threading.Event], None], stack: contextlib.AsyncExitStack
-) -> None:
-    """Run target in a thread; on the way out set its event and wait for it, but not for long."""
-    stop = threading.Event()
-    thread = threading.Thread(target=target, args=(stop,), name=name, daemon=True)
-
-    def join() -> None:
-        stop.set()
-        thread.join(THREAD_TIMEOUT_SECONDS)
-        if thread.is_alive():
-            _log.warning("thread is still busy", thread=name)
-
-    stack.push_async_callback(asyncio.to_thread, join)
-    thread.start()
-
-
 async def _open_port(parts: Parts, rpc_server: "RpcServer", stack: contextlib.AsyncExitStack) -> "PublicPort":
     """Open the public port."""
     from taximeter_server.public_port import PublicPort  # noqa: PLC0415 (see above)
@@ -356,7 +359,7 @@ async def _open_port(parts: Parts, rpc_server: "RpcServer", stack: contextlib.As
             _log.warning("calls were cut off", after_ms=DRAIN_TIMEOUT_MS)
 
     stack.push_async_callback(drain)
-    _start_thread("public port", port.run, stack)
+    start_thread("public port", port.run, stack)
     return port
 
 

@@ -18,6 +18,7 @@ from redis.retry import Retry
 from taximeter_server.document_changes import DocumentChanges, document_sha256
 from taximeter_server.errors import StoreCorruptError, StoreRefusedError, StoreUnavailableError
 from taximeter_server.store_audit import AuditStore
+from taximeter_server.store_billing import BillingStore
 from taximeter_server.store_errors import translated
 from taximeter_server.store_fsync import StoreFsync
 from taximeter_server.store_functions import StoreFunctions
@@ -90,6 +91,7 @@ class DocumentStore:
         self.changes = DocumentChanges()
         """Notes what each put and append has changed."""
         self.audit = AuditStore(self._client, self._fsync, self._functions)
+        self.billing = BillingStore(self._client, self._fsync, self._functions, self.changes)
 
     def close(self) -> None:
         """Close all connections."""

@@ -38,6 +38,7 @@ from taximeter._channel import service_config
 from taximeter.clock import system_clock_ms
 from taximeter.v1 import (
     access_service_pb2,
+    billing_service_pb2,
     event_service_pb2,
     metering_service_pb2,
     operations_service_pb2,
@@ -72,6 +73,15 @@ METHOD_BY_RPC = {
     "RotateWebhookSecret": "rotate_webhook_secret",
     "RemoveWebhookEndpoint": "remove_webhook",
     "ListWebhookDeliveries": "list_webhook_deliveries",
+    "PutSubscription": "put_subscription",
+    "GetSubscription": "get_subscription",
+    "ChangePlan": "change_plan",
+    "CancelSubscription": "cancel_subscription",
+    "ListInvoices": "list_invoices",
+    "GetInvoice": "get_invoice",
+    "FinalizeInvoice": "finalize_invoice",
+    "VoidInvoice": "void_invoice",
+    "CreateCreditNote": "create_credit_note",
     "GetTenant": "get_tenant",
     "ListTenants": "list_tenants",
     "GetQuotaStatus": "quota_status",
@@ -315,6 +325,7 @@ def test_every_rpc_has_a_method() -> None:
     """The client serves all of the API but what the server does not."""
     files = (
         access_service_pb2,
+        billing_service_pb2,
         event_service_pb2,
         metering_service_pb2,
         operations_service_pb2,

@@ -14,6 +14,7 @@ from harness.secret_scan import SESSION
 from taximeter.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
+    billing_service_pb2_grpc,
     event_service_pb2_grpc,
     metering_service_pb2,
     metering_service_pb2_grpc,
@@ -42,6 +43,7 @@ class Api:
         self.channel = channel
         self.metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {key}"),) if key else ()
         self.access = access_service_pb2_grpc.AccessServiceStub(channel)
+        self.billing = billing_service_pb2_grpc.BillingServiceStub(channel)
         self.events = event_service_pb2_grpc.EventServiceStub(channel)
         self.metering = metering_service_pb2_grpc.MeteringServiceStub(channel)
         self.plans = plan_service_pb2_grpc.PlanServiceStub(channel)

@@ -9,7 +9,8 @@ import structlog
 from google.rpc import error_details_pb2, status_pb2
 
 from taximeter.v1 import error_reason_pb2
-from taximeter_server import _native, correction_errors, errors, rate_card_errors
+from taximeter_server import _native, billing_errors, correction_errors, errors, rate_card_errors
+from taximeter_server.plan_yaml import PlanInvalidError
 from taximeter_server.rate_card import RateCardInvalidError, RateCardProblem
 from taximeter_server.rpc.status import CODES, DOMAIN, status_of
 
@@ -43,6 +44,17 @@ EXAMPLES: list[errors.RequestError] = [
     correction_errors.RecordVoidedError("adj-1"),
     correction_errors.RecordIsCorrectionError("0198c5a0"),
     correction_errors.CorrectionConflictError(),
+    PlanInvalidError((RateCardProblem(3, 1, "price", "FIELD_REQUIRED", "required: price"),)),
+    billing_errors.PlanWithoutTermsError("pro"),
+    billing_errors.SubscriptionUnknownError("acme"),
+    billing_errors.SubscriptionExistsError("acme"),
+    billing_errors.SubscriptionChangedError(3),
+    billing_errors.SubscriptionEndedError("acme"),
+    billing_errors.InvoiceUnknownError("INV-000007"),
+    billing_errors.InvoiceNotDueError("acme/20260601T000000Z"),
+    billing_errors.InvoiceStateError("acme/20260601T000000Z", "paid"),
+    billing_errors.CreditTooLargeError("acme/20260601T000000Z", 250),
+    billing_errors.CreditNoteConflictError("goodwill-1"),
     errors.RecordUnknownError(),
     errors.StoreUnavailableError(),
     errors.StoreFullError(),

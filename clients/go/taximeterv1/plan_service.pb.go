@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Plan is a named set of limits.
+// Plan is a named set of limits, and what a subscription to it costs.
 type Plan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. 1 to 64 characters of a-z 0-9 . _ -.
@@ -34,7 +34,9 @@ type Plan struct {
 	// Optional. Maxima of every tenant that has the plan, each for itself.
 	Limits *Limits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Output only. When the plan was last changed.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Optional. What a subscription to the plan costs. Absent, nobody can subscribe to it.
+	Terms         *PlanTerms `protobuf:"bytes,90,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -97,11 +99,21 @@ func (x *Plan) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Plan) GetTerms() *PlanTerms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
 // PutPlanRequest carries a plan.
 type PutPlanRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. The plan; limits left out are removed.
-	Plan          *Plan `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Required, unless yaml is given. The plan; limits and terms left out are removed.
+	Plan *Plan `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Required, unless plan is given. The plan as a YAML file, at most 1 MiB; see docs/billing.md. INVALID_ARGUMENT
+	// (PLAN_INVALID) lists all its problems with their lines.
+	Yaml          string `protobuf:"bytes,2,opt,name=yaml,proto3" json:"yaml,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,6 +153,13 @@ func (x *PutPlanRequest) GetPlan() *Plan {
 		return x.Plan
 	}
 	return nil
+}
+
+func (x *PutPlanRequest) GetYaml() string {
+	if x != nil {
+		return x.Yaml
+	}
+	return ""
 }
 
 // PutPlanResponse shows the plan as stored.
@@ -478,15 +497,17 @@ var File_taximeter_v1_plan_service_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_plan_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftaximeter/v1/plan_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18taximeter/v1/quota.proto\"\xa8\x01\n" +
+	"\x1ftaximeter/v1/plan_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtaximeter/v1/plan_terms.proto\x1a\x18taximeter/v1/quota.proto\"\xd7\x01\n" +
 	"\x04Plan\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12,\n" +
 	"\x06limits\x18\x03 \x01(\v2\x14.taximeter.v1.LimitsR\x06limits\x12;\n" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"8\n" +
+	"updateTime\x12-\n" +
+	"\x05terms\x18Z \x01(\v2\x17.taximeter.v1.PlanTermsR\x05terms\"L\n" +
 	"\x0ePutPlanRequest\x12&\n" +
-	"\x04plan\x18\x01 \x01(\v2\x12.taximeter.v1.PlanR\x04plan\"9\n" +
+	"\x04plan\x18\x01 \x01(\v2\x12.taximeter.v1.PlanR\x04plan\x12\x12\n" +
+	"\x04yaml\x18\x02 \x01(\tR\x04yaml\"9\n" +
 	"\x0fPutPlanResponse\x12&\n" +
 	"\x04plan\x18\x01 \x01(\v2\x12.taximeter.v1.PlanR\x04plan\"$\n" +
 	"\x0eGetPlanRequest\x12\x12\n" +
@@ -536,27 +557,29 @@ var file_taximeter_v1_plan_service_proto_goTypes = []any{
 	(*RemovePlanResponse)(nil),    // 8: taximeter.v1.RemovePlanResponse
 	(*Limits)(nil),                // 9: taximeter.v1.Limits
 	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*PlanTerms)(nil),             // 11: taximeter.v1.PlanTerms
 }
 var file_taximeter_v1_plan_service_proto_depIdxs = []int32{
 	9,  // 0: taximeter.v1.Plan.limits:type_name -> taximeter.v1.Limits
 	10, // 1: taximeter.v1.Plan.update_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: taximeter.v1.PutPlanRequest.plan:type_name -> taximeter.v1.Plan
-	0,  // 3: taximeter.v1.PutPlanResponse.plan:type_name -> taximeter.v1.Plan
-	0,  // 4: taximeter.v1.GetPlanResponse.plan:type_name -> taximeter.v1.Plan
-	0,  // 5: taximeter.v1.ListPlansResponse.plans:type_name -> taximeter.v1.Plan
-	1,  // 6: taximeter.v1.PlanService.PutPlan:input_type -> taximeter.v1.PutPlanRequest
-	3,  // 7: taximeter.v1.PlanService.GetPlan:input_type -> taximeter.v1.GetPlanRequest
-	5,  // 8: taximeter.v1.PlanService.ListPlans:input_type -> taximeter.v1.ListPlansRequest
-	7,  // 9: taximeter.v1.PlanService.RemovePlan:input_type -> taximeter.v1.RemovePlanRequest
-	2,  // 10: taximeter.v1.PlanService.PutPlan:output_type -> taximeter.v1.PutPlanResponse
-	4,  // 11: taximeter.v1.PlanService.GetPlan:output_type -> taximeter.v1.GetPlanResponse
-	6,  // 12: taximeter.v1.PlanService.ListPlans:output_type -> taximeter.v1.ListPlansResponse
-	8,  // 13: taximeter.v1.PlanService.RemovePlan:output_type -> taximeter.v1.RemovePlanResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	11, // 2: taximeter.v1.Plan.terms:type_name -> taximeter.v1.PlanTerms
+	0,  // 3: taximeter.v1.PutPlanRequest.plan:type_name -> taximeter.v1.Plan
+	0,  // 4: taximeter.v1.PutPlanResponse.plan:type_name -> taximeter.v1.Plan
+	0,  // 5: taximeter.v1.GetPlanResponse.plan:type_name -> taximeter.v1.Plan
+	0,  // 6: taximeter.v1.ListPlansResponse.plans:type_name -> taximeter.v1.Plan
+	1,  // 7: taximeter.v1.PlanService.PutPlan:input_type -> taximeter.v1.PutPlanRequest
+	3,  // 8: taximeter.v1.PlanService.GetPlan:input_type -> taximeter.v1.GetPlanRequest
+	5,  // 9: taximeter.v1.PlanService.ListPlans:input_type -> taximeter.v1.ListPlansRequest
+	7,  // 10: taximeter.v1.PlanService.RemovePlan:input_type -> taximeter.v1.RemovePlanRequest
+	2,  // 11: taximeter.v1.PlanService.PutPlan:output_type -> taximeter.v1.PutPlanResponse
+	4,  // 12: taximeter.v1.PlanService.GetPlan:output_type -> taximeter.v1.GetPlanResponse
+	6,  // 13: taximeter.v1.PlanService.ListPlans:output_type -> taximeter.v1.ListPlansResponse
+	8,  // 14: taximeter.v1.PlanService.RemovePlan:output_type -> taximeter.v1.RemovePlanResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_plan_service_proto_init() }
@@ -564,6 +587,7 @@ func file_taximeter_v1_plan_service_proto_init() {
 	if File_taximeter_v1_plan_service_proto != nil {
 		return
 	}
+	file_taximeter_v1_plan_terms_proto_init()
 	file_taximeter_v1_quota_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -31,8 +31,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-// of its own lie over those of the plan.
+// PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+// settings name it; limits of its own lie over those of the plan.
 //
 // The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
 // segments, the others of second, third and fourth ones. They need not exist.
@@ -102,8 +102,8 @@ func (c *planServiceClient) RemovePlan(ctx context.Context, in *RemovePlanReques
 // All implementations must embed UnimplementedPlanServiceServer
 // for forward compatibility.
 //
-// PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-// of its own lie over those of the plan.
+// PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+// settings name it; limits of its own lie over those of the plan.
 //
 // The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
 // segments, the others of second, third and fourth ones. They need not exist.

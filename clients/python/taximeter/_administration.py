@@ -4,7 +4,7 @@
 from datetime import datetime
 
 from taximeter import _convert, _convert_settings
-from taximeter._eventing import Eventing
+from taximeter._invoicing import Invoicing
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
 from taximeter.settings import (
     PublishedRateCard,
@@ -21,7 +21,7 @@ from taximeter.v1 import (
 )
 
 
-class Administration(Eventing):
+class Administration(Invoicing):
     """Calls of RateCardService and OperationsService. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:

@@ -10,6 +10,7 @@ import grpc.aio
 from taximeter.config import Connection
 from taximeter.v1 import (
     access_service_pb2,
+    billing_service_pb2,
     event_service_pb2,
     metering_service_pb2,
     operations_service_pb2,
@@ -21,6 +22,7 @@ from taximeter.v1 import (
 RESPONSE_BYTES_MAX = 64 * 1024 * 1024
 _FILES = (
     access_service_pb2.DESCRIPTOR,
+    billing_service_pb2.DESCRIPTOR,
     event_service_pb2.DESCRIPTOR,
     metering_service_pb2.DESCRIPTOR,
     operations_service_pb2.DESCRIPTOR,

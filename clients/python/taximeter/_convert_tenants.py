@@ -2,6 +2,7 @@
 """Between the values of this package and the messages of taximeter.v1, for settings of tenants."""
 
 from taximeter._convert import enum_member, instant, set_timestamp
+from taximeter._convert_billing import terms_of
 from taximeter._status import error_of_status
 from taximeter.results import LimitKind
 from taximeter.settings import Limits, Plan, PutOutcome, TemporaryLimits, Tenant
@@ -100,4 +101,5 @@ def plan_of(message: plan_service_pb2.Plan) -> Plan:
         display_name=message.display_name,
         limits=limits_of(message.limits),
         update_time=instant(message.update_time) if message.HasField("update_time") else None,
+        terms=terms_of(message.terms) if message.HasField("terms") else None,
     )

@@ -5,9 +5,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from taximeter import _convert, _convert_tenants
+from taximeter import _convert, _convert_billing, _convert_tenants
 from taximeter._access import Access
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
+from taximeter.billing import PlanTerms
 from taximeter.results import LimitStatus
 from taximeter.settings import Limits, Plan, PutOutcome, TemporaryLimits, Tenant
 from taximeter.simulation import QuotaSimulation, SimulatedTenant
@@ -129,12 +130,29 @@ class Tenancy(Access):
             tuple(rows), _convert_tenants.simulated_tenant(piece.total), _convert.instant(piece.as_of_time)
         )
 
-    def put_plan(self, name: str, limits: Limits, *, display_name: str = "") -> Plan:
-        """Creates or replaces a plan, for all its tenants at once; limits left out are removed."""
+    def put_plan(
+        self, name: str, limits: Limits, *, display_name: str = "", terms: PlanTerms | None = None
+    ) -> Plan:
+        """Creates or replaces a plan, for all its tenants at once; limits and terms left out are removed.
+
+        Subscriptions keep the terms that they were made with.
+        """
         plan = plan_service_pb2.Plan(
-            name=name, display_name=display_name, limits=_convert_tenants.limits_message(limits)
+            name=name,
+            display_name=display_name,
+            limits=_convert_tenants.limits_message(limits),
+            terms=None if terms is None else _convert_billing.terms_message(terms),
         )
         request = plan_service_pb2.PutPlanRequest(plan=plan)
+        response = self._session.unary(self._plans.PutPlan, request, ADMINISTRATION_TIMEOUT_S)
+        return _convert_tenants.plan_of(response.plan)
+
+    def put_plan_file(self, yaml: str) -> Plan:
+        """Creates or replaces the plan that a YAML file describes.
+
+        Raises InvalidArgumentError with every problem of the file.
+        """
+        request = plan_service_pb2.PutPlanRequest(yaml=yaml)
         response = self._session.unary(self._plans.PutPlan, request, ADMINISTRATION_TIMEOUT_S)
         return _convert_tenants.plan_of(response.plan)
 

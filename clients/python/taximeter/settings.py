@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from taximeter.billing import PlanTerms
 from taximeter.errors import ServerError
 from taximeter.money import decimal_string
 from taximeter.results import CostLine, LimitKind
@@ -89,6 +90,8 @@ class Plan:
     """Maxima of each tenant."""
     update_time: datetime | None
     """When the plan was last changed."""
+    terms: PlanTerms | None = None
+    """What a subscription to it costs. None: nobody can subscribe to it."""
 
 
 @dataclass(frozen=True, slots=True)

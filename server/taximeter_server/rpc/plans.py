@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PlanService: named sets of limits."""
+"""PlanService: named sets of limits, with or without a price."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -7,10 +7,13 @@ from typing import ClassVar
 from google.protobuf.descriptor import ServiceDescriptor
 
 from taximeter.v1 import plan_service_pb2 as pb
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.pages import PageTokens
+from taximeter_server.plan_yaml import read_plan
 from taximeter_server.plans import Plan, Plans
 from taximeter_server.rpc.convert import to_timestamp
 from taximeter_server.rpc.convert_tenants import limits_of, to_limits
+from taximeter_server.rpc.convert_terms import terms_of, to_terms
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 
@@ -41,12 +44,7 @@ class PlanService:
     def put_plan(self, request: pb.PutPlanRequest, principal: Principal) -> pb.PutPlanResponse:
         """Create or replace a plan."""
         principal.require_unbound()
-        plan = Plan(
-            name=request.plan.name,
-            display_name=request.plan.display_name,
-            limits=limits_of(request.plan.limits, "plan.limits"),
-        )
-        return pb.PutPlanResponse(plan=_to_plan(self._plans.put(plan)))
+        return pb.PutPlanResponse(plan=_to_plan(self._plans.put(_plan_of(request))))
 
     def get_plan(self, request: pb.GetPlanRequest, _principal: Principal) -> pb.GetPlanResponse:
         """Show a plan."""
@@ -70,10 +68,25 @@ class PlanService:
         return pb.RemovePlanResponse()
 
 
+def _plan_of(request: pb.PutPlanRequest) -> Plan:
+    if request.yaml:
+        if request.HasField("plan"):
+            raise InvalidFieldsError.of("plan", "excludes yaml")
+        return read_plan(request.yaml)
+    message = request.plan
+    return Plan(
+        name=message.name,
+        display_name=message.display_name,
+        limits=limits_of(message.limits, "plan.limits"),
+        terms=terms_of(message.terms, "plan.terms") if message.HasField("terms") else None,
+    )
+
+
 def _to_plan(plan: Plan) -> pb.Plan:
     return pb.Plan(
         name=plan.name,
         display_name=plan.display_name,
         limits=to_limits(plan.limits),
         update_time=to_timestamp(plan.update_time_ms),
+        terms=to_terms(plan.terms) if plan.terms is not None else None,
     )

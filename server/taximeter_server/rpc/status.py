@@ -16,7 +16,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from taximeter_server import _native, correction_errors, errors, rate_card_errors
+from taximeter_server import _native, billing_errors, correction_errors, errors, rate_card_errors
+from taximeter_server.plan_yaml import PlanInvalidError
 from taximeter_server.rate_card_problems import RateCardInvalidError
 
 DOMAIN = "taximeter.dev"
@@ -29,6 +30,7 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         errors.PageTokenError: StatusCode.INVALID_ARGUMENT,
         errors.RangeInvalidError: StatusCode.INVALID_ARGUMENT,
         RateCardInvalidError: StatusCode.INVALID_ARGUMENT,
+        PlanInvalidError: StatusCode.INVALID_ARGUMENT,
         errors.RoleMissingError: StatusCode.PERMISSION_DENIED,
         errors.TenantForbiddenError: StatusCode.PERMISSION_DENIED,
         errors.TooManyDenialsError: StatusCode.RESOURCE_EXHAUSTED,
@@ -53,6 +55,16 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         correction_errors.RecordVoidedError: StatusCode.FAILED_PRECONDITION,
         correction_errors.RecordIsCorrectionError: StatusCode.FAILED_PRECONDITION,
         correction_errors.CorrectionConflictError: StatusCode.ABORTED,
+        billing_errors.PlanWithoutTermsError: StatusCode.FAILED_PRECONDITION,
+        billing_errors.SubscriptionUnknownError: StatusCode.NOT_FOUND,
+        billing_errors.SubscriptionExistsError: StatusCode.ALREADY_EXISTS,
+        billing_errors.SubscriptionChangedError: StatusCode.ABORTED,
+        billing_errors.SubscriptionEndedError: StatusCode.FAILED_PRECONDITION,
+        billing_errors.InvoiceUnknownError: StatusCode.NOT_FOUND,
+        billing_errors.InvoiceNotDueError: StatusCode.FAILED_PRECONDITION,
+        billing_errors.InvoiceStateError: StatusCode.FAILED_PRECONDITION,
+        billing_errors.CreditTooLargeError: StatusCode.OUT_OF_RANGE,
+        billing_errors.CreditNoteConflictError: StatusCode.ALREADY_EXISTS,
         errors.StoreUnavailableError: StatusCode.UNAVAILABLE,
         errors.StoreFullError: StatusCode.UNAVAILABLE,
         errors.StoreCorruptError: StatusCode.INTERNAL,

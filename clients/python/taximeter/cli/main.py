@@ -11,6 +11,7 @@ from taximeter.cli.app import App, TaximeterGroup, pass_app
 from taximeter.cli.audit import audit
 from taximeter.cli.billing import billing
 from taximeter.cli.estimate import estimate
+from taximeter.cli.invoice import invoice
 from taximeter.cli.key import key
 from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write_json
 from taximeter.cli.plan import plan
@@ -24,6 +25,7 @@ from taximeter.cli.rate_card_import import import_command
 from taximeter.cli.record import record
 from taximeter.cli.server import server
 from taximeter.cli.spool import spool
+from taximeter.cli.subscription import subscription
 from taximeter.cli.tenant import tenant
 from taximeter.cli.timeline import tenant_prices, verify, withdraw
 from taximeter.cli.usage import usage
@@ -90,6 +92,8 @@ for command in (billing, record, rate_card, plan, tenant, quota, key, audit, ser
     cli.add_command(command)
 billing.add_command(estimate)
 billing.add_command(usage)
+billing.add_command(subscription)
+billing.add_command(invoice)
 quota.add_command(events)
 for tool in (withdraw, verify, tenant_prices, diff, compare, explain, import_command):
     rate_card.add_command(tool)

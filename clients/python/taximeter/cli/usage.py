@@ -2,7 +2,6 @@
 """`taximeter billing usage`: usage metrics as JSON, in the shape that scripts for hosted billing services expect."""
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, NoReturn
@@ -11,6 +10,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from taximeter.cli.app import App, pass_app
+from taximeter.cli.json_text import json_array, json_object
 from taximeter.cli.measures import TOKEN_CLASSES
 from taximeter.cli.output import JSON, output_option
 from taximeter.cli.parameters import DayType
@@ -130,7 +130,7 @@ class _Item:
             "count": _number(self.count, unit),
             "groupBy": json.dumps(self.group),
         }
-        return _object(parts)
+        return json_object(parts)
 
 
 def _document(report: Report, dimension: str | None, unit: str) -> str:
@@ -143,7 +143,9 @@ def _document(report: Report, dimension: str | None, unit: str) -> str:
             item = _Item(slug, count, row.group[dimension] if dimension else None)
             days.setdefault(row.group["day"] or "", []).append(item)
     metrics = [
-        _object({"date": json.dumps(f"{day}T00:00:00Z"), "items": _array(item.text(unit) for item in items)})
+        json_object(
+            {"date": json.dumps(f"{day}T00:00:00Z"), "items": json_array(item.text(unit) for item in items)}
+        )
         for day, items in days.items()
     ]
     total = sum(item.count for items in days.values() for item in items)
@@ -151,7 +153,7 @@ def _document(report: Report, dimension: str | None, unit: str) -> str:
     if unit == USD:
         parts["currency"] = json.dumps(report.total.cost.currency_code)
         parts["unpricedLines"] = str(report.total.unpriced_lines - report.total.adjusted_unpriced_lines)
-    return _object({**parts, "metrics": _array(metrics)})
+    return json_object({**parts, "metrics": json_array(metrics)})
 
 
 def _count(slug: str | None, measures: Measures, unit: str) -> int:
@@ -162,11 +164,3 @@ def _count(slug: str | None, measures: Measures, unit: str) -> int:
 
 def _number(count: int, unit: str) -> str:
     return decimal_string(count) if unit == USD else str(count)
-
-
-def _object(parts: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in parts.items()) + "}"
-
-
-def _array(texts: Iterable[str]) -> str:
-    return "[" + ", ".join(texts) + "]"

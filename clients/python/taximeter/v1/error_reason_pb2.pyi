@@ -171,6 +171,36 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_WEBHOOK_UNKNOWN: _ErrorReason.ValueType  # 67
     """NOT_FOUND: no such webhook endpoint, or not of the key's tenants. Example: {"reason": "WEBHOOK_UNKNOWN"}."""
+    ERROR_REASON_PLAN_INVALID: _ErrorReason.ValueType  # 95
+    """INVALID_ARGUMENT: a plan's file has problems, listed in BadRequest. Example: {"reason": "PLAN_INVALID"}."""
+    ERROR_REASON_PLAN_WITHOUT_TERMS: _ErrorReason.ValueType  # 96
+    """FAILED_PRECONDITION: the plan has no price, so nobody can subscribe to it. Example: {"reason":
+    "PLAN_WITHOUT_TERMS", "plan": "pro"}.
+    """
+    ERROR_REASON_SUBSCRIPTION_UNKNOWN: _ErrorReason.ValueType  # 97
+    """NOT_FOUND: the tenant has no subscription. Example: {"reason": "SUBSCRIPTION_UNKNOWN", "tenant": "acme"}."""
+    ERROR_REASON_SUBSCRIPTION_EXISTS: _ErrorReason.ValueType  # 98
+    """ALREADY_EXISTS: the tenant has another subscription. Example: {"reason": "SUBSCRIPTION_EXISTS", "tenant": "acme"}."""
+    ERROR_REASON_SUBSCRIPTION_CHANGED: _ErrorReason.ValueType  # 99
+    """ABORTED: the subscription is not what the caller has looked at. Example: {"reason": "SUBSCRIPTION_CHANGED",
+    "revision": "3"}.
+    """
+    ERROR_REASON_SUBSCRIPTION_ENDED: _ErrorReason.ValueType  # 100
+    """FAILED_PRECONDITION: what has ended cannot be changed. Example: {"reason": "SUBSCRIPTION_ENDED", "tenant": "acme"}."""
+    ERROR_REASON_INVOICE_UNKNOWN: _ErrorReason.ValueType  # 101
+    """NOT_FOUND: no such draft or document. Example: {"reason": "INVOICE_UNKNOWN", "invoice_id": "INV-000007"}."""
+    ERROR_REASON_INVOICE_NOT_DUE: _ErrorReason.ValueType  # 102
+    """FAILED_PRECONDITION: the period of the draft goes on, or an earlier one has to be finalised first. Example:
+    {"reason": "INVOICE_NOT_DUE", "invoice_id": "acme/20260601T000000Z"}.
+    """
+    ERROR_REASON_INVOICE_STATE: _ErrorReason.ValueType  # 103
+    """FAILED_PRECONDITION: what is asked for cannot be done to a document in this state. Example: {"reason":
+    "INVOICE_STATE", "invoice_id": "acme/20260601T000000Z", "state": "paid"}.
+    """
+    ERROR_REASON_CREDIT_TOO_LARGE: _ErrorReason.ValueType  # 104
+    """OUT_OF_RANGE: more than is left of the invoice. Example: {"reason": "CREDIT_TOO_LARGE", "invoice_id":
+    "acme/20260601T000000Z", "left_minor": "250"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -325,4 +355,34 @@ ERROR_REASON_REPORT_TOO_LARGE: ErrorReason.ValueType  # 80
 """
 ERROR_REASON_WEBHOOK_UNKNOWN: ErrorReason.ValueType  # 67
 """NOT_FOUND: no such webhook endpoint, or not of the key's tenants. Example: {"reason": "WEBHOOK_UNKNOWN"}."""
+ERROR_REASON_PLAN_INVALID: ErrorReason.ValueType  # 95
+"""INVALID_ARGUMENT: a plan's file has problems, listed in BadRequest. Example: {"reason": "PLAN_INVALID"}."""
+ERROR_REASON_PLAN_WITHOUT_TERMS: ErrorReason.ValueType  # 96
+"""FAILED_PRECONDITION: the plan has no price, so nobody can subscribe to it. Example: {"reason":
+"PLAN_WITHOUT_TERMS", "plan": "pro"}.
+"""
+ERROR_REASON_SUBSCRIPTION_UNKNOWN: ErrorReason.ValueType  # 97
+"""NOT_FOUND: the tenant has no subscription. Example: {"reason": "SUBSCRIPTION_UNKNOWN", "tenant": "acme"}."""
+ERROR_REASON_SUBSCRIPTION_EXISTS: ErrorReason.ValueType  # 98
+"""ALREADY_EXISTS: the tenant has another subscription. Example: {"reason": "SUBSCRIPTION_EXISTS", "tenant": "acme"}."""
+ERROR_REASON_SUBSCRIPTION_CHANGED: ErrorReason.ValueType  # 99
+"""ABORTED: the subscription is not what the caller has looked at. Example: {"reason": "SUBSCRIPTION_CHANGED",
+"revision": "3"}.
+"""
+ERROR_REASON_SUBSCRIPTION_ENDED: ErrorReason.ValueType  # 100
+"""FAILED_PRECONDITION: what has ended cannot be changed. Example: {"reason": "SUBSCRIPTION_ENDED", "tenant": "acme"}."""
+ERROR_REASON_INVOICE_UNKNOWN: ErrorReason.ValueType  # 101
+"""NOT_FOUND: no such draft or document. Example: {"reason": "INVOICE_UNKNOWN", "invoice_id": "INV-000007"}."""
+ERROR_REASON_INVOICE_NOT_DUE: ErrorReason.ValueType  # 102
+"""FAILED_PRECONDITION: the period of the draft goes on, or an earlier one has to be finalised first. Example:
+{"reason": "INVOICE_NOT_DUE", "invoice_id": "acme/20260601T000000Z"}.
+"""
+ERROR_REASON_INVOICE_STATE: ErrorReason.ValueType  # 103
+"""FAILED_PRECONDITION: what is asked for cannot be done to a document in this state. Example: {"reason":
+"INVOICE_STATE", "invoice_id": "acme/20260601T000000Z", "state": "paid"}.
+"""
+ERROR_REASON_CREDIT_TOO_LARGE: ErrorReason.ValueType  # 104
+"""OUT_OF_RANGE: more than is left of the invoice. Example: {"reason": "CREDIT_TOO_LARGE", "invoice_id":
+"acme/20260601T000000Z", "left_minor": "250"}.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from taximeter.v1 import plan_terms_pb2 as taximeter_dot_v1_dot_plan__terms__pb2
 from taximeter.v1 import quota_pb2 as taximeter_dot_v1_dot_quota__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftaximeter/v1/plan_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18taximeter/v1/quota.proto\"\x81\x01\n\x04Plan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.taximeter.v1.Limits\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x0ePutPlanRequest\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.taximeter.v1.Plan\"3\n\x0fPutPlanResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.taximeter.v1.Plan\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\"3\n\x0fGetPlanResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.taximeter.v1.Plan\"9\n\x10ListPlansRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListPlansResponse\x12!\n\x05plans\x18\x01 \x03(\x0b\x32\x12.taximeter.v1.Plan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11RemovePlanRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\"\x14\n\x12RemovePlanResponse2\xc6\x02\n\x0bPlanService\x12\x46\n\x07PutPlan\x12\x1c.taximeter.v1.PutPlanRequest\x1a\x1d.taximeter.v1.PutPlanResponse\x12K\n\x07GetPlan\x12\x1c.taximeter.v1.GetPlanRequest\x1a\x1d.taximeter.v1.GetPlanResponse\"\x03\x90\x02\x01\x12Q\n\tListPlans\x12\x1e.taximeter.v1.ListPlansRequest\x1a\x1f.taximeter.v1.ListPlansResponse\"\x03\x90\x02\x01\x12O\n\nRemovePlan\x12\x1f.taximeter.v1.RemovePlanRequest\x1a .taximeter.v1.RemovePlanResponseBW\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftaximeter/v1/plan_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtaximeter/v1/plan_terms.proto\x1a\x18taximeter/v1/quota.proto\"\xa9\x01\n\x04Plan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.taximeter.v1.Limits\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05terms\x18Z \x01(\x0b\x32\x17.taximeter.v1.PlanTerms\"@\n\x0ePutPlanRequest\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.taximeter.v1.Plan\x12\x0c\n\x04yaml\x18\x02 \x01(\t\"3\n\x0fPutPlanResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.taximeter.v1.Plan\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\"3\n\x0fGetPlanResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.taximeter.v1.Plan\"9\n\x10ListPlansRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListPlansResponse\x12!\n\x05plans\x18\x01 \x03(\x0b\x32\x12.taximeter.v1.Plan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11RemovePlanRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\"\x14\n\x12RemovePlanResponse2\xc6\x02\n\x0bPlanService\x12\x46\n\x07PutPlan\x12\x1c.taximeter.v1.PutPlanRequest\x1a\x1d.taximeter.v1.PutPlanResponse\x12K\n\x07GetPlan\x12\x1c.taximeter.v1.GetPlanRequest\x1a\x1d.taximeter.v1.GetPlanResponse\"\x03\x90\x02\x01\x12Q\n\tListPlans\x12\x1e.taximeter.v1.ListPlansRequest\x1a\x1f.taximeter.v1.ListPlansResponse\"\x03\x90\x02\x01\x12O\n\nRemovePlan\x12\x1f.taximeter.v1.RemovePlanRequest\x1a .taximeter.v1.RemovePlanResponseBW\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,24 +40,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANSERVICE'].methods_by_name['GetPlan']._serialized_options = b'\220\002\001'
   _globals['_PLANSERVICE'].methods_by_name['ListPlans']._loaded_options = None
   _globals['_PLANSERVICE'].methods_by_name['ListPlans']._serialized_options = b'\220\002\001'
-  _globals['_PLAN']._serialized_start=109
-  _globals['_PLAN']._serialized_end=238
-  _globals['_PUTPLANREQUEST']._serialized_start=240
-  _globals['_PUTPLANREQUEST']._serialized_end=290
-  _globals['_PUTPLANRESPONSE']._serialized_start=292
-  _globals['_PUTPLANRESPONSE']._serialized_end=343
-  _globals['_GETPLANREQUEST']._serialized_start=345
-  _globals['_GETPLANREQUEST']._serialized_end=375
-  _globals['_GETPLANRESPONSE']._serialized_start=377
-  _globals['_GETPLANRESPONSE']._serialized_end=428
-  _globals['_LISTPLANSREQUEST']._serialized_start=430
-  _globals['_LISTPLANSREQUEST']._serialized_end=487
-  _globals['_LISTPLANSRESPONSE']._serialized_start=489
-  _globals['_LISTPLANSRESPONSE']._serialized_end=568
-  _globals['_REMOVEPLANREQUEST']._serialized_start=570
-  _globals['_REMOVEPLANREQUEST']._serialized_end=603
-  _globals['_REMOVEPLANRESPONSE']._serialized_start=605
-  _globals['_REMOVEPLANRESPONSE']._serialized_end=625
-  _globals['_PLANSERVICE']._serialized_start=628
-  _globals['_PLANSERVICE']._serialized_end=954
+  _globals['_PLAN']._serialized_start=140
+  _globals['_PLAN']._serialized_end=309
+  _globals['_PUTPLANREQUEST']._serialized_start=311
+  _globals['_PUTPLANREQUEST']._serialized_end=375
+  _globals['_PUTPLANRESPONSE']._serialized_start=377
+  _globals['_PUTPLANRESPONSE']._serialized_end=428
+  _globals['_GETPLANREQUEST']._serialized_start=430
+  _globals['_GETPLANREQUEST']._serialized_end=460
+  _globals['_GETPLANRESPONSE']._serialized_start=462
+  _globals['_GETPLANRESPONSE']._serialized_end=513
+  _globals['_LISTPLANSREQUEST']._serialized_start=515
+  _globals['_LISTPLANSREQUEST']._serialized_end=572
+  _globals['_LISTPLANSRESPONSE']._serialized_start=574
+  _globals['_LISTPLANSRESPONSE']._serialized_end=653
+  _globals['_REMOVEPLANREQUEST']._serialized_start=655
+  _globals['_REMOVEPLANREQUEST']._serialized_end=688
+  _globals['_REMOVEPLANRESPONSE']._serialized_start=690
+  _globals['_REMOVEPLANRESPONSE']._serialized_end=710
+  _globals['_PLANSERVICE']._serialized_start=713
+  _globals['_PLANSERVICE']._serialized_end=1039
 # @@protoc_insertion_point(module_scope)

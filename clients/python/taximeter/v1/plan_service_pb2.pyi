@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from taximeter.v1 import plan_terms_pb2 as _plan_terms_pb2
 from taximeter.v1 import quota_pb2 as _quota_pb2
 import builtins as _builtins
 import sys
@@ -23,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Plan(_message.Message):
-    """Plan is a named set of limits."""
+    """Plan is a named set of limits, and what a subscription to it costs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -31,6 +32,7 @@ class Plan(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. 1 to 64 characters of a-z 0-9 . _ -."""
     display_name: _builtins.str
@@ -43,6 +45,10 @@ class Plan(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the plan was last changed."""
 
+    @_builtins.property
+    def terms(self) -> _plan_terms_pb2.PlanTerms:
+        """Optional. What a subscription to the plan costs. Absent, nobody can subscribe to it."""
+
     def __init__(
         self,
         *,
@@ -50,10 +56,11 @@ class Plan(_message.Message):
         display_name: _builtins.str = ...,
         limits: _quota_pb2.Limits | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        terms: _plan_terms_pb2.PlanTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "terms", b"terms", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "limits", b"limits", "name", b"name", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "limits", b"limits", "name", b"name", "terms", b"terms", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -66,18 +73,24 @@ class PutPlanRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PLAN_FIELD_NUMBER: _builtins.int
+    YAML_FIELD_NUMBER: _builtins.int
+    yaml: _builtins.str
+    """Required, unless plan is given. The plan as a YAML file, at most 1 MiB; see docs/billing.md. INVALID_ARGUMENT
+    (PLAN_INVALID) lists all its problems with their lines.
+    """
     @_builtins.property
     def plan(self) -> Global___Plan:
-        """Required. The plan; limits left out are removed."""
+        """Required, unless yaml is given. The plan; limits and terms left out are removed."""
 
     def __init__(
         self,
         *,
         plan: Global___Plan | None = ...,
+        yaml: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "yaml", b"yaml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class PlanServiceStub:
-    """PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-    of its own lie over those of the plan.
+    """PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+    settings name it; limits of its own lie over those of the plan.
 
     The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
     segments, the others of second, third and fourth ones. They need not exist.
@@ -63,8 +63,8 @@ class PlanServiceStub:
 
 
 class PlanServiceServicer:
-    """PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-    of its own lie over those of the plan.
+    """PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+    settings name it; limits of its own lie over those of the plan.
 
     The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
     segments, the others of second, third and fourth ones. They need not exist.
@@ -133,8 +133,8 @@ def add_PlanServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PlanService:
-    """PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-    of its own lie over those of the plan.
+    """PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+    settings name it; limits of its own lie over those of the plan.
 
     The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
     segments, the others of second, third and fourth ones. They need not exist.

@@ -28,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PlanServiceStub:
-    """PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-    of its own lie over those of the plan.
+    """PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+    settings name it; limits of its own lie over those of the plan.
 
     The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
     segments, the others of second, third and fourth ones. They need not exist.
@@ -55,8 +55,8 @@ class PlanServiceStub:
 
 @_typing.type_check_only
 class PlanServiceAsyncStub(PlanServiceStub):
-    """PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-    of its own lie over those of the plan.
+    """PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+    settings name it; limits of its own lie over those of the plan.
 
     The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
     segments, the others of second, third and fourth ones. They need not exist.
@@ -78,8 +78,8 @@ class PlanServiceAsyncStub(PlanServiceStub):
     """
 
 class PlanServiceServicer(metaclass=_abc_1.ABCMeta):
-    """PlanService keeps plans: named sets of limits for many tenants. A tenant has a plan when its settings name it; limits
-    of its own lie over those of the plan.
+    """PlanService keeps plans: named sets of limits for many tenants, with or without a price. A tenant has a plan when its
+    settings name it; limits of its own lie over those of the plan.
 
     The plans default, default-2, default-3 and default-4 are those of levels without settings: default of first
     segments, the others of second, third and fourth ones. They need not exist.

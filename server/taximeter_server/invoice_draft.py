@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tenant owes, and what of it no invoice has said yet.
+
+Owed is computed anew each time: the plan's price from the subscription, usage and overage from the ledger. Billed is
+the sum of what invoices that are not void say. A draft is the difference: of its own period everything, of earlier ones
+what has come late, was corrected, or stood on an invoice that is void. So nothing is ever billed twice or forgotten,
+however often and from wherever a draft is computed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from taximeter_server.billing_calendar import MS_PER_SECOND
+from taximeter_server.invoice import (
+    CALLS,
+    INVOICE,
+    MICROCREDITS,
+    OVERAGE,
+    PLAN,
+    ROUNDING,
+    SECONDS,
+    USAGE,
+    VOID,
+    Invoice,
+    InvoiceLine,
+    divided,
+    to_minor,
+    with_rounding,
+)
+from taximeter_server.subscription import Part, Period
+
+_UNITS = {PLAN: SECONDS, USAGE: CALLS, OVERAGE: MICROCREDITS}
+_ORDER = tuple(_UNITS)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """What an amount is for. start_ms: of the part of a period. item: plan or model."""
+
+    start_ms: int
+    kind: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """quantity: in the unit of the kind. end_ms: of the part."""
+
+    picos: int
+    quantity: int
+    end_ms: int
+
+    def __bool__(self) -> bool:
+        return bool(self.picos or self.quantity)
+
+    def plus(self, other: "Amount", sign: int = 1) -> "Amount":
+        """Return the sum, or with sign -1 the difference."""
+        return Amount(
+            self.picos + sign * other.picos,
+            self.quantity + sign * other.quantity,
+            max(self.end_ms, other.end_ms),
+        )
+
+
+Amounts = Mapping[Key, Amount]
+
+
+def plan_amounts(period: Period) -> dict[Key, Amount]:
+    """Return the price of each part of a period, exact to the second.
+
+    The price of all parts together is rounded once, half-even, to a pico-unit. All parts but the last are rounded down,
+    and the last takes the remainder.
+    """
+    whole_seconds = period.span.whole_seconds
+    shares = [_price_share(part) for part in period.parts]
+    left = divided(sum(shares), whole_seconds)
+    found = {}
+    for at, (part, share) in enumerate(zip(period.parts, shares, strict=True)):
+        picos = left if at == len(shares) - 1 else share // whole_seconds
+        left -= picos
+        found[Key(part.start_ms, PLAN, part.plan)] = Amount(picos, _seconds(part), part.end_ms)
+    return found
+
+
+def _price_share(part: Part) -> int:
+    """Return the price of a part times the seconds of the whole period."""
+    return 0 if part.is_trial else part.terms.price_picos * _seconds(part)
+
+
+def _seconds(part: Part) -> int:
+    return (part.end_ms - part.start_ms) // MS_PER_SECOND
+
+
+def overage_amount(part: Part, overdrawn_microcredits: int, picos_per_credit: int) -> Amount:
+    """Return the price of credits used in a part and not covered, rounded once, half-even, to a pico-unit."""
+    return Amount(
+        divided(overdrawn_microcredits * picos_per_credit, 10**6), overdrawn_microcredits, part.end_ms
+    )
+
+
+def billed_amounts(invoices: Iterable[Invoice]) -> dict[Key, Amount]:
+    """Return what invoices say that are not void."""
+    found: dict[Key, Amount] = {}
+    for invoice in invoices:
+        if invoice.kind == INVOICE and invoice.state != VOID:
+            for line in invoice.lines:
+                if line.kind != ROUNDING:
+                    key = Key(line.start_ms, line.kind, line.item)
+                    amount = Amount(line.amount_picos, line.quantity, line.end_ms)
+                    found[key] = amount.plus(found[key]) if key in found else amount
+    return found
+
+
+def draft_lines(
+    period: Period, owed: Amounts, billed: Amounts, *, digits: int, is_only_own: bool = False
+) -> tuple[InvoiceLine, ...]:
+    """Return the lines of the draft of a period: owed less billed. digits: decimals of the currency.
+
+    is_only_own: leave the corrections of earlier periods to an earlier draft.
+    """
+    lines = []
+    for key in sorted({*owed, *billed}, key=lambda one: (one.start_ms >= period.start_ms, _sorted(one))):
+        is_own = key.start_ms >= period.start_ms
+        # Parts of a period follow each other, so one that is not of this period or before is of a later one.
+        if key.start_ms >= period.end_ms or (is_only_own and not is_own):
+            continue
+        zero = Amount(0, 0, 0)
+        open_amount = owed.get(key, zero).plus(billed.get(key, zero), -1)
+        if open_amount:
+            lines.append(_line(key, open_amount, digits=digits, is_correction=not is_own))
+    own = [line for line in lines if not line.is_correction]
+    return with_rounding([*own, *(line for line in lines if line.is_correction)], digits=digits)
+
+
+def _sorted(key: Key) -> tuple[int, int, str]:
+    return (_ORDER.index(key.kind), key.start_ms, key.item)
+
+
+def _line(key: Key, amount: Amount, *, digits: int, is_correction: bool) -> InvoiceLine:
+    return InvoiceLine(
+        kind=key.kind,
+        item=key.item,
+        start_ms=key.start_ms,
+        end_ms=amount.end_ms,
+        quantity=amount.quantity,
+        unit=_UNITS[key.kind],
+        amount_picos=amount.picos,
+        amount_minor=to_minor(amount.picos, digits),
+        is_correction=is_correction,
+    )

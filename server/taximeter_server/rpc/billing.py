@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BillingService: subscriptions of root tenants, and their invoices."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from taximeter.v1 import billing_service_pb2 as pb
+from taximeter.v1 import subscription_pb2
+from taximeter_server.billing import Billing
+from taximeter_server.billing_errors import InvoiceUnknownError, SubscriptionUnknownError
+from taximeter_server.errors import InvalidFieldsError, TenantForbiddenError
+from taximeter_server.pages import PageTokens
+from taximeter_server.rpc.convert_billing import new_subscription_of, to_subscription
+from taximeter_server.rpc.convert_invoices import to_invoice
+from taximeter_server.rpc.principal import Principal
+from taximeter_server.rpc.server import Handler
+from taximeter_server.subscription import Subscription
+from taximeter_server.subscriptions import check_root_tenant
+from taximeter_server.tenant_path import is_reached
+
+
+class BillingService:
+    """Serves taximeter.v1.BillingService."""
+
+    descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["BillingService"]
+    serves_without_store: ClassVar[bool] = False
+
+    def __init__(self, billing: Billing, *, page_tokens: PageTokens) -> None:
+        self._subscriptions = billing.subscriptions
+        self._invoices = billing.invoices
+        self._credit_notes = billing.credit_notes
+        self._page_tokens = page_tokens
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handler of every method."""
+        return {
+            "PutSubscription": self.put_subscription,
+            "GetSubscription": self.get_subscription,
+            "ChangePlan": self.change_plan,
+            "CancelSubscription": self.cancel_subscription,
+            "ListInvoices": self.list_invoices,
+            "GetInvoice": self.get_invoice,
+            "FinalizeInvoice": self.finalize_invoice,
+            "VoidInvoice": self.void_invoice,
+            "CreateCreditNote": self.create_credit_note,
+        }
+
+    def slow_methods(self) -> frozenset[str]:
+        """Return the methods that read the ledger."""
+        return frozenset({"ListInvoices", "GetInvoice", "FinalizeInvoice"})
+
+    def put_subscription(
+        self, request: pb.PutSubscriptionRequest, principal: Principal
+    ) -> pb.PutSubscriptionResponse:
+        """Begin a subscription."""
+        require_account(request.tenant, principal)
+        put = self._subscriptions.put(new_subscription_of(request))
+        return pb.PutSubscriptionResponse(subscription=self._shown(put))
+
+    def get_subscription(
+        self, request: pb.GetSubscriptionRequest, principal: Principal
+    ) -> pb.GetSubscriptionResponse:
+        """Show a subscription."""
+        tenant = self._account_of(request.tenant, principal)
+        account = self._subscriptions.account(tenant)
+        if not account.subscription:
+            raise SubscriptionUnknownError(tenant)
+        found = to_subscription(
+            Subscription.from_json(account.subscription),
+            now_ms=self._subscriptions.clock(),
+            invoiced_until_ms=account.invoiced_until_ms,
+        )
+        return pb.GetSubscriptionResponse(subscription=found)
+
+    def change_plan(self, request: pb.ChangePlanRequest, principal: Principal) -> pb.ChangePlanResponse:
+        """Take another plan."""
+        require_account(request.tenant, principal)
+        changed = self._subscriptions.change_plan(
+            request.tenant,
+            request.plan,
+            at_period_end=request.at_period_end,
+            expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+        )
+        return pb.ChangePlanResponse(subscription=self._shown(changed))
+
+    def cancel_subscription(
+        self, request: pb.CancelSubscriptionRequest, principal: Principal
+    ) -> pb.CancelSubscriptionResponse:
+        """End a subscription."""
+        require_account(request.tenant, principal)
+        ended = self._subscriptions.cancel(request.tenant, at_once=request.at_once)
+        return pb.CancelSubscriptionResponse(subscription=self._shown(ended))
+
+    def list_invoices(self, request: pb.ListInvoicesRequest, principal: Principal) -> pb.ListInvoicesResponse:
+        """List drafts and documents, newest first."""
+        tenant = self._account_of(request.tenant, principal)
+        found = self._invoices.list(tenant, with_drafts=not request.without_drafts)
+        page, next_page_token = self._page_tokens.page(
+            found,
+            cursor_of=lambda document: document.invoice_id,
+            binding=f"ListInvoices:{tenant}:{request.without_drafts}",
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListInvoicesResponse(
+            invoices=[to_invoice(document) for document in page], next_page_token=next_page_token
+        )
+
+    def get_invoice(self, request: pb.GetInvoiceRequest, principal: Principal) -> pb.GetInvoiceResponse:
+        """Show a draft or document."""
+        self._require_invoice(request.invoice_id, principal)
+        return pb.GetInvoiceResponse(invoice=to_invoice(self._invoices.get(request.invoice_id)))
+
+    def finalize_invoice(
+        self, request: pb.FinalizeInvoiceRequest, principal: Principal
+    ) -> pb.FinalizeInvoiceResponse:
+        """Make a document of a draft."""
+        self._require_invoice(request.invoice_id, principal)
+        return pb.FinalizeInvoiceResponse(invoice=to_invoice(self._invoices.finalize(request.invoice_id)))
+
+    def void_invoice(self, request: pb.VoidInvoiceRequest, principal: Principal) -> pb.VoidInvoiceResponse:
+        """Take back an invoice that is not paid."""
+        self._require_invoice(request.invoice_id, principal)
+        invoice, reversal = self._credit_notes.void(request.invoice_id, request.reason)
+        return pb.VoidInvoiceResponse(invoice=to_invoice(invoice), reversal=to_invoice(reversal))
+
+    def create_credit_note(
+        self, request: pb.CreateCreditNoteRequest, principal: Principal
+    ) -> pb.CreateCreditNoteResponse:
+        """Give back part of an invoice."""
+        self._require_invoice(request.invoice_id, principal)
+        note = self._credit_notes.credit(
+            request.invoice_id, request.request_id, request.amount_minor, request.reason
+        )
+        return pb.CreateCreditNoteResponse(credit_note=to_invoice(note))
+
+    def _require_invoice(self, reference: str, principal: Principal) -> None:
+        """Raise TenantForbiddenError unless the key may see the document, whether it exists or not."""
+        if not reference:
+            raise InvalidFieldsError.required("invoice_id")
+        try:
+            tenant = self._invoices.tenant_of(reference)
+        except InvoiceUnknownError:
+            principal.require_unbound()
+            require_account("unknown", principal)
+            raise
+        require_account(tenant, principal)
+
+    def _account_of(self, tenant: str, principal: Principal) -> str:
+        """Return the root tenant that is asked for, or the only one that can be meant."""
+        if tenant:
+            require_account(tenant, principal)
+            return tenant
+        roots = [bound for bound in principal.tenants if "/" not in bound]
+        if not principal.tenants and principal.role == "admin":
+            roots = self._subscriptions.tenants()
+        if len(roots) != 1:
+            raise InvalidFieldsError.required("tenant")
+        return roots[0]
+
+    def _shown(self, subscription: Subscription) -> subscription_pb2.Subscription:
+        account = self._subscriptions.account(subscription.tenant)
+        return to_subscription(
+            subscription, now_ms=self._subscriptions.clock(), invoiced_until_ms=account.invoiced_until_ms
+        )
+
+
+def require_account(tenant: str, principal: Principal) -> None:
+    """Raise TenantForbiddenError unless the key may see the account; only admins see those that they are not bound to.
+
+    Raises InvalidFieldsError for what is no root tenant.
+    """
+    check_root_tenant(tenant)
+    if principal.role != "admin" and not principal.tenants:
+        raise TenantForbiddenError
+    if not is_reached(tenant, principal.tenants):
+        raise TenantForbiddenError
