@@ -81,7 +81,7 @@ def run(rounds: int, seconds: int, directory: Path) -> Results:
                 say(f"round {number + 1} of {rounds}: {scenario}")
                 capacity = median(results[f"throughput: {name}"], "calls_per_second")
                 rate = str(capacity * CAPACITY_PERCENT // 100)
-                arguments = ("check", *CLOSED, "--rate", rate, "--seconds", str(seconds))
+                arguments = ("check", *CLOSED, "--rate", rate, "--threads", "2", "--seconds", str(seconds))
                 results.setdefault(scenario, []).append(measure_one(by_name[name], arguments))
     # On servers of their own: the one above is still archiving what the throughput runs left behind.
     for number in range(rounds):

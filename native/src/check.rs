@@ -20,14 +20,43 @@ use crate::proto::taximeter::v1::{
     PricingState,
 };
 use crate::quota::{DecisionHead, Reader, money, money_pair, read_decision, read_statuses};
+use crate::script_part::{Answers, Part};
 use crate::store::{Store, StoreError, bytes};
 use crate::validate::{self, Classes, Problems};
 
 /// A decision waits this long for the store; the caller has its answer within 250 ms.
 pub(crate) const CHECK_LIMIT: Duration = Duration::from_millis(150);
 const ADMIN_LIMIT: Duration = Duration::from_secs(2);
+/// Bytes of the longest argument of a check.
+const ARGUMENT_SIZE: usize = 70;
 /// Requests that one check may count.
 pub(crate) const REQUESTS_MAX: i64 = 1_000_000;
+
+/// Flags of a check, see `scripts/holds.lua`.
+const DRY_RUN: u8 = 1;
+pub(crate) const IS_NAMED: u8 = 2;
+pub(crate) const HAS_MARK: u8 = 4;
+
+/// What a check asks for.
+pub(crate) struct Asked {
+    pub(crate) flags: u8,
+    pub(crate) requests: i64,
+    pub(crate) tokens: i64,
+    pub(crate) cost_picos: i64,
+}
+
+impl Asked {
+    /// As the script reads it.
+    pub(crate) fn packed(&self, level_count: u8) -> Vec<u8> {
+        let (hi, lo) = money_pair(self.cost_picos);
+        let mut packed = Vec::with_capacity(ARGUMENT_SIZE);
+        packed.extend([self.flags, level_count]);
+        for number in [unsigned(self.requests), unsigned(self.tokens), hi, lo] {
+            packed.extend(number.to_le_bytes());
+        }
+        packed
+    }
+}
 
 /// What an estimate costs.
 #[derive(Default)]
@@ -79,20 +108,18 @@ impl Engine {
         }
         let estimated = self.price_estimate(request, &classes, clock::now_ms())?;
         let partition = keys::partition_of(&request.tenant);
-        let (hi, lo) = money_pair(estimated.cost_picos);
-        let mut arguments = [0_u8; 33];
-        let numbers = [unsigned(requests), unsigned(estimated.tokens), hi, lo];
-        let parts =
-            std::iter::once(u8::from(request.dry_run)).chain(numbers.into_iter().flat_map(u64::to_le_bytes));
-        arguments
-            .iter_mut()
-            .zip(parts)
-            .for_each(|(byte, part)| *byte = part);
-        let mut command = Self::level_command(&self.functions.check, partition, &request.tenant);
-        command.arg(arguments.as_slice());
-        let reply = self.decide(&command).await?;
-        let mut reader = Reader(&reply);
-        let head = read_decision(&mut reader).map_err(undecided)?;
+        let asked = Asked {
+            flags: if request.dry_run { DRY_RUN } else { 0 },
+            requests,
+            tokens: estimated.tokens,
+            cost_picos: estimated.cost_picos,
+        };
+        let mut part = Part::new(&self.functions.decide, partition, 1);
+        let level_count = part.level_keys(partition, &request.tenant);
+        part.argument(&asked.packed(level_count));
+        let (now_ms, answer) = self.decide(part).await?;
+        let mut reader = Reader(&answer);
+        let head = read_decision(&mut reader, now_ms).map_err(undecided)?;
         let limits = head.statuses(&mut reader, &request.tenant).map_err(undecided)?;
         Ok(head.response(limits, request, &estimated))
     }
@@ -154,8 +181,9 @@ impl Engine {
             .await
             .map_err(store_failure)?;
         let mut reader = Reader(&reply);
-        let head = read_decision(&mut reader).map_err(store_failure)?;
-        let limits = read_statuses(&mut reader, tenant, head.now_ms, false).map_err(store_failure)?;
+        let now_ms = reader.clock_ms().map_err(store_failure)?;
+        read_decision(&mut reader, now_ms).map_err(store_failure)?;
+        let limits = read_statuses(&mut reader, tenant, now_ms, false).map_err(store_failure)?;
         Ok(GetQuotaStatusResponse { limits })
     }
 
@@ -169,12 +197,14 @@ impl Engine {
         command
     }
 
-    /// One call that decides, within the time that a caller waits for a decision.
-    pub(crate) async fn decide(&self, command: &Cmd) -> Result<Vec<u8>, Failure> {
+    /// One check, decided within the time that a caller waits for it. Returns the store's clock and the answer.
+    pub(crate) async fn decide(&self, mut part: Part) -> Result<(i64, Vec<u8>), Failure> {
         let store = self.open_store().map_err(undecided)?;
-        self.quota_call(&store, command, CHECK_LIMIT)
-            .await
-            .map_err(undecided)
+        let answers = store.answers(&mut part, CHECK_LIMIT).await;
+        let Answers { head, answers } = self.noted(&store, answers).map_err(undecided)?;
+        let now_ms = Reader(&head).clock_ms().map_err(undecided)?;
+        let answer = answers.into_iter().next();
+        Ok((now_ms, answer.ok_or_else(|| undecided(StoreError::Corrupt))?))
     }
 
     /// One call about quotas.
@@ -184,12 +214,16 @@ impl Engine {
         command: &Cmd,
         limit: Duration,
     ) -> Result<Vec<u8>, StoreError> {
-        let reply = store.call(command, limit).await;
+        bytes(self.noted(store, store.call(command, limit).await)?)
+    }
+
+    /// The answer of a store, of which note is taken when it has been lost.
+    fn noted<T>(&self, store: &Arc<Store>, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         // A slow answer is no reason to reconnect; Record gives up on a store that stays silent.
-        if matches!(reply, Err(StoreError::Unavailable | StoreError::NotOpen)) {
+        if matches!(answer, Err(StoreError::Unavailable | StoreError::NotOpen)) {
             self.store_lost(store);
         }
-        bytes(reply?)
+        answer
     }
 }
 

@@ -4,7 +4,9 @@
 use prost::Message;
 use prost_types::Duration;
 
-use crate::check::{Estimated, estimated_classes, undecided, unsigned, validate_call};
+use crate::check::{
+    Asked, CHECK_LIMIT, Estimated, HAS_MARK, IS_NAMED, estimated_classes, undecided, unsigned, validate_call,
+};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::{Code, Failure};
@@ -14,7 +16,9 @@ use crate::proto::taximeter::v1::{
     CheckQuotaRequest, CheckQuotaResponse, ErrorReason, ExtendHoldRequest, ExtendHoldResponse,
     HoldSettlement, HoldState, ReleaseHoldRequest, ReleaseHoldResponse,
 };
-use crate::quota::{Reader, money_pair, read_decision, timestamp_of_ms};
+use crate::quota::{DecisionHead, Reader, money_pair, read_decision, timestamp_of_ms};
+use crate::record::first_bytes;
+use crate::script_part::Part;
 use crate::store::StoreError;
 use crate::validate::{self, Classes, Problems};
 
@@ -23,7 +27,6 @@ const TTL_SECONDS_MAX: i64 = 3_600;
 const GRID_STEPS_MAX: i64 = 64;
 /// A check with a name is remembered this long, a hold this long after it expired.
 const REMEMBER_SECONDS: u32 = 300;
-const FINGERPRINT_SIZE: usize = 16;
 const MS_PER_SECOND: i64 = 1_000;
 /// First byte of an answer that is no decision, see `scripts/holds.lua`.
 const CONFLICT: u8 = 2;
@@ -115,7 +118,6 @@ impl Engine {
         } else {
             Nonce::random()
         };
-        let [hi, lo] = pair(estimated.cost_picos);
         let TimeToLive {
             seconds,
             grid_seconds,
@@ -123,19 +125,22 @@ impl Engine {
             seconds: 0,
             grid_seconds: 1,
         });
-        let mut arguments = pack(
-            &[requests, estimated.tokens, hi, lo, now_ms],
-            &[seconds, grid_seconds, REMEMBER_SECONDS],
-        );
-        arguments.push(u8::from(is_named));
-        let fingerprint = blake3::hash(&request.encode_to_vec());
-        let fingerprint = fingerprint.as_bytes().first_chunk::<FINGERPRINT_SIZE>();
-        let mut command = Self::hold_command(&self.functions.reserve, tenant, nonce);
-        command
-            .arg(arguments)
-            .arg(fingerprint.map_or(&[][..], <[u8; FINGERPRINT_SIZE]>::as_slice));
-        let reply = self.decide(&command).await?;
-        match reply.as_slice() {
+        let asked = Asked {
+            flags: if is_named { HAS_MARK | IS_NAMED } else { HAS_MARK },
+            requests,
+            tokens: estimated.tokens,
+            cost_picos: estimated.cost_picos,
+        };
+        let partition = keys::partition_of(tenant);
+        let mut part = Part::new(&self.functions.decide, partition, 1);
+        part.key(&keys::hold(partition, &nonce.store_name(tenant)));
+        let level_count = part.level_keys(partition, tenant);
+        let mut argument = asked.packed(level_count);
+        argument.extend(pack(&[now_ms], &[seconds, grid_seconds, REMEMBER_SECONDS]));
+        argument.extend(first_bytes(&blake3::hash(&request.encode_to_vec())));
+        part.argument(&argument);
+        let (decided_ms, answer) = self.decide(part).await?;
+        match answer.as_slice() {
             [CONFLICT] => {
                 let message = "request_id: used before with another request";
                 Err(Failure::new(
@@ -145,7 +150,11 @@ impl Engine {
                 ))
             }
             [TOO_MUCH] => Err(too_much()),
-            reply => self.reserved(request, classes, nonce, estimated, reply),
+            answer => {
+                let reader = &mut Reader(answer);
+                let decision = read_decision(reader, decided_ms).map_err(undecided)?;
+                self.reserved(request, classes, nonce, estimated, &decision, reader)
+            }
         }
     }
 
@@ -156,10 +165,9 @@ impl Engine {
         classes: &Classes<'_>,
         nonce: Nonce,
         estimated: Estimated,
-        reply: &[u8],
+        decision: &DecisionHead,
+        reader: &mut Reader<'_>,
     ) -> Result<CheckQuotaResponse, Failure> {
-        let reader = &mut Reader(reply);
-        let decision = read_decision(reader).map_err(undecided)?;
         let is_duplicate = reader.byte().map_err(undecided)? == 1;
         let held = read_held(reader, nonce).map_err(undecided)?;
         let limits = decision.statuses(reader, &request.tenant).map_err(undecided)?;
@@ -213,7 +221,7 @@ impl Engine {
             &[estimated.tokens, hi, lo],
             &[seconds, grid_seconds, REMEMBER_SECONDS],
         ));
-        let reply = self.decide(&command).await?;
+        let reply = self.change_hold(&command).await?;
         let (decided, expire_ms) = read_extended(&reply, id.nonce, &as_check, &request.tenant, &estimated)?;
         Ok(ExtendHoldResponse {
             expire_time: Some(timestamp_of_ms(expire_ms)),
@@ -236,13 +244,19 @@ impl Engine {
         problems.into_result()?;
         let id = id.ok_or_else(hold_unknown)?;
         let command = Self::hold_command(&self.functions.release, &request.tenant, id.nonce);
-        let reply = self.decide(&command).await?;
+        let reply = self.change_hold(&command).await?;
         let state = i32::from(Reader(&reply).byte().map_err(undecided)?);
         if is_known(state) {
             Ok(ReleaseHoldResponse { state })
         } else {
             Err(hold_unknown())
         }
+    }
+
+    async fn change_hold(&self, command: &redis::Cmd) -> Result<Vec<u8>, Failure> {
+        let store = self.open_store().map_err(undecided)?;
+        let reply = self.quota_call(&store, command, CHECK_LIMIT).await;
+        reply.map_err(undecided)
     }
 
     fn hold_command(function: &str, tenant: &str, nonce: Nonce) -> redis::Cmd {
@@ -273,7 +287,8 @@ fn read_extended(
         return Err(too_much());
     }
     let reader = &mut Reader(reply);
-    let decision = read_decision(reader).map_err(undecided)?;
+    let now_ms = reader.clock_ms().map_err(undecided)?;
+    let decision = read_decision(reader, now_ms).map_err(undecided)?;
     let state = i32::from(reader.byte().map_err(undecided)?);
     if state != i32::from(HoldState::Held) {
         return Err(not_live(state));

@@ -3,7 +3,8 @@
 //!
 //! Follow a call: `listener` (port), `connection` (on one of the `workers`; `tls`, `frame_watch`), `gate` (credentials
 //! of `access`, `identity` or `token`, `admission`), `front` (dispatch) to `engine` (Record), `check`
-//! (`CheckQuota`) or `hold`, to `record_group`, `script_call` and `scripts/meter.lua` in the store, to `journal`;
+//! (`CheckQuota`) or `hold`, to `record_group`, `script_call`, `script_part` and `scripts/meter.lua` in the store, to
+//! `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged. `callers` is what is remembered of who called. `card_yaml` reads rate
 //! cards. `python` is the border.
@@ -62,6 +63,7 @@ mod reprice;
 mod resp;
 mod script_arguments;
 mod script_call;
+mod script_part;
 mod secret_text;
 mod standing;
 mod store;

@@ -115,10 +115,9 @@ impl Free {
     }
 }
 
-/// Reads the beginning of a decision.
-pub(crate) fn read_decision(reader: &mut Reader<'_>) -> Result<DecisionHead, StoreError> {
+/// Reads the beginning of a decision of the store's `now_ms`.
+pub(crate) fn read_decision(reader: &mut Reader<'_>, now_ms: i64) -> Result<DecisionHead, StoreError> {
     let allowed = reader.byte()? == 1;
-    let now_ms = reader.clock_ms()?;
     let free = Free::of(reader.count()?, now_ms);
     Ok(DecisionHead {
         allowed,

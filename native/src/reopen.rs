@@ -25,7 +25,7 @@ use crate::lost::{Lost, LostEntries, Thresholds};
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::CostLine;
 use crate::script_call::{Application, Outcome, apply_each, parse_epoch};
-use crate::store::{Store, StoreError, array, text};
+use crate::store::{Store, StoreError, array, bytes, text};
 use crate::store_id::StreamId;
 
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ impl Engine {
             .arg(keys::ledger(partition));
         command.arg(partition).arg(archived.to_string());
         let mut reply = array(store.call(&command, CALL_LIMIT).await?)?.into_iter();
-        let epoch = parse_epoch(reply.next())?;
+        let epoch = parse_epoch(&bytes(reply.next().unwrap_or_default())?)?;
         let epochs = reply
             .map(|value| {
                 let line = text(value)?;

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use prost::Message;
-use redis::Value;
 
 use crate::cost::StoreSays;
 use crate::hold::read_settlement;
@@ -12,7 +11,8 @@ use crate::keys;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::quota::{Reader, read_statuses};
 use crate::script_arguments::{ScriptArguments, script_arguments};
-use crate::store::{Functions, Store, StoreError, array, bytes, text};
+use crate::script_part::{Answers, Part};
+use crate::store::{Functions, Store, StoreError};
 use crate::store_id::StreamId;
 
 const STREAM_ID_SIZE: usize = 16;
@@ -82,55 +82,41 @@ async fn apply(
         .iter()
         .map(|application| script_arguments(application.entry, partition, application.archived_id.is_none()))
         .collect();
-    let key_count = arguments
-        .iter()
-        .map(|argument| argument.keys.len())
-        .sum::<usize>()
-        .saturating_add(1);
-    let mut command = redis::cmd("FCALL");
-    command
-        .arg(&functions.record)
-        .arg(key_count)
-        .arg(keys::ledger(partition));
-    for argument in &arguments {
-        command.arg(&argument.keys);
-    }
-    command.arg(partition);
+    let mut part = Part::new(&functions.record, partition, applications.len());
+    part.set_first_key(keys::ledger(partition));
     let encoded: Vec<Vec<u8>> = applications
         .iter()
         .map(|application| application.entry.encode_to_vec())
         .collect();
     for ((argument, application), encoded) in arguments.iter().zip(applications).zip(&encoded) {
-        command
-            .arg(argument.identity.as_slice())
-            .arg(argument.mark.as_slice())
-            .arg(&argument.numbers);
+        for key in &argument.keys {
+            part.key(key);
+        }
+        part.argument(&argument.identity);
+        part.argument(&argument.mark);
+        part.argument(&argument.numbers);
         match application.archived_id {
-            None => command.arg(encoded),
-            Some(id) => command.arg([id.ms.to_le_bytes(), id.seq.to_le_bytes()].concat()),
-        };
+            None => part.argument(encoded),
+            Some(id) => part.argument([id.ms.to_le_bytes(), id.seq.to_le_bytes()].as_flattened()),
+        }
     }
-    let mut replies = array(store.call(&command, limit).await?)?.into_iter();
-    let epoch = parse_epoch(replies.next())?;
-    let clock = bytes(replies.next().unwrap_or_default())?;
-    let now_ms = Reader(&clock).clock_ms()?;
-    let outcomes = replies
+    let Answers { head, answers } = store.answers(&mut part, limit).await?;
+    let mut head = Reader(&head);
+    let now_ms = head.clock_ms()?;
+    let epoch = parse_epoch(head.0)?;
+    let outcomes = answers
+        .iter()
         .zip(applications)
         .zip(encoded)
-        .map(|((reply, application), encoded)| outcome(&bytes(reply)?, application.entry, now_ms, encoded))
+        .map(|((answer, application), encoded)| outcome(answer, application.entry, now_ms, encoded))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    if outcomes.len() == applications.len() {
-        Ok((epoch, outcomes))
-    } else {
-        Err(StoreError::Corrupt)
-    }
+    Ok((epoch, outcomes))
 }
 
 /// An epoch as the scripts write it.
-pub(crate) fn parse_epoch(value: Option<Value>) -> Result<u64, StoreError> {
-    text(value.unwrap_or_default())?
-        .parse()
-        .map_err(|_| StoreError::Corrupt)
+pub(crate) fn parse_epoch(text: &[u8]) -> Result<u64, StoreError> {
+    let text = str::from_utf8(text).map_err(|_| StoreError::Corrupt)?;
+    text.parse().map_err(|_| StoreError::Corrupt)
 }
 
 fn outcome(reply: &[u8], entry: &LedgerEntry, now_ms: i64, encoded: Vec<u8>) -> Result<Outcome, StoreError> {

@@ -8,6 +8,7 @@ use redis::{Client, Cmd, Value};
 
 use crate::keys;
 use crate::resp::Reply;
+use crate::script_part::{Answers, Part};
 use crate::store_connection::{CONNECT_TIMEOUT, Connection};
 use crate::store_id::StreamId;
 use crate::workers::{Workers, current_index};
@@ -63,8 +64,7 @@ impl StoreError {
 pub(crate) struct Functions {
     pub(crate) open: String,
     pub(crate) record: String,
-    pub(crate) check: String,
-    pub(crate) reserve: String,
+    pub(crate) decide: String,
     pub(crate) extend: String,
     pub(crate) release: String,
     pub(crate) put_limits: String,
@@ -82,8 +82,7 @@ impl Functions {
         Self {
             open: name("open"),
             record: name("record"),
-            check: name("check"),
-            reserve: name("reserve"),
+            decide: name("decide"),
             extend: name("extend"),
             release: name("release"),
             put_limits: name("put_limits"),
@@ -147,6 +146,20 @@ impl Store {
         match self.connection()?.reply(command, limit).await? {
             Reply::Value(value) => Ok(value),
             Reply::Error(text) => Err(StoreError::of_reply(&text)),
+        }
+    }
+
+    /// Runs a part of a script call within the limit. One that is wrong fails alone.
+    pub(crate) async fn answers(&self, part: &mut Part, limit: Duration) -> Result<Answers, StoreError> {
+        let connection = self.connection()?;
+        let answered = connection.answers(part, limit).await?;
+        match answered.answers {
+            // Nothing was written.
+            Err(StoreError::Corrupt) if answered.was_shared => {
+                part.separate();
+                connection.answers(part, limit).await?.answers
+            }
+            answers => answers,
         }
     }
 

@@ -2,13 +2,14 @@
 //! One pipelined connection to the store.
 //!
 //! Calls append their command to one buffer and wait for their turn; one task writes what has gathered, all at once,
-//! and hands out the replies in order. Ours, because the general client costs more per call than the call.
+//! and hands out the replies in order. Script calls that can go together become one, see `script_part.rs`. Ours,
+//! because the general client costs more per call than the call.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::engine::lock;
 use crate::resp::{Reply, ReplyReader};
+use crate::script_part::{Answered, Gathered, Part};
 use crate::store::StoreError;
 
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,9 +44,17 @@ struct Shared {
 struct Queue {
     /// Commands that nobody has begun to write.
     commands: Vec<u8>,
+    /// Script calls that wait for others to go with, no longer than until the commands are written.
+    gathered: Vec<Gathered>,
     /// Who waits for which reply, oldest first.
-    waiting: VecDeque<oneshot::Sender<Reply>>,
+    waiting: VecDeque<Waiting>,
     is_closed: bool,
+}
+
+/// Who waits for one reply.
+enum Waiting {
+    One(oneshot::Sender<Reply>),
+    Parts(Gathered),
 }
 
 impl Connection {
@@ -103,19 +113,48 @@ impl Connection {
     pub(crate) async fn reply(&self, command: &Cmd, limit: Duration) -> Result<Reply, StoreError> {
         let (sender, reply) = oneshot::channel();
         {
-            let mut queue = lock(&self.shared.queue);
-            if queue.is_closed {
-                return Err(StoreError::Unavailable);
-            }
+            let mut queue = self.queue()?;
             command.write_packed_command(&mut queue.commands);
-            queue.waiting.push_back(sender);
+            queue.waiting.push_back(Waiting::One(sender));
         }
+        self.wait(reply, limit).await
+    }
+
+    /// Runs a part of a script call within the limit, together with those that come at the same time.
+    pub(crate) async fn answers(&self, part: &Part, limit: Duration) -> Result<Answered, StoreError> {
+        let (sender, answered) = oneshot::channel();
+        Gathered::take_in(&mut self.queue()?.gathered, part, sender);
+        self.wait(answered, limit).await
+    }
+
+    fn queue(&self) -> Result<MutexGuard<'_, Queue>, StoreError> {
+        let queue = lock(&self.shared.queue);
+        if queue.is_closed {
+            Err(StoreError::Unavailable)
+        } else {
+            Ok(queue)
+        }
+    }
+
+    async fn wait<T>(&self, reply: oneshot::Receiver<T>, limit: Duration) -> Result<T, StoreError> {
         self.shared.driver.wake();
         match timeout(limit, reply).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(StoreError::Unavailable),
             Err(_) => Err(StoreError::Timeout),
         }
+    }
+}
+
+impl Queue {
+    /// Moves what is to be written now into the buffer, which is empty.
+    fn take_commands(&mut self, buffer: &mut Vec<u8>) {
+        for gathered in self.gathered.drain(..) {
+            gathered.write(&mut self.commands);
+            self.waiting.push_back(Waiting::Parts(gathered));
+        }
+        // The two buffers take turns: what has gathered is written from where it stands.
+        std::mem::swap(buffer, &mut self.commands);
     }
 }
 
@@ -130,6 +169,7 @@ impl Shared {
     fn close(&self) {
         let mut queue = lock(&self.queue);
         queue.is_closed = true;
+        queue.gathered.clear();
         queue.waiting.clear();
         drop(queue);
         self.driver.wake();
@@ -184,8 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if rest.is_empty() {
                 self.writing.clear();
                 self.written_size = 0;
-                // The two buffers take turns: what has gathered is written from where it stands.
-                std::mem::swap(&mut self.writing, &mut lock(&self.shared.queue).commands);
+                lock(&self.shared.queue).take_commands(&mut self.writing);
                 rest = &self.writing;
                 if rest.is_empty() {
                     return Poll::Ready(Ok(()));
@@ -218,8 +257,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         {
             let waiting = lock(&self.shared.queue).waiting.pop_front();
             let waiting = waiting.ok_or(io::ErrorKind::InvalidData)?;
-            // Whoever gave up waiting does not want it.
-            let _ = waiting.send(reply);
+            match waiting {
+                // Whoever gave up waiting does not want it.
+                Waiting::One(waiting) => drop(waiting.send(reply)),
+                Waiting::Parts(gathered) => gathered.hand_out(reply),
+            }
         }
         Ok(())
     }

@@ -116,6 +116,18 @@ class Http2Client:
             self._connection.end_stream(stream_id)
             self._flush()
 
+    def call_all(self, calls: Sequence[tuple[Headers, bytes]]) -> list[Answer]:
+        """Send requests in one piece, and wait for all answers. They must fit into the windows of flow control."""
+        opened = []
+        for headers, body in calls:
+            stream_id = self._connection.get_next_available_stream_id()
+            self._answers[stream_id] = Answer()
+            self._connection.send_headers(stream_id, list(headers))
+            self._connection.send_data(stream_id, body, end_stream=True)
+            opened.append(stream_id)
+        self._flush()
+        return [self.answer(stream_id) for stream_id in opened]
+
     def reset(self, stream_id: int) -> None:
         """Cancel the stream."""
         self._connection.reset_stream(stream_id, error_code=8)

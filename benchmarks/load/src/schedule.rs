@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which call is next, and when it is due.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::options::Options;
+
+/// Number and due time of a call.
+type Due = (u64, Instant);
 
 /// Hands out calls until their count or the time is used up.
 pub(crate) enum Schedule {
@@ -19,9 +23,21 @@ pub(crate) enum Schedule {
         end: Instant,
     },
     /// Calls are due when a thread of its own says so: the runtime's timers are good to a millisecond only.
-    Open {
-        due: Mutex<UnboundedReceiver<(u64, Instant)>>,
-    },
+    Open { line: Arc<Mutex<Line>> },
+}
+
+/// Where streams and calls that are due meet.
+#[derive(Default)]
+pub(crate) struct Line {
+    /// Due, and every stream busy.
+    due: VecDeque<Due>,
+    /// Those that have waited longest first, so that all connections are used.
+    idle: VecDeque<oneshot::Sender<Due>>,
+    has_ended: bool,
+}
+
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Schedule {
@@ -35,27 +51,47 @@ impl Schedule {
                 end,
             };
         };
-        let (sender, due) = unbounded_channel();
-        let count = options.count;
-        thread::spawn(move || pace(&sender, rate, count, started, end));
-        Self::Open { due: Mutex::new(due) }
+        let line = Arc::new(Mutex::new(Line::default()));
+        let (paced, count) = (Arc::clone(&line), options.count);
+        thread::spawn(move || {
+            pace(&paced, rate, count, started, end);
+            let mut line = lock(&paced);
+            line.has_ended = true;
+            // Streams that wait find no sender any more.
+            line.idle.clear();
+        });
+        Self::Open { line }
     }
 
     /// Number and due time of the next call; None at the end.
-    pub(crate) async fn next(&self) -> Option<(u64, Instant)> {
+    pub(crate) async fn next(&self) -> Option<Due> {
         match self {
             Self::Closed { next, count, end } => {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let now = Instant::now();
                 (number < *count && now < *end).then_some((number, now))
             }
-            Self::Open { due } => due.lock().await.recv().await,
+            Self::Open { line } => {
+                let woken = {
+                    let mut line = lock(line);
+                    if let Some(due) = line.due.pop_front() {
+                        return Some(due);
+                    }
+                    if line.has_ended {
+                        return None;
+                    }
+                    let (sender, woken) = oneshot::channel();
+                    line.idle.push_back(sender);
+                    woken
+                };
+                woken.await.ok()
+            }
         }
     }
 }
 
-/// Sends each call when it is due.
-fn pace(sender: &UnboundedSender<(u64, Instant)>, rate: u64, count: u64, started: Instant, end: Instant) {
+/// Hands out each call when it is due.
+fn pace(line: &Mutex<Line>, rate: u64, count: u64, started: Instant, end: Instant) {
     for number in 0..count {
         let nanos = u128::from(number)
             .saturating_mul(1_000_000_000)
@@ -67,9 +103,12 @@ fn pace(sender: &UnboundedSender<(u64, Instant)>, rate: u64, count: u64, started
             return;
         }
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        // Nobody listens when every stream has failed.
-        if sender.send((number, due)).is_err() {
-            return;
+        let mut line = lock(line);
+        // A stream that has failed meanwhile takes none.
+        let mut call = Some((number, due));
+        while let (Some(taken), Some(stream)) = (call, line.idle.pop_front()) {
+            call = stream.send(taken).err();
         }
+        line.due.extend(call);
     }
 }

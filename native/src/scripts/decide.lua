@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- What the limits say: check, quota_status, put_limits. Loaded behind levels.lua.
+-- What the limits say: how a check is decided, quota_status, count, put_limits. Loaded behind thresholds.lua.
 
 -- Freed seconds: 0 when not asked for, this when no wait can help.
 local NEVER = 1
@@ -99,13 +99,13 @@ end
 -- What an allowed call is shown: when one more would fit.
 local ONE_MORE = { requests = 1, tokens = 0, hi = 0, lo = 0 }
 
--- `full`: flags of limits without room for the need, by level; nil when all have room.
+-- `full`: flags of limits without room for the need, by level; nil when all have room, and then the need may be nil.
 local function pack_statuses(levels, full, need, others)
-  local statuses = {}
-  for i, level in ipairs(levels) do
-    statuses[i] = pack_status(level, full and full[i] or 0, need, others or need)
+  local statuses = ''
+  for i = 1, #levels do
+    statuses = statuses .. pack_status(levels[i], full and full[i] or 0, need, others or need)
   end
-  return table.concat(statuses)
+  return statuses
 end
 
 -- Of limits without room, those that deny: not the ones that are only watched.
@@ -113,17 +113,25 @@ local function denying(level, full)
   return full - common_flags(full, math.floor(level.flags / SHADOW))
 end
 
--- Flags of the limits without room, by level, nil when all have room; and whether any of them denies.
-local function find_all_full(levels, need)
-  local full, any, denied = {}, false, false
-  for i, level in ipairs(levels) do
-    full[i] = find_full(level, need.requests, need.tokens, need.hi, need.lo)
-    if full[i] ~= 0 then
-      any = true
-      denied = denied or denying(level, full[i]) ~= 0
+-- What a call needs room for: one that estimates nothing, still for something.
+local function need_of(requests, tokens, hi, lo)
+  return { requests = requests, tokens = math.max(tokens, 1), hi = hi, lo = hi == 0 and lo == 0 and 1 or lo }
+end
+
+-- Flags of the limits without room, by level; whether any of them denies; the need. The first and the last are nil when
+-- all have room.
+local function find_all_full(levels, requests, tokens, hi, lo)
+  local full, denied, need = nil, false, nil
+  for i = 1, #levels do
+    local level = levels[i]
+    local found = find_full(level, requests, tokens > 0 and tokens or 1, hi, hi == 0 and lo == 0 and 1 or lo)
+    if found ~= 0 then
+      full, need = full or { 0, 0, 0, 0 }, need or need_of(requests, tokens, hi, lo)
+      full[i] = found
+      denied = denied or denying(level, found) ~= 0
     end
   end
-  return any and full or nil, denied
+  return full, denied, need
 end
 
 -- Second at which a denied call would pass if nothing else came, NEVER when it never would.
@@ -158,79 +166,44 @@ local function call_free_at(levels, full, need)
   return latest
 end
 
--- A call that estimates nothing still needs room for something.
-local function need_of(requests, tokens, hi, lo)
-  if hi == 0 and lo == 0 then
-    lo = 1
-  end
-  return { requests = requests, tokens = math.max(tokens, 1), hi = hi, lo = lo }
-end
-
--- Counts requests at all levels, whose keys begin with the first. Returns what is to be told of it, nil for nothing.
-local function count_requests(levels, keys, first, requests)
-  local events
-  for i, level in ipairs(levels) do
+-- Counts requests at all levels. Adds to the events what is to be told of it, nil for none, and returns them.
+local function count_requests(levels, requests, events)
+  for i = 1, #levels do
+    local level = levels[i]
     local added = math.min(requests, SECOND_COUNT_MAX - level.count)
     local sum = level.sum + added
-    level.count, level.sum = level.count + added, sum
+    level.count, level.sum, level.dirty = level.count + added, sum, true
     if sum + sum >= level.limit_requests and BITS[level.flags][HAS_REQUESTS] then
-      events = tell_requests(events, keys[first + i - 1], level, added)
+      events = tell_requests(events, level, added)
     end
   end
   return events
 end
 
--- Saves what a call changed. A denial consumes nothing, but when the clock has gone back the window begins anew: else
--- it would begin anew with every call, and never end.
-local function save_levels(keys, first, levels, changed)
-  for i, level in ipairs(levels) do
-    if changed or level.went_back then
-      save_level(keys[first + i - 1], level)
-    end
-  end
-end
-
--- Decision: allowed, store seconds, microseconds, second at which a denied call would pass (NEVER: no wait helps).
-local DECISION = '<BI8I8I8'
-local ALLOWED, DENIED = 1, 0
+-- What an answer begins with: store seconds, microseconds.
+local CLOCK = '<I8I8'
+-- Decision: allowed, second at which a denied call would pass (NEVER: no wait helps).
+local DECISION = '<BI8'
+local DENIED, ALLOWED_NOW = 0, '\1\0\0\0\0\0\0\0\0'
 
 -- `between`: what stands between the decision and the limits.
-local function pack_answer(levels, denied, full, need, now, micros, between)
+local function pack_answer(levels, denied, full, need, between)
   if denied then
-    return struct.pack(DECISION, DENIED, now, micros, call_free_at(levels, full, need)) .. between
+    return struct.pack(DECISION, DENIED, call_free_at(levels, full, need)) .. between
       .. pack_statuses(levels, full, need)
   end
-  return struct.pack(DECISION, ALLOWED, now, micros, 0) .. between .. pack_statuses(levels, full, need, ONE_MORE)
+  return ALLOWED_NOW .. between .. pack_statuses(levels, full, need, ONE_MORE)
 end
 
--- check. KEYS: tenant levels, root first. ARGV: partition; '<BI8I8I8I8' dry_run, requests, tokens, cost pair.
--- Returns DECISION, then one LevelStatus per level.
-local function check(keys, args)
-  if not opened[args[1]] then
-    return redis.error_reply('NOTOPEN')
-  end
-  local dry_run, requests, tokens, hi, lo = struct.unpack('<BI8I8I8I8', args[2])
-  local now, micros = store_seconds()
-  local levels = load_levels(keys, 1, #keys, args[1], now)
-  local need = need_of(requests, tokens, hi, lo)
-  local full, denied = find_all_full(levels, need)
-  local counts = not denied and dry_run == 0
-  local events = counts and count_requests(levels, keys, 1, requests)
-  if events then
-    append_events(args[1], events)
-  end
-  save_levels(keys, 1, levels, counts)
-  return pack_answer(levels, denied, full, need, now, micros, '')
-end
-
--- quota_status. KEYS: tenant levels. ARGV: partition. Returns what check returns, always allowed.
+-- quota_status. KEYS: tenant levels, root first. ARGV: partition. Returns CLOCK, DECISION, which is always allowed, one
+-- LevelStatus per level.
 local function quota_status(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
   local now, micros = store_seconds()
-  local levels = load_levels(keys, 1, #keys, args[1], now)
-  return struct.pack(DECISION, ALLOWED, now, micros, 0) .. pack_statuses(levels, nil, ONE_MORE)
+  local levels = path_of({}, keys, 1, #keys, args[1], now)
+  return struct.pack(CLOCK, now, micros) .. ALLOWED_NOW .. pack_statuses(levels, nil, ONE_MORE)
 end
 
 -- count. KEYS: tenant levels, root first. ARGV: partition; requests that were let pass while nobody could be asked.
@@ -238,12 +211,10 @@ local function count(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
-  local levels = load_levels(keys, 1, #keys, args[1], (store_seconds()))
-  local events = count_requests(levels, keys, 1, tonumber(args[2]))
-  if events then
-    append_events(args[1], events)
-  end
-  save_levels(keys, 1, levels, true)
+  local book = {}
+  local levels = path_of(book, keys, 1, #keys, args[1], (store_seconds()))
+  append_events(args[1], count_requests(levels, tonumber(args[2])))
+  save_levels(book)
   return redis.status_reply('OK')
 end
 
@@ -254,7 +225,7 @@ local function put_limits(keys, args)
     return redis.error_reply('NOTOPEN')
   end
   local own, plan_key, until_second = args[2], args[3], tonumber(args[4])
-  local level = load_level(keys[1], args[1], 1, (store_seconds()))
+  local level = load_level(1, keys[1], args[1], 1, (store_seconds()))
   if plan_key ~= '' or until_second > 0 or string.byte(own) == 0 then
     level.settings = new_settings(own, plan_key ~= '' and plan_key or nil,
       unpack(until_second > 0 and { until_second, args[5] } or {}))
@@ -264,6 +235,6 @@ local function put_limits(keys, args)
     set_limits(level, own)
   end
   level.resized = true
-  save_level(keys[1], level)
+  save_level(level)
   return redis.status_reply('OK')
 end

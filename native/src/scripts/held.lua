@@ -17,8 +17,11 @@ local BUCKET = '<I4I4I8I8I4'
 local BUCKET_KEY = '<I4I4'
 local BUCKET_SIZE = 28
 
-local function new_held()
-  return { shift = 0, tokens = 0, hi = 0, lo = 0, changed_size = 0, buckets = '' }
+-- changed_size: of the buckets, how many bytes from the front on have to be written. new_expiry, new_day: of the bucket
+-- that new_tokens, new_hi and new_lo are still to be put into; nil for none.
+local function make_held(shift, tokens, hi, lo, buckets)
+  return { shift = shift, tokens = tokens, hi = hi, lo = lo, changed_size = 0, buckets = buckets, new_expiry = nil,
+    new_day = nil, new_tokens = 0, new_hi = 0, new_lo = 0 }
 end
 
 -- Returns what is held and the position behind it.
@@ -26,9 +29,7 @@ local function decode_held(packed, position)
   local shift, tokens, hi, lo, count = struct.unpack(HELD, packed, position)
   local first = position + HELD_SIZE
   local behind = first + count * BUCKET_SIZE
-  -- changed_size: of the buckets, how many bytes from the front on have to be written.
-  return { shift = shift, tokens = tokens, hi = hi, lo = lo, changed_size = 0,
-    buckets = string.sub(packed, first, behind - 1) }, behind
+  return make_held(shift, tokens, hi, lo, string.sub(packed, first, behind - 1)), behind
 end
 
 -- What stands in front of the buckets.
@@ -36,9 +37,98 @@ local function pack_held(held)
   return struct.pack(HELD, held.shift, held.tokens, held.hi, held.lo, #held.buckets / BUCKET_SIZE)
 end
 
+-- Position of the first bucket that does not expire after the key.
+local function find_bucket(buckets, expiry, day)
+  local low, high = 0, #buckets / BUCKET_SIZE
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local found_expiry, found_day = struct.unpack(BUCKET_KEY, buckets, middle * BUCKET_SIZE + 1)
+    if found_expiry > expiry or (found_expiry == expiry and found_day > day) then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low * BUCKET_SIZE + 1
+end
+
+-- Puts amounts into a bucket (sign 1) or takes them out (sign -1). False when there is none to take them out of:
+-- nothing was held, or the level was deleted meanwhile.
+local function change_bucket(level, expiry, day, tokens, hi, lo, sign)
+  local held = level.held
+  local buckets, change = held.buckets, sign > 0 and add or subtract
+  local at, found_expiry, found_day, sum_tokens, sum_hi, sum_lo = 1, 0, 0, 0, 0, 0
+  if #buckets > 0 then
+    found_expiry, found_day, sum_tokens, sum_hi, sum_lo = struct.unpack(BUCKET, buckets)
+    -- A hold that is placed now is most often among the last to expire, which stand in front.
+    if found_expiry > expiry or (found_expiry == expiry and found_day > day) then
+      at = find_bucket(buckets, expiry, day)
+      if at <= #buckets then
+        found_expiry, found_day, sum_tokens, sum_hi, sum_lo = struct.unpack(BUCKET, buckets, at)
+      end
+    end
+  end
+  local behind = at + BUCKET_SIZE
+  if found_expiry ~= expiry or found_day ~= day then
+    if sign < 0 then
+      return false
+    end
+    behind, sum_tokens, sum_hi, sum_lo, level.resized = at, 0, 0, 0, true
+  end
+  level.dirty = true
+  sum_tokens = sum_tokens + sign * tokens
+  sum_hi, sum_lo = change(sum_hi, sum_lo, hi, lo)
+  local bucket = ''
+  if sum_tokens > 0 or sum_hi > 0 or sum_lo > 0 then
+    bucket = struct.pack(BUCKET, expiry, day, sum_tokens, sum_hi, sum_lo)
+    held.changed_size = math.max(held.changed_size, behind - 1)
+  else
+    level.resized = true
+  end
+  held.buckets = string.sub(buckets, 1, at - 1) .. bucket .. string.sub(buckets, behind)
+  return true
+end
+
+-- Puts what was held last into its bucket. To be called before buckets are looked at, or saved.
+local function fill_bucket(level)
+  local held = level.held
+  local expiry = held.new_expiry
+  if expiry then
+    held.new_expiry = nil
+    change_bucket(level, expiry, held.new_day, held.new_tokens, held.new_hi, held.new_lo, 1)
+  end
+end
+
+-- Holds amounts. Those of calls that come together most often expire together, too, and then fill one bucket at once.
+local function hold_more(level, expiry, day, tokens, hi, lo)
+  local held = level.held
+  if held.new_expiry ~= expiry or held.new_day ~= day then
+    fill_bucket(level)
+    held.new_expiry, held.new_day, held.new_tokens, held.new_hi, held.new_lo = expiry, day, 0, 0, 0
+  end
+  held.new_tokens = held.new_tokens + tokens
+  held.new_hi, held.new_lo = add(held.new_hi, held.new_lo, hi, lo)
+  if day == level.day then
+    held.tokens = held.tokens + tokens
+    held.hi, held.lo = add(held.hi, held.lo, hi, lo)
+  end
+  level.dirty = true
+end
+
+-- Holds amounts no longer.
+local function hold_less(level, expiry, day, tokens, hi, lo)
+  local held = level.held
+  fill_bucket(level)
+  if change_bucket(level, expiry, day, tokens, hi, lo, -1) and day == level.day then
+    held.tokens = held.tokens - tokens
+    held.hi, held.lo = subtract(held.hi, held.lo, hi, lo)
+  end
+end
+
 -- Sum of the buckets of one day.
-local function held_of_day(held, wanted)
-  local sum_tokens, sum_hi, sum_lo = 0, 0, 0
+local function held_of_day(level, wanted)
+  fill_bucket(level)
+  local held, sum_tokens, sum_hi, sum_lo = level.held, 0, 0, 0
   for position = 1, #held.buckets, BUCKET_SIZE do
     local _, day, tokens, hi, lo = struct.unpack(BUCKET, held.buckets, position)
     if day == wanted then
@@ -69,62 +159,8 @@ local function roll_held(level, now, is_new_day)
     level.resized = true
   end
   if is_new_day then
-    held.tokens, held.hi, held.lo = held_of_day(held, level.day)
+    held.tokens, held.hi, held.lo = held_of_day(level, level.day)
     level.resized = true
-  end
-end
-
--- Position of the first bucket that does not expire after the key.
-local function find_bucket(buckets, expiry, day)
-  local low, high = 0, #buckets / BUCKET_SIZE
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local found_expiry, found_day = struct.unpack(BUCKET_KEY, buckets, middle * BUCKET_SIZE + 1)
-    if found_expiry > expiry or (found_expiry == expiry and found_day > day) then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low * BUCKET_SIZE + 1
-end
-
--- Puts amounts into a bucket (sign 1) or takes them out (sign -1).
-local function change_held(level, expiry, day, tokens, hi, lo, sign)
-  local held = level.held
-  local buckets, change = held.buckets, sign > 0 and add or subtract
-  local at, found_expiry, found_day, sum_tokens, sum_hi, sum_lo = 1, 0, 0, 0, 0, 0
-  if #buckets > 0 then
-    found_expiry, found_day, sum_tokens, sum_hi, sum_lo = struct.unpack(BUCKET, buckets)
-    -- A hold that is placed now is most often among the last to expire, which stand in front.
-    if found_expiry > expiry or (found_expiry == expiry and found_day > day) then
-      at = find_bucket(buckets, expiry, day)
-      if at <= #buckets then
-        found_expiry, found_day, sum_tokens, sum_hi, sum_lo = struct.unpack(BUCKET, buckets, at)
-      end
-    end
-  end
-  local behind = at + BUCKET_SIZE
-  if found_expiry ~= expiry or found_day ~= day then
-    if sign < 0 then
-      -- Nothing was held, or the level was deleted meanwhile.
-      return
-    end
-    behind, sum_tokens, sum_hi, sum_lo, level.resized = at, 0, 0, 0, true
-  end
-  sum_tokens = sum_tokens + sign * tokens
-  sum_hi, sum_lo = change(sum_hi, sum_lo, hi, lo)
-  local bucket = ''
-  if sum_tokens > 0 or sum_hi > 0 or sum_lo > 0 then
-    bucket = struct.pack(BUCKET, expiry, day, sum_tokens, sum_hi, sum_lo)
-    held.changed_size = math.max(held.changed_size, behind - 1)
-  else
-    level.resized = true
-  end
-  held.buckets = string.sub(buckets, 1, at - 1) .. bucket .. string.sub(buckets, behind)
-  if day == level.day then
-    held.tokens = held.tokens + sign * tokens
-    held.hi, held.lo = change(held.hi, held.lo, hi, lo)
   end
 end
 
@@ -133,13 +169,14 @@ local function held_too_much(level, day, tokens, hi, lo)
   local held = level.held
   local sum_tokens, sum_hi, sum_lo = held.tokens, held.hi, held.lo
   if day ~= level.day then
-    sum_tokens, sum_hi, sum_lo = held_of_day(held, day)
+    sum_tokens, sum_hi, sum_lo = held_of_day(level, day)
   end
   return too_much(sum_tokens + tokens, add(sum_hi, sum_lo, hi, lo))
 end
 
 -- First second at which so much of what the level's day holds has expired, nil when not all of it is ever held.
 local function held_free_at(level, tokens, hi, lo)
+  fill_bucket(level)
   local held = level.held
   local sum_tokens, sum_hi, sum_lo = 0, 0, 0
   for position = #held.buckets - BUCKET_SIZE + 1, 1, -BUCKET_SIZE do

@@ -23,13 +23,14 @@ local function decode_mark(packed, level_count)
 end
 
 local function pack_mark(mark, level_count)
+  local numbers = mark.numbers
   return struct.pack(MARK[level_count], mark.state, mark.fingerprint, mark.card_time, mark.day, mark.tokens, mark.hi,
-    mark.lo, unpack(mark.numbers, 1, level_count))
+    mark.lo, numbers[1], numbers[2], numbers[3], numbers[4])
 end
 
 -- An absolute time goes into the append-only file as it is.
-local function keep_mark(key, mark, levels, now, seconds)
-  redis.call('SET', key, pack_mark(mark, #levels), 'PXAT', (now + seconds) * 1000)
+local function keep_mark(key, packed, second)
+  redis.call('SET', key, packed, 'PXAT', second * 1000)
 end
 
 local function is_live_at(level, mark, i)
@@ -44,10 +45,10 @@ local function state_of(mark, levels)
   return mark.state
 end
 
--- Seconds to keep the mark of a hold: as long as it may live, and some more.
-local function mark_seconds(mark, levels, keep)
+-- Second until which the mark of a hold is kept: as long as it may live, and so many seconds more.
+local function mark_until(mark, levels, keep)
   local own = levels[#levels]
-  return mark.numbers[#levels] - own.second - own.held.shift + keep
+  return mark.numbers[#levels] - own.held.shift + keep
 end
 
 -- Expiry of a hold that begins now, in the level's own seconds, on the grid.
@@ -59,7 +60,7 @@ end
 local function free_hold(levels, mark)
   for i, level in ipairs(levels) do
     if is_live_at(level, mark, i) then
-      change_held(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo, -1)
+      hold_less(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo)
     end
   end
 end
@@ -92,21 +93,13 @@ local function full_still_set(mark, levels)
   return full
 end
 
-local function no_numbers(levels)
-  local numbers = {}
-  for i = 1, #levels do
-    numbers[i] = 0
-  end
-  return numbers
-end
-
 -- Places a hold at all levels and notes when it expires at each; false when a counter would overflow.
 local function place_hold(levels, mark, ttl, grid)
   local day, tokens, hi, lo, numbers = mark.day, mark.tokens, mark.hi, mark.lo, mark.numbers
   for i = 1, #levels do
     local level = levels[i]
     if not level.held then
-      level.held, level.resized = new_held(), true
+      level.held, level.resized = make_held(0, 0, 0, 0, ''), true
     elseif held_too_much(level, day, tokens, hi, lo) then
       return false
     end
@@ -114,53 +107,89 @@ local function place_hold(levels, mark, ttl, grid)
   for i = 1, #levels do
     local level = levels[i]
     numbers[i] = expiry_from(level, ttl, grid)
-    change_held(level, numbers[i], day, tokens, hi, lo, 1)
+    hold_more(level, numbers[i], day, tokens, hi, lo)
   end
   return true
 end
 
--- reserve. A check that is remembered, or places a hold, or both. KEYS: mark; tenant levels, root first.
--- ARGV: partition; '<I8I8I8I8I8I4I4I4B' requests, tokens, cost pair, time of the card, time to live in seconds (0: no
--- hold), grid, seconds to remember it for, whether the caller named the request; fingerprint of the request.
--- Returns DECISION, FIRST or REPEATED, what pack_hold says, then one LevelStatus per level. Or one byte: CONFLICT (the
--- mark is of another request), TOO_MUCH (a counter would overflow).
-local function reserve(keys, args)
-  if not opened[args[1]] then
-    return redis.error_reply('NOTOPEN')
-  end
-  local requests, tokens, hi, lo, card_time, ttl, grid, keep, is_named = struct.unpack('<I8I8I8I8I8I4I4I4B', args[2])
-  local now, micros = store_seconds()
-  local packed = is_named == 1 and redis.call('GET', keys[1])
-  local levels = load_levels(keys, 2, #keys, args[1], now)
-  local need = need_of(requests, tokens, hi, lo)
+-- A check: flags, number of levels; requests, tokens, cost pair. Where it has a mark then time of the card, time to
+-- live in seconds (0: no hold), grid, seconds to remember it for, fingerprint of the request.
+local DRY_RUN, IS_NAMED, HAS_MARK = 1, 2, 4
+local ASKED, ASKED_FIRST = '<I8I8I8I8', 3
+local MARKED = ASKED .. 'I8I4I4I4c16'
+
+-- A check that is remembered, or places a hold, or both. `marks`: those that this call is to write, by their keys, and
+-- as a list of key, mark, and until when it is kept. Returns the answer, and the events.
+local function reserve(marks, key, check, is_named, levels, events)
+  local requests, tokens, hi, lo, card_time, ttl, grid, keep, fingerprint = struct.unpack(MARKED, check, ASKED_FIRST)
+  local packed = is_named and (marks[key] or redis.call('GET', key))
   if packed then
     local before = decode_mark(packed, #levels)
-    if before.fingerprint ~= args[3] then
-      return struct.pack('<B', CONFLICT)
+    if before.fingerprint ~= fingerprint then
+      return struct.pack('<B', CONFLICT), events
     end
     local hold = REPEATED .. pack_hold(before, levels)
     local denied = before.state == REFUSED
-    return pack_answer(levels, denied, denied and full_still_set(before, levels), need, now, micros, hold)
+    local full, need = denied and full_still_set(before, levels), need_of(requests, tokens, hi, lo)
+    return pack_answer(levels, denied, full, need, hold), events
   end
-  local full, denied = find_all_full(levels, need)
-  local mark = { state = denied and REFUSED or NO_HOLD, fingerprint = args[3], card_time = card_time,
-    day = levels[1].day, tokens = tokens, hi = hi, lo = lo, numbers = denied and full or no_numbers(levels) }
+  local full, denied, need = find_all_full(levels, requests, tokens, hi, lo)
+  local mark = { state = denied and REFUSED or NO_HOLD, fingerprint = fingerprint, card_time = card_time,
+    day = levels[1].day, tokens = tokens, hi = hi, lo = lo, numbers = denied and full or { 0, 0, 0, 0 } }
+  local keep_until = levels[1].second + keep
   if not denied and ttl > 0 then
     mark.state = HELD_STATE
     if not place_hold(levels, mark, ttl, grid) then
-      return struct.pack('<B', TOO_MUCH)
+      return struct.pack('<B', TOO_MUCH), events
     end
-    keep = mark_seconds(mark, levels, keep)
+    keep_until = mark_until(mark, levels, keep)
   end
-  local events = not denied and count_requests(levels, keys, 2, requests)
-  if events then
-    append_events(args[1], events)
+  if not denied then
+    events = count_requests(levels, requests, events)
   end
-  save_levels(keys, 2, levels, not denied)
-  if mark.state == HELD_STATE or is_named == 1 then
-    keep_mark(keys[1], mark, levels, now, keep)
+  if mark.state == HELD_STATE or is_named then
+    local size, written = #marks, pack_mark(mark, #levels)
+    marks[key], marks[size + 1], marks[size + 2], marks[size + 3] = written, key, written, keep_until
   end
-  return pack_answer(levels, denied, full, need, now, micros, FIRST .. pack_hold(mark, levels))
+  return pack_answer(levels, denied, full, need, FIRST .. pack_hold(mark, levels)), events
+end
+
+-- decide. Checks of one partition, decided one after the other. KEYS: per check its mark, where flagged, and its tenant
+-- levels, root first. ARGV: partition; the checks.
+-- Returns CLOCK, then per check DECISION, where it has a mark FIRST or REPEATED and what pack_hold says, and one
+-- LevelStatus per level. Or, of a check with a mark, one byte: CONFLICT (the mark is of another request), TOO_MUCH (a
+-- counter would overflow).
+local function decide(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local now, micros = store_seconds()
+  local book, marks, key, events = {}, {}, 1, nil
+  local replies = { struct.pack(CLOCK, now, micros) }
+  for i = 2, #args do
+    local check = args[i]
+    local flags, level_count = string.byte(check, 1, 2)
+    local set = BITS[flags]
+    local first = set[HAS_MARK] and key + 1 or key
+    local levels = path_of(book, keys, first, first + level_count - 1, args[1], now)
+    if set[HAS_MARK] then
+      replies[i], events = reserve(marks, keys[key], check, set[IS_NAMED], levels, events)
+    else
+      local requests, tokens, hi, lo = struct.unpack(ASKED, check, ASKED_FIRST)
+      local full, denied, need = find_all_full(levels, requests, tokens, hi, lo)
+      if not denied and not set[DRY_RUN] then
+        events = count_requests(levels, requests, events)
+      end
+      replies[i] = pack_answer(levels, denied, full, need, '')
+    end
+    key = first + level_count
+  end
+  append_events(args[1], events)
+  save_levels(book)
+  for i = 1, #marks, 3 do
+    keep_mark(marks[i], marks[i + 1], marks[i + 2])
+  end
+  return replies
 end
 
 -- Flags of the day limits that have no room for what a hold is to have in addition, nil when all have; and whether any
@@ -179,20 +208,20 @@ end
 -- extend. KEYS: mark; tenant levels. ARGV: partition; '<I8I8I8I4I4I4' tokens and cost pair that the hold is to have in
 -- all, time to live from now, grid, seconds to remember it for. Neither amounts nor expiry ever become less, so that a
 -- call that is repeated, or comes late, takes nothing back.
--- Returns DECISION, state, and for a hold that was live what pack_hold says, then one LevelStatus per level. Or one
--- byte: TOO_MUCH. A hold that the limits do not let grow stays as it was, its expiry too.
+-- Returns CLOCK, DECISION, state, and for a hold that was live what pack_hold says, then one LevelStatus per level. Or
+-- one byte: TOO_MUCH. A hold that the limits do not let grow stays as it was, its expiry too.
 local function extend(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
   local tokens, hi, lo, ttl, grid, keep = struct.unpack('<I8I8I8I4I4I4', args[2])
   local now, micros = store_seconds()
-  local packed = redis.call('GET', keys[1])
-  local levels = load_levels(keys, 2, #keys, args[1], now)
+  local clock, packed, book = struct.pack(CLOCK, now, micros), redis.call('GET', keys[1]), {}
+  local levels = path_of(book, keys, 2, #keys, args[1], now)
   local mark = packed and decode_mark(packed, #levels)
   local state = mark and state_of(mark, levels) or UNKNOWN
   if state ~= HELD_STATE then
-    return struct.pack(DECISION, DENIED, now, micros, 0) .. struct.pack('<B', state)
+    return clock .. struct.pack(DECISION, DENIED, 0) .. struct.pack('<B', state)
   end
   local more_hi, more_lo = cost_beyond(hi, lo, mark.hi, mark.lo)
   local need = { requests = 0, tokens = beyond(tokens, mark.tokens), hi = more_hi, lo = more_lo }
@@ -206,13 +235,12 @@ local function extend(keys, args)
     mark.hi, mark.lo = add(mark.hi, mark.lo, need.hi, need.lo)
     for i, level in ipairs(levels) do
       mark.numbers[i] = math.max(mark.numbers[i], expiry_from(level, ttl, grid))
-      change_held(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo, 1)
+      hold_more(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo)
     end
-    keep_mark(keys[1], mark, levels, now, mark_seconds(mark, levels, keep))
+    keep_mark(keys[1], pack_mark(mark, #levels), mark_until(mark, levels, keep))
   end
-  save_levels(keys, 2, levels, not denied)
-  local hold = struct.pack('<B', state) .. pack_hold(mark, levels)
-  return pack_answer(levels, denied, full, need, now, micros, hold)
+  save_levels(book)
+  return clock .. pack_answer(levels, denied, full, need, struct.pack('<B', state) .. pack_hold(mark, levels))
 end
 
 -- The first byte of a mark is its state; the rest, and the time it is kept for, stay.
@@ -225,15 +253,14 @@ local function release(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
-  local now = store_seconds()
-  local packed = redis.call('GET', keys[1])
-  local levels = load_levels(keys, 2, #keys, args[1], now)
+  local packed, book = redis.call('GET', keys[1]), {}
+  local levels = path_of(book, keys, 2, #keys, args[1], (store_seconds()))
   local mark = packed and decode_mark(packed, #levels)
   local state = mark and state_of(mark, levels) or UNKNOWN
   if state == HELD_STATE then
     state = RELEASED
     free_hold(levels, mark)
-    save_levels(keys, 2, levels, true)
+    save_levels(book)
     end_hold(keys[1], state)
   end
   return struct.pack('<B', state)

@@ -12,8 +12,8 @@ local WINDOW_SECONDS = 61
 --
 --   4 What was told of the limits, see thresholds.lua: for requests, tokens, cost and a fourth limit the percentage of
 --     the highest threshold that was told in the present window, 0 for none, and the first second of the window of
---     requests. level.reported is a list of these, or nil. Those of the day become 0 here when the level comes to
---     another day. Who makes the list sets level.resized; who changes it need not.
+--     requests. Those of the day become 0 here when the level comes to another day. Who sets level.is_told sets
+--     level.resized; who changes what was told need not.
 --   2 temporary limits, 8 the plan, 16 settings, which may set no limit: see limits.lua.
 --   1 What is held: see held.lua. A level at which something was ever held keeps this part, because the clock of its
 --     holds must not begin anew.
@@ -22,66 +22,64 @@ local WINDOW_SECONDS = 61
 local HEAD = '<BBI8I8I8I8'
 local HEAD_SIZE = 1 + LIMITS_SIZE
 local COUNTERS = '<I8I8I8I8I8I8I8I8I8I8I8I8I8'
+local TOLD = 'BBBxI4'
+local TOLD_SIZE = 8
+local COUNTERS_TOLD = COUNTERS .. TOLD
 local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
+local LEVEL_TOLD = LEVEL .. TOLD
 local LEVEL_SIZE = HEAD_SIZE + 13 * 8
-local LEVEL_PLAIN, PART_HELD, PART_REPORTED, PARTS_MAX = 1, 1, 4, 31
-local OTHER_PARTS = PART_HELD + PART_REPORTED
-local REPORTED = '<BBBBI4'
-local REPORTED_COUNT, REPORTED_SIZE = 5, 8
+local LEVEL_PLAIN, PART_HELD, PART_TOLD, PARTS_MAX = 1, 1, 4, 31
+local OTHER_PARTS = PART_HELD + PART_TOLD
 local PAIR = '<I4I4'
 local PAIR_SIZE = 8
-
-local function new_level()
-  return {
-    flags = 0, limit_requests = 0, limit_tokens = 0, limit_hi = 0, limit_lo = 0,
-    day = 0, tokens = 0, hi = 0, lo = 0, next_tokens = 0, next_hi = 0, next_lo = 0,
-    last_tokens = 0, last_hi = 0, last_lo = 0, second = 0, count = 0, sum = 0, pairs = '',
-  }
+local NEW_LEVEL = ''
+for _ = 1, LEVEL_SIZE do
+  NEW_LEVEL = NEW_LEVEL .. '\0'
 end
 
--- Returns the position behind the parts.
-local function decode_parts(level, packed, parts, position)
+-- Tables of levels, by the order in which a call loads them. No call keeps one, and a new table for each would cost
+-- more than what is written into it.
+local tables = {}
+
+-- `packed`: from the store; false where it has none. Sets every field that a level has. resized, dirty: whether it has
+-- to be written whole, and at all. path: the levels from the root to this one, where the call has asked for them.
+-- before: what the counters were before records were added.
+local function decode_level(number, key, packed)
+  local parts = packed and (string.byte(packed) or 0) - LEVEL_PLAIN or 0
   if parts < 0 or parts > PARTS_MAX then
     error('CORRUPT level version ' .. tostring(parts + LEVEL_PLAIN))
   end
-  if has(parts, PART_REPORTED) then
-    level.reported = { struct.unpack(REPORTED, packed, position) }
-    position = position + REPORTED_SIZE
+  local set, _, level = BITS[parts], nil, tables[number]
+  if not level then
+    level = {}
+    tables[number] = level
   end
-  if has(parts, PART_SET) then
+  _, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi, level.limit_lo, level.day, level.tokens,
+    level.hi, level.lo, level.next_tokens, level.next_hi, level.next_lo, level.last_tokens, level.last_hi,
+    level.last_lo, level.second, level.count, level.sum, level.told_requests, level.told_tokens, level.told_cost,
+    level.told_second = struct.unpack(set[PART_TOLD] and LEVEL_TOLD or LEVEL, packed or NEW_LEVEL)
+  level.key, level.held, level.settings, level.path, level.before = key, nil, nil, nil, nil
+  level.is_told, level.resized, level.dirty = set[PART_TOLD], not packed, false
+  local position = LEVEL_SIZE + 1
+  if level.is_told then
+    position = position + TOLD_SIZE
+  else
+    -- What followed the sum was the position at which struct.unpack ended.
+    level.told_requests, level.told_tokens, level.told_cost, level.told_second = 0, 0, 0, 0
+  end
+  if set[PART_SET] then
     local own = string.sub(packed, 2, HEAD_SIZE)
     level.settings, position = decode_settings(own, packed, parts - common_flags(parts, OTHER_PARTS), position)
   end
-  if has(parts, PART_HELD) then
+  if set[PART_HELD] then
     level.held, position = decode_held(packed, position)
   end
-  return position
-end
-
-local function decode_level(packed)
-  if not packed then
-    return new_level()
-  end
-  local version, flags, limit_requests, limit_tokens, limit_hi, limit_lo, day, tokens, hi, lo, next_tokens, next_hi,
-    next_lo, last_tokens, last_hi, last_lo, second, count, sum = struct.unpack(LEVEL, packed)
-  -- One constructor with all fields: a table that grows field by field is made anew five times.
-  local level = {
-    flags = flags, limit_requests = limit_requests, limit_tokens = limit_tokens, limit_hi = limit_hi,
-    limit_lo = limit_lo, day = day, tokens = tokens, hi = hi, lo = lo, next_tokens = next_tokens, next_hi = next_hi,
-    next_lo = next_lo, last_tokens = last_tokens, last_hi = last_hi, last_lo = last_lo, second = second, count = count,
-    sum = sum, pairs = '', held = nil, settings = nil, reported = nil, resized = false, went_back = false,
-    changed = false,
-  }
-  local position = LEVEL_SIZE + 1
-  if version ~= LEVEL_PLAIN then
-    position = decode_parts(level, packed, version - LEVEL_PLAIN, position)
-  end
-  level.pairs = string.sub(packed, position)
+  level.pairs = packed and string.sub(packed, position) or ''
   return level
 end
 
 local function pack_head(level)
-  local parts = (level.held and PART_HELD or 0) + (level.reported and PART_REPORTED or 0)
+  local parts = (level.held and PART_HELD or 0) + (level.is_told and PART_TOLD or 0)
   if level.settings then
     return struct.pack('<B', LEVEL_PLAIN + parts + level.settings.parts) .. level.settings.own
   end
@@ -90,17 +88,21 @@ local function pack_head(level)
 end
 
 local function pack_counters(level)
-  local packed = struct.pack(COUNTERS, level.day, level.tokens, level.hi, level.lo, level.next_tokens,
-    level.next_hi, level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
-  if level.reported then
-    return packed .. struct.pack(REPORTED, unpack(level.reported, 1, REPORTED_COUNT))
+  if level.is_told then
+    return struct.pack(COUNTERS_TOLD, level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi,
+      level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum,
+      level.told_requests, level.told_tokens, level.told_cost, level.told_second)
   end
-  return packed
+  return struct.pack(COUNTERS, level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi,
+    level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
 end
 
 -- Writes what has changed: the counters, and of the rest as little as goes in one command.
-local function save_level(key, level)
-  local held, settings = level.held, level.settings and level.settings.packed or ''
+local function save_level(level)
+  local key, held, settings = level.key, level.held, level.settings and level.settings.packed or ''
+  if held then
+    fill_bucket(level)
+  end
   if level.resized then
     local behind = held and pack_held(held) .. held.buckets .. level.pairs or level.pairs
     redis.call('SET', key, pack_head(level) .. pack_counters(level) .. settings .. behind)
@@ -133,9 +135,7 @@ local function roll_day(level, today)
     level.last_tokens, level.last_hi, level.last_lo = 0, 0, 0
   end
   level.day = today
-  if level.reported then
-    level.reported[2], level.reported[3] = 0, 0
-  end
+  level.told_tokens, level.told_cost = 0, 0
 end
 
 -- Moves the window to the store's current second.
@@ -152,7 +152,8 @@ local function roll_window(level, now)
     end
     level.count, level.second = math.min(level.sum, SECOND_COUNT_MAX), now
     level.sum = level.count
-    level.went_back = true
+    -- Else it would begin anew with every call, and never end.
+    level.dirty = true
     return
   end
   if level.count > 0 then
@@ -187,12 +188,10 @@ local function window_free_at(level, need)
   return level.second + WINDOW_SECONDS
 end
 
-local function load_level(key, partition, depth, now)
+local function load_level(number, key, partition, depth, now)
   -- GET and not MGET: a key of another type must stop the script before it writes.
-  local packed = redis.call('GET', key)
-  local level = decode_level(packed)
+  local level = decode_level(number, key, redis.call('GET', key))
   local today = math.floor(now / DAY_SECONDS)
-  level.resized = not packed
   if level.settings or level.flags == 0 then
     find_limits(level, partition, depth, now)
   end
@@ -205,14 +204,35 @@ local function load_level(key, partition, depth, now)
   return level
 end
 
--- Loads the levels of a path, root first.
-local function load_levels(keys, first, last, partition, now)
-  local levels = {}
-  for i = first, last do
-    local depth = i - first + 1
-    levels[depth] = load_level(keys[i], partition, depth, now)
+-- Levels of a path, root first, each loaded once per call however many share it. `book`: what the call has loaded, as a
+-- list and by their keys.
+local function path_of(book, keys, first, last, partition, now)
+  local own = book[keys[last]]
+  if own and own.path then
+    return own.path
   end
-  return levels
+  local path = {}
+  for i = first, last do
+    local key, depth = keys[i], i - first + 1
+    local level = book[key]
+    if not level then
+      local number = #book + 1
+      level = load_level(number, key, partition, depth, now)
+      book[key], book[number] = level, level
+    end
+    path[depth] = level
+  end
+  path[#path].path = path
+  return path
+end
+
+-- Saves what a call changed. A denial consumes nothing.
+local function save_levels(book)
+  for i = 1, #book do
+    if book[i].dirty then
+      save_level(book[i])
+    end
+  end
 end
 
 -- True when usage of one event day passes no counter's maximum. Of a past day nothing is counted here: its quota is

@@ -21,27 +21,12 @@ local function pack_id(id)
   return struct.pack('<I8I8', tonumber(ms), tonumber(seq))
 end
 
--- Levels of one record, each loaded once per call however many records share it.
-local function cached_levels(cache, keys, first, last, partition, now)
-  local levels = {}
-  for k = first, last do
-    local level = cache[keys[k]]
-    if not level then
-      level = load_level(keys[k], partition, k - first + 1, now)
-      cache[keys[k]] = level
-      cache[#cache + 1] = keys[k]
-    end
-    levels[#levels + 1] = level
-  end
-  return levels
-end
-
 -- Flags of a record.
 local TO_LEDGER, HAS_HOLD = 1, 2
 
 -- Decides one record without writing anything. Sets its reply, or the earlier record of this call that it repeats, or,
 -- where it is to be written, its levels, to which it is added.
-local function stage(item, keys, first_dedup, first_level, last_level, staged, cache, partition, now)
+local function stage(item, keys, first_dedup, first_level, last_level, staged, book, partition, now)
   local identity, mark = item.identity, item.mark
   local earlier = staged[identity]
   if earlier then
@@ -57,14 +42,15 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, c
     item.reply = (same_payload(found, mark) and 'D' or 'C') .. found
     return
   end
-  local levels = cached_levels(cache, keys, first_level, last_level, partition, now)
+  local levels = path_of(book, keys, first_level, last_level, partition, now)
   local day, tokens, hi, lo = item.day, item.tokens, item.hi, item.lo
   if not fits(levels, day, tokens, hi, lo) then
     item.reply = 'O'
     return
   end
-  for _, level in ipairs(levels) do
-    level.changed = level.changed or { level.tokens, level.hi, level.lo }
+  for i = 1, #levels do
+    local level = levels[i]
+    level.before, level.dirty = level.before or { level.tokens, level.hi, level.lo }, true
     add_usage(level, day, tokens, hi, lo)
   end
   if item.hold then
@@ -85,7 +71,10 @@ local function apply(ledger, item)
   if string.byte(settlement) == SETTLED then
     end_hold(item.hold, SETTLED)
   end
-  return 'A' .. packed_id .. settlement .. pack_statuses(item.levels, nil, ONE_MORE)
+  local levels = item.levels
+  -- All that share them are answered after all of them were added.
+  levels.statuses = levels.statuses or pack_statuses(levels, nil, ONE_MORE)
+  return 'A' .. packed_id .. settlement .. levels.statuses
 end
 
 -- record. KEYS: ledger stream; then per record its dedup keys, its tenant levels, root first, and where flagged the
@@ -94,7 +83,7 @@ end
 -- '<BBBI8I8I8I8' number of dedup keys, number of levels, flags, day, tokens, cost pair; the ledger entry, or, when it
 -- is not to be written because the ledger files have it, '<I8I8' its stream id.
 -- A stored mark is the mark, SETTLEMENT where there was a hold, and '<I8I8' the stream id.
--- Returns epoch, '<I8I8' store seconds and microseconds, then per record one of: 'A' '<I8I8' stream id, SETTLEMENT
+-- Returns CLOCK and the epoch, then per record one of: 'A' '<I8I8' stream id, SETTLEMENT
 -- where there was a hold, LevelStatus...; 'D' stored mark (same payload before); 'C' mark (other payload before); 'O'
 -- (a counter would overflow).
 local function record(keys, args)
@@ -102,7 +91,7 @@ local function record(keys, args)
     return redis.error_reply('NOTOPEN')
   end
   local now, micros = store_seconds()
-  local items, staged, cache = {}, {}, {}
+  local items, staged, book = {}, {}, {}
   local key = 2
   for i = 2, #args, 4 do
     local dedup_count, level_count, flags, day, tokens, hi, lo = struct.unpack('<BBBI8I8I8I8', args[i + 2])
@@ -119,33 +108,27 @@ local function record(keys, args)
       item.hold = keys[behind]
       behind = behind + 1
     end
-    stage(item, keys, key, first_level, last_level, staged, cache, args[1], now)
+    stage(item, keys, key, first_level, last_level, staged, book, args[1], now)
     items[#items + 1] = item
     key = behind
   end
   local events
-  for _, level_key in ipairs(cache) do
-    local level = cache[level_key]
-    if level.changed then
-      events = tell_usage(events, level_key, level, level.changed)
+  for i = 1, #book do
+    if book[i].before then
+      events = tell_usage(events, book[i])
     end
   end
-  if events then
-    append_events(args[1], events)
-  end
-  local replies = { epoch, struct.pack('<I8I8', now, micros) }
-  for i, item in ipairs(items) do
+  append_events(args[1], events)
+  local replies = { struct.pack(CLOCK, now, micros) .. epoch }
+  for i = 1, #items do
+    local item = items[i]
     if item.levels then
       item.reply = apply(keys[1], item)
     end
     -- What a record repeats stands before it.
-    replies[i + 2] = item.reply or 'D' .. item.repeats.mark
+    replies[i + 1] = item.reply or 'D' .. item.repeats.mark
   end
-  for _, level_key in ipairs(cache) do
-    if cache[level_key].changed then
-      save_level(level_key, cache[level_key])
-    end
-  end
+  save_levels(book)
   return replies
 end
 
@@ -218,8 +201,7 @@ redis.register_function('@prefix@_open', open)
 redis.register_function('@prefix@_sweep', sweep)
 redis.register_function('@prefix@_admit_attributes', admit_attributes)
 redis.register_function('@prefix@_record', record)
-redis.register_function('@prefix@_check', check)
-redis.register_function('@prefix@_reserve', reserve)
+redis.register_function('@prefix@_decide', decide)
 redis.register_function('@prefix@_extend', extend)
 redis.register_function('@prefix@_release', release)
 redis.register_function('@prefix@_put_limits', put_limits)

@@ -2,8 +2,8 @@
 -- Thresholds: what is told when the use of a limit comes to 50, 80, 95 and 100 percent of it. Loaded behind levels.lua.
 --
 -- An event is appended to the partition's stream by the script that counts: so it is there once, whoever counts.
--- level.reported says what was told: for requests, tokens and cost the highest threshold in the present window. The
--- window of a limit per day is the day. That of requests, which slide, begins with an event and lasts a minute; in each
+-- A level notes what was told: of requests, tokens and cost the highest threshold in the present window. The window of
+-- a limit per day is the day. That of requests, which slide, begins with an event and lasts a minute; in each
 -- a threshold is told at most once, and only when use comes to it from below. A limit that is raised begins anew.
 --
 -- Whoever counts compares first, roughly and without a call of its own, and comes here only when something may be told.
@@ -17,9 +17,7 @@ do
   -- For sums as large as tokens and cost may be, a Lua number is too coarse by less than this.
   local SLACK = 1e-6
   local REPORT_SECONDS = 60
-  local TOLD_REQUESTS, TOLD_TOKENS, TOLD_COST, TOLD_SECOND = 1, 2, 3, 5
-  local TOLD_FLAGS = { HAS_REQUESTS, HAS_TOKENS, HAS_COST }
-  local NOTHING_TOLD = { 0, 0, 0 }
+  local TOLD = { [HAS_REQUESTS] = 'told_requests', [HAS_TOKENS] = 'told_tokens', [HAS_COST] = 'told_cost' }
   -- Older events are dropped when a partition has more, give or take a hundred.
   local EVENT_COUNT_MAX = 10000
 
@@ -61,14 +59,14 @@ do
 
   -- Notes that something is told of a limit of a level. Returns the events so far; nil stands for none. `window`: its
   -- first second.
-  local function tell(events, key, level, told, percents, maximum, used, window)
-    if not level.reported then
-      level.reported, level.resized = { 0, 0, 0, 0, 0 }, true
+  local function tell(events, level, flag, percents, maximum, used, window)
+    if not level.is_told then
+      level.is_told, level.resized = true, true
     end
-    level.reported[told] = percents[#percents]
+    level[TOLD[flag]] = percents[#percents]
     events = events or {}
     for _, percent in ipairs(percents) do
-      events[#events + 1] = { key, TOLD_FLAGS[told], percent, maximum, used, window }
+      events[#events + 1] = { level.key, flag, percent, maximum, used, window }
     end
     return events
   end
@@ -83,22 +81,22 @@ do
   end
 
   -- To be called when a level that limits requests has counted `added` of them and is half full or more.
-  function tell_requests(events, key, level, added)
+  function tell_requests(events, level, added)
     local maximum, above = level.limit_requests, requests_reached(level.sum - added, level.limit_requests)
     if requests_reached(level.sum, maximum) == above then
       return events
     end
-    local reported, now, window = level.reported, level.second, level.second
-    if reported and now >= reported[TOLD_SECOND] and now < reported[TOLD_SECOND] + REPORT_SECONDS then
-      above, window = math.max(above, reported[TOLD_REQUESTS]), reported[TOLD_SECOND]
+    local now, window, told_second = level.second, level.second, level.told_second
+    if now >= told_second and now < told_second + REPORT_SECONDS then
+      above, window = math.max(above, level.told_requests), told_second
     end
     local limit_hi, limit_lo = as_pair(maximum)
     local used_hi, used_lo = as_pair(level.sum)
     local percents = passed(limit_hi, limit_lo, used_hi, used_lo, above)
     if #percents > 0 then
-      events = tell(events, key, level, TOLD_REQUESTS, percents, string.format('%d', maximum),
+      events = tell(events, level, HAS_REQUESTS, percents, string.format('%d', maximum),
         string.format('%d', level.sum), window)
-      level.reported[TOLD_SECOND] = window
+      level.told_second = window
     end
     return events
   end
@@ -111,8 +109,8 @@ do
   end
 
   -- Of a limit per day, all amounts as pairs.
-  local function tell_day(events, key, level, told, limit_hi, limit_lo, before_hi, before_lo, hi, lo)
-    local above = level.reported and level.reported[told] or 0
+  local function tell_day(events, level, flag, limit_hi, limit_lo, before_hi, before_lo, hi, lo)
+    local above = level[TOLD[flag]]
     if above > 0 and less(before_hi, before_lo, share(limit_hi, limit_lo, above)) then
       above = reached(limit_hi, limit_lo, before_hi, before_lo)
     end
@@ -120,31 +118,36 @@ do
     if #percents == 0 then
       return events
     end
-    return tell(events, key, level, told, percents, string.format('%d%09d', limit_hi, limit_lo),
+    return tell(events, level, flag, percents, string.format('%d%09d', limit_hi, limit_lo),
       string.format('%d%09d', hi, lo), level.day * DAY_SECONDS)
   end
 
-  -- To be called when records have been added to a level. `before`: its tokens and cost pair before that.
-  function tell_usage(events, key, level, before)
-    local set, reported = BITS[level.flags], level.reported or NOTHING_TOLD
-    if set[HAS_TOKENS] and may_tell(before[1], level.tokens, level.limit_tokens, reported[TOLD_TOKENS]) then
+  -- To be called when records have been added to a level; level.before: its tokens and cost pair before that. Below the
+  -- half nothing is told, and what was told once is looked at again when use comes back to it.
+  function tell_usage(events, level)
+    local set, before = BITS[level.flags], level.before
+    if set[HAS_TOKENS] and level.tokens * 2 >= level.limit_tokens
+      and may_tell(before[1], level.tokens, level.limit_tokens, level.told_tokens) then
       local limit_hi, limit_lo = as_pair(level.limit_tokens)
       local before_hi, before_lo = as_pair(before[1])
       local hi, lo = as_pair(level.tokens)
-      events = tell_day(events, key, level, TOLD_TOKENS, limit_hi, limit_lo, before_hi, before_lo, hi, lo)
+      events = tell_day(events, level, HAS_TOKENS, limit_hi, limit_lo, before_hi, before_lo, hi, lo)
     end
-    if set[HAS_COST] and may_tell(before[2] * MONEY_BASE + before[3], level.hi * MONEY_BASE + level.lo,
-      level.limit_hi * MONEY_BASE + level.limit_lo, reported[TOLD_COST]) then
-      events = tell_day(events, key, level, TOLD_COST, level.limit_hi, level.limit_lo, before[2], before[3], level.hi,
+    if set[HAS_COST] and level.hi * 2 + 1 >= level.limit_hi
+      and may_tell(before[2] * MONEY_BASE + before[3], level.hi * MONEY_BASE + level.lo,
+        level.limit_hi * MONEY_BASE + level.limit_lo, level.told_cost) then
+      events = tell_day(events, level, HAS_COST, level.limit_hi, level.limit_lo, before[2], before[3], level.hi,
         level.lo)
     end
     return events
   end
 
   -- Appends events: level, flag of the limit, percent, maximum and used in the limit's own unit, first second of the
-  -- window. To be called before anything else is written: a stream of another type stops the script at its first entry.
+  -- window. nil for none. To be called before anything else is written: a stream of another type stops the script at
+  -- its first entry.
   function append_events(partition, events)
-    for _, event in ipairs(events) do
+    for i = 1, events and #events or 0 do
+      local event = events[i]
       redis.call('XADD', '{tx:' .. partition .. '}:events', 'MAXLEN', '~', EVENT_COUNT_MAX, '*', 'level',
         string.match(event[1], ':t:(.*)$'), 'limit', event[2], 'percent', event[3], 'maximum', event[4], 'used',
         event[5], 'window', event[6])
