@@ -134,11 +134,11 @@ def while_decided(step: Callable[..., None]) -> Callable[..., None]:
     """Make a step of a history that ends where the store decides nothing."""
 
     @functools.wraps(step)
-    def run(machine: History, **drawn: Any) -> None:
+    def run(machine: History, *given: Any, **drawn: Any) -> None:
         if machine.is_over:
             return
         try:
-            step(machine, **drawn)
+            step(machine, *given, **drawn)
         except EngineError as error:
             if refusal_of_status(status_pb2.Status.FromString(error.status)).code != UNDECIDED:
                 raise
