@@ -9,6 +9,7 @@ import pytest
 
 from harness.secret_scan import SESSION
 from harness.server_process import ServerProcess
+from taximeter import Meter, new_record_id
 
 FreshServer = Callable[..., ServerProcess]
 
@@ -29,6 +30,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     assert running.is_running, running.log
     assert running.store_refusals() == []
     assert running.stop() == 0, running.log
+
+
+@pytest.fixture(scope="session")
+def meter(server: ServerProcess) -> Iterator[Meter]:
+    """A client of the shared server, with the admin key."""
+    with Meter(f"http://{server.address}", key=server.admin_key) as client:
+        yield client
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant of which nobody else knows."""
+    return f"t-{new_record_id()}"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from harness.command_line import CommandLine
 from harness.server_process import ServerProcess, clean_environment
-from taximeter import CardReference, Meter, new_record_id
+from taximeter import CardReference, Meter
 
 NEW_PRICES = """
 billing:
@@ -52,12 +52,6 @@ def meter(card_server: ServerProcess) -> Iterator[Meter]:
 def taximeter(card_server: ServerProcess) -> CommandLine:
     """The command line with the admin key."""
     return CommandLine(clean_environment(card_server.client_environment), timeout_s=COMMAND_TIMEOUT_S)
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of which nobody else knows."""
-    return f"t-{new_record_id()}"
 
 
 @pytest.fixture

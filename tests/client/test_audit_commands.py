@@ -5,19 +5,12 @@ import pytest
 
 from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
-from taximeter import new_record_id
 
 
 @pytest.fixture
 def taximeter(server: ServerProcess) -> CommandLine:
     """The command line with the admin key of the running server."""
     return CommandLine(server.client_environment)
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of which nobody else knows."""
-    return f"t-{new_record_id()}"
 
 
 def test_the_audit_log_is_shown_and_verified(taximeter: CommandLine, tenant: str) -> None:

@@ -7,13 +7,12 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.command_line import CommandLine
 from harness.server_process import ServerProcess, clean_environment
-from taximeter import Limits, Meter, Role, Usage, new_record_id
+from taximeter import Limits, Meter, Role, Usage
 
 SEED_COLUMNS = [
     "date",
@@ -51,19 +50,6 @@ OPUS_COST, SONNET_COST, COST = "5.42595", "5.71989", "11.14584"
 def taximeter(server: ServerProcess) -> CommandLine:
     """The command line with the admin key of the running server."""
     return CommandLine(server.client_environment)
-
-
-@pytest.fixture
-def meter(server: ServerProcess) -> Any:
-    """A client with the admin key."""
-    with Meter(f"http://{server.address}", key=server.admin_key) as client:
-        yield client
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of which nobody else knows."""
-    return f"t-{new_record_id()}"
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from client.test_command_line import OPUS, OPUS_COST
 
 from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
-from taximeter import Limits, Meter, Role, Usage, new_record_id
+from taximeter import Limits, Meter, Role, Usage
 
 ONE_CALL = ("--model", "claude-opus-4-7", "--input-tokens", "1000", "--output-tokens", "100")
 # 1,000 input tokens at 15 and 100 output tokens at 75 dollars per million.
@@ -21,20 +20,6 @@ ONE_CALL_COST = "0.0225"
 def taximeter(server: ServerProcess) -> CommandLine:
     """The command line with the admin key of the running server."""
     return CommandLine(server.client_environment)
-
-
-@pytest.fixture
-def meter(server: ServerProcess) -> Any:
-    """A client with the admin key."""
-    environment = server.client_environment
-    with Meter(environment["TAXIMETER_URL"], key=environment["TAXIMETER_KEY"]) as client:
-        yield client
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of which nobody else knows."""
-    return f"t-{new_record_id()}"
 
 
 def test_a_token_estimate_has_two_bounds(taximeter: CommandLine) -> None:

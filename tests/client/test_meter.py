@@ -3,7 +3,7 @@
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -110,19 +110,6 @@ METHOD_BY_RPC = {
     "GetServerStatus": "server_status",
     "ListRecordConflicts": "list_record_conflicts",
 }
-
-
-@pytest.fixture
-def meter(server: ServerProcess) -> Iterator[Meter]:
-    """A client with the admin key."""
-    with Meter(f"http://{server.address}", key=server.admin_key) as client:
-        yield client
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of which nobody else knows."""
-    return f"t-{new_record_id()}"
 
 
 @pytest.fixture

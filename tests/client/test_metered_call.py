@@ -3,11 +3,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 
-from harness.server_process import ServerProcess
 from taximeter import (
     AsyncMeter,
     CallPlan,
@@ -28,13 +26,6 @@ from taximeter import (
 ESTIMATE = Usage(visible_output_tokens=60)
 USAGE = Usage(visible_output_tokens=9)
 CHAT = {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}
-
-
-@pytest.fixture
-def meter(server: ServerProcess) -> Iterator[Meter]:
-    """A client with the admin key."""
-    with Meter(f"http://{server.address}", key=server.admin_key) as client:
-        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 """`taximeter quota watch` against a real server."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -16,13 +15,6 @@ from taximeter import Limits, Meter, Usage, new_record_id
 def taximeter(server: ServerProcess) -> CommandLine:
     """The command line with the admin key of the running server."""
     return CommandLine(server.client_environment)
-
-
-@pytest.fixture
-def meter(server: ServerProcess) -> Iterator[Meter]:
-    """A client with the admin key."""
-    with Meter(f"http://{server.address}", key=server.admin_key) as client:
-        yield client
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 """Usage sent as the provider reported it, through the real server: charged, explained, and charged once."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.server_process import ServerProcess
 from taximeter import (
     ConflictError,
     InvalidArgumentError,
@@ -29,19 +27,6 @@ CHAT = {
     "prompt_tokens_details": {"cached_tokens": 1408},
     "completion_tokens_details": {"reasoning_tokens": 512},
 }
-
-
-@pytest.fixture(scope="module")
-def meter(server: ServerProcess) -> Iterator[Meter]:
-    """A client with the admin key."""
-    with Meter(f"http://{server.address}", key=server.admin_key) as client:
-        yield client
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of which nobody else knows."""
-    return f"t-{new_record_id()}"
 
 
 def test_a_batch_of_every_case_is_recorded(meter: Meter, tenant: str) -> None:

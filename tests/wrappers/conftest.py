@@ -6,9 +6,6 @@ from collections.abc import Iterator
 import pytest
 from wrappers.provider_server import ProviderServer
 
-from harness.server_process import ServerProcess
-from taximeter import Meter, new_record_id
-
 
 @pytest.fixture(scope="package")
 def provider() -> Iterator[ProviderServer]:
@@ -16,16 +13,3 @@ def provider() -> Iterator[ProviderServer]:
     running = ProviderServer()
     yield running
     running.close()
-
-
-@pytest.fixture(scope="package")
-def meter(server: ServerProcess) -> Iterator[Meter]:
-    """A client with the admin key."""
-    with Meter(f"http://{server.address}", key=server.admin_key) as client:
-        yield client
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of which nobody else knows."""
-    return f"w-{new_record_id()}"
