@@ -35,20 +35,20 @@ class AuditEntry:
 
     sequence: int = 0
     kind: AuditKind
-    call_id: str
+    call_id: str = ""
     """Joins intent and outcome."""
     time_ms: int = 0
     actor: str
     """Id of the key; "taximeter" for the server itself."""
     method: str
     """Full name, such as "/taximeter.v1.TenantService/PutTenant"."""
-    target: str
+    target: str = ""
     """What is changed, as far as the request names it."""
-    tenants: tuple[str, ...]
-    peer: str
+    tenants: tuple[str, ...] = ()
+    peer: str = ""
     """"HOST:PORT" that the call came from."""
-    request_sha256: str
-    outcome: str
+    request_sha256: str = ""
+    outcome: str = ""
     """"OK" or the name of a gRPC status; "" for an intent."""
     changes: tuple[DocumentChange, ...] = ()
     count: int = 1

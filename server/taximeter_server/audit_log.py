@@ -76,13 +76,9 @@ class AuditLog:
         self._append(
             AuditEntry(
                 kind=AuditKind.DENIALS,
-                call_id="",
                 actor=actor,
                 method=method,
-                target="",
-                tenants=(),
                 peer=peer,
-                request_sha256="",
                 outcome="PERMISSION_DENIED",
                 count=count,
             )
@@ -91,19 +87,7 @@ class AuditLog:
     @contextlib.contextmanager
     def own_call(self, name: str) -> Iterator[None]:
         """Audit what the server itself changes in the block. Raises StoreUnavailableError before anything is done."""
-        intent = self.begin(
-            AuditEntry(
-                kind=AuditKind.INTENT,
-                call_id="",
-                actor=SERVER_ACTOR,
-                method=name,
-                target="",
-                tenants=(),
-                peer="",
-                request_sha256="",
-                outcome="",
-            )
-        )
+        intent = self.begin(AuditEntry(kind=AuditKind.INTENT, actor=SERVER_ACTOR, method=name))
         changes: list[DocumentChange] = []
         with self._store.changes.collected(changes):
             yield

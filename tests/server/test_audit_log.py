@@ -26,14 +26,12 @@ from taximeter_server.store_names import AUDIT, KEYS, TENANTS
 
 DRAFT = AuditEntry(
     kind=AuditKind.INTENT,
-    call_id="",
     actor="admin1",
     method="/taximeter.v1.TenantService/PutTenant",
     target="tenant.name=acme",
     tenants=("acme",),
     peer="192.0.2.1:50000",
     request_sha256="00" * 32,
-    outcome="",
 )
 
 

@@ -137,14 +137,10 @@ class CallAuditor:
                 raise TooManyDenialsError
         draft = AuditEntry(
             kind=AuditKind.INTENT,
-            call_id="",
             actor=principal.key_id,
             method=name,
-            target="",
-            tenants=(),
             peer=principal.peer,
             request_sha256=_sha256_of(requests),
-            outcome="",
         )
         for request in requests[:_REPEATED_MAX]:
             draft = _with_targets(draft, request)
