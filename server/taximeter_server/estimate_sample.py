@@ -6,22 +6,10 @@ from dataclasses import dataclass, replace
 
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.report_query import ReportQuery, ReportRow
+from taximeter_server.usage_class import QUOTA_TOKEN_CLASSES
 
 PRICE_DIMENSIONS = ("model", "provider", "tier", "region", "speed")
 """What a card's prices depend on, beside classes."""
-TOKEN_CLASSES = frozenset(
-    {
-        "input",
-        "input_audio",
-        "input_image",
-        "input_video",
-        "output",
-        "output_audio",
-        "output_image",
-        "reasoning",
-    }
-)
-"""Classes that count against tokens per day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +45,7 @@ def take_sample(
         if item is None:
             raise InvalidFieldsError.of("sample.item_dimension", "some records of the sample have no value")
         costs[item] = costs.get(item, 0) + (price(row) if price else row.measures.cost_picos)
-        tokens += sum(row.measures.quantities.get(name, 0) for name in TOKEN_CLASSES)
+        tokens += sum(row.measures.quantities.get(name, 0) for name in QUOTA_TOKEN_CLASSES)
         calls += row.measures.calls
         unpriced += row.measures.unpriced_lines - row.measures.adjusted_unpriced_lines
     if not costs:

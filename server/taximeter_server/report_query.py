@@ -79,9 +79,9 @@ class ReportQuery:
 
     def check(self) -> None:
         """Raise RangeInvalidError or InvalidFieldsError when the query is not one that can be answered."""
-        _check_interval(self.start_time_us, self.end_time_us, "query.")
+        check_interval(self.start_time_us, self.end_time_us, "query.")
         if self.compared_us is not None:
-            _check_interval(*self.compared_us, "query.compare_to.")
+            check_interval(*self.compared_us, "query.compare_to.")
         if self.tenant and not _TENANT.fullmatch(self.tenant):
             raise InvalidFieldsError.of("query.tenant", "is not the path of a tenant")
         if not is_time_zone(self.time_zone):
@@ -135,7 +135,7 @@ class ReportQuery:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
 
 
-def _check_interval(start_us: int, end_us: int, prefix: str) -> None:
+def check_interval(start_us: int, end_us: int, prefix: str) -> None:
     """Raise RangeInvalidError for an interval that is reversed, empty or too long."""
     if end_us <= start_us:
         raise RangeInvalidError(f"{prefix}end_time", f"must be after {prefix}start_time")

@@ -2,8 +2,12 @@
 """Messages of reports to values and back."""
 
 from collections.abc import Collection
+from typing import Any, Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from taximeter.v1 import metering_service_pb2 as pb
+from taximeter.v1 import rate_card_service_pb2, tenant_service_pb2
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.report_query import (
     IN,
@@ -17,8 +21,11 @@ from taximeter_server.report_query import (
     ReportPage,
     ReportQuery,
     ReportRow,
+    check_interval,
 )
 from taximeter_server.rpc.convert import int64, timestamp_ms, timestamp_us, to_money, to_timestamp
+from taximeter_server.rpc.principal import Principal
+from taximeter_server.tenant_path import check_tenant
 
 _OPERATORS = {
     pb.FILTER_OPERATOR_UNSPECIFIED: IN,
@@ -61,7 +68,31 @@ def report_query_of(message: pb.ReportQuery, readable: tuple[str, ...]) -> Repor
     )
 
 
-def _interval_us(message: pb.ReportQuery | pb.ReportInterval, prefix: str) -> tuple[int, int]:
+def usage_of(
+    message: rate_card_service_pb2.CompareRateCardsRequest
+    | rate_card_service_pb2.PostAdjustmentsRequest
+    | tenant_service_pb2.SimulateQuotaRequest,
+    principal: Principal,
+) -> ReportQuery:
+    """Return the usage that is meant. Raises InvalidFieldsError, RangeInvalidError, TenantForbiddenError."""
+    start_us, end_us = _interval_us(message, "")
+    check_interval(start_us, end_us, "")
+    if message.tenant:
+        principal.require_reach(check_tenant(message.tenant, "tenant"))
+    return ReportQuery(start_us, end_us, tenant=message.tenant, readable_tenants=principal.tenants or None)
+
+
+class _Interval(Protocol):
+    """A message with an interval."""
+
+    @property
+    def start_time(self) -> Timestamp: ...
+    @property
+    def end_time(self) -> Timestamp: ...
+    def HasField(self, field_name: Any, /) -> bool: ...  # noqa: N802
+
+
+def _interval_us(message: _Interval, prefix: str) -> tuple[int, int]:
     if not message.HasField("start_time"):
         raise InvalidFieldsError.required(f"{prefix}start_time")
     if not message.HasField("end_time"):

@@ -17,7 +17,7 @@ from taximeter_server.estimate import (
     needed,
     run_batch,
 )
-from taximeter_server.estimate_sample import PRICE_DIMENSIONS, TOKEN_CLASSES, Sample, take_sample
+from taximeter_server.estimate_sample import PRICE_DIMENSIONS, Sample, take_sample
 from taximeter_server.report import Reporter
 from taximeter_server.report_csv import round_half_even
 from taximeter_server.report_dimensions import is_dimension, is_time_dimension
@@ -26,6 +26,7 @@ from taximeter_server.rpc.convert import PICOS_PER_UNIT, int64, to_money, to_tim
 from taximeter_server.rpc.convert_report import report_query_of
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.tenant_path import check_tenant
+from taximeter_server.usage_class import QUOTA_TOKEN_CLASSES
 
 COUNT_MAX = 1_000_000_000
 _SAMPLE_FIELDS = frozenset({"sample", "call_count", "rate_card_id", "limits_tenant", "calls_per_minute"})
@@ -231,7 +232,7 @@ def _outcome(
 
 def _tokens(usage: usage_pb2.Usage) -> int:
     named = usage.uncached_input_tokens + usage.visible_output_tokens + usage.reasoning_tokens
-    return named + sum(quantity for name, quantity in usage.other.items() if name in TOKEN_CLASSES)
+    return named + sum(quantity for name, quantity in usage.other.items() if name in QUOTA_TOKEN_CLASSES)
 
 
 def _picos(money: money_pb2.Money) -> int:

@@ -4,27 +4,24 @@
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from taximeter.v1 import rate_card_service_pb2 as pb
 from taximeter_server import _native
 from taximeter_server.adjustments import AdjustingCard, AdjustmentPoster, PostProgress, check_note
 from taximeter_server.card_comparison import CardComparer, CardRun, CompareQuery, Comparison
-from taximeter_server.errors import InvalidFieldsError, RangeInvalidError
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.published_card import currency_of
 from taximeter_server.rate_card_diff import diff_cards
 from taximeter_server.rate_card_timeline import RateCardTimeline, ReferencedCard
 from taximeter_server.record_explanation import RecordExplainer
-from taximeter_server.report_query import RANGE_DAYS_MAX, ReportQuery
-from taximeter_server.rpc.convert import check_record_id, timestamp_us, to_timestamp
+from taximeter_server.rpc.convert import check_record_id, to_timestamp
 from taximeter_server.rpc.convert_explanation import to_explanation
 from taximeter_server.rpc.convert_rate_cards import reference_of, to_change, to_comparison, to_identity
+from taximeter_server.rpc.convert_report import usage_of
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.tenant_path import check_tenant
 
 ROWS_PER_PIECE = 1_000
-_DAY_US = 86_400 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,25 +170,8 @@ def _compile(card: ReferencedCard) -> _native.RateCard:
 def _query_of(
     request: pb.CompareRateCardsRequest | pb.PostAdjustmentsRequest, principal: Principal
 ) -> CompareQuery:
-    """Return the usage that is meant. Raises InvalidFieldsError, RangeInvalidError, TenantForbiddenError."""
-    start_us = _instant_us(request, "start_time", request.start_time)
-    end_us = _instant_us(request, "end_time", request.end_time)
-    if end_us <= start_us:
-        raise RangeInvalidError("end_time", "must be after start_time")
-    if end_us - start_us > RANGE_DAYS_MAX * _DAY_US:
-        raise RangeInvalidError("end_time", f"must be at most {RANGE_DAYS_MAX} days after start_time")
-    if request.tenant:
-        principal.require_reach(check_tenant(request.tenant, "tenant"))
-    usage = ReportQuery(start_us, end_us, tenant=request.tenant, readable_tenants=principal.tenants or None)
-    return CompareQuery(usage, only_unpriced=request.only_unpriced)
-
-
-def _instant_us(
-    request: pb.CompareRateCardsRequest | pb.PostAdjustmentsRequest, field: str, value: Timestamp
-) -> int:
-    if not request.HasField(field):  # type: ignore[arg-type]
-        raise InvalidFieldsError.required(field)
-    return timestamp_us(value, field)
+    """Return what is asked for. Raises InvalidFieldsError, RangeInvalidError, TenantForbiddenError."""
+    return CompareQuery(usage_of(request, principal), only_unpriced=request.only_unpriced)
 
 
 def _pieces(run: CardRun) -> Generator[list[Comparison], None, None]:

@@ -3,18 +3,16 @@
 
 from collections.abc import Generator, Iterable, Iterator
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from taximeter.v1 import tenant_service_pb2 as pb
-from taximeter_server.errors import InvalidFieldsError, RangeInvalidError
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.quota_simulation import (
     QuotaSimulator,
     Simulation,
     SimulationQuery,
     TenantOutcome,
 )
-from taximeter_server.report_query import RANGE_DAYS_MAX, ReportQuery
-from taximeter_server.rpc.convert import timestamp_us, to_timestamp
+from taximeter_server.rpc.convert import to_timestamp
+from taximeter_server.rpc.convert_report import usage_of
 from taximeter_server.rpc.convert_tenants import LIMIT_NAMES, limits_of
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.tenant_path import check_tenant, is_within
@@ -22,7 +20,6 @@ from taximeter_server.tenant_path import check_tenant, is_within
 LEVELS_MAX = 10_000
 DEPTH_MAX = 4
 ROWS_PER_PIECE = 500
-_DAY_US = 86_400_000_000
 _KINDS = {name: kind for kind, name in LIMIT_NAMES.items()}
 
 
@@ -46,14 +43,7 @@ class Simulations:
 
 def _query_of(request: pb.SimulateQuotaRequest, principal: Principal) -> SimulationQuery:
     """Return what is meant. Raises InvalidFieldsError, RangeInvalidError, TenantForbiddenError."""
-    start_us = _instant_us(request, "start_time", request.start_time)
-    end_us = _instant_us(request, "end_time", request.end_time)
-    if end_us <= start_us:
-        raise RangeInvalidError("end_time", "must be after start_time")
-    if end_us - start_us > RANGE_DAYS_MAX * _DAY_US:
-        raise RangeInvalidError("end_time", f"must be at most {RANGE_DAYS_MAX} days after start_time")
-    if request.tenant:
-        principal.require_reach(check_tenant(request.tenant, "tenant"))
+    usage = usage_of(request, principal)
     if len(request.levels) > LEVELS_MAX:
         raise InvalidFieldsError.of("levels", f"at most {LEVELS_MAX}")
     if len(request.limits_by_depth) > DEPTH_MAX:
@@ -71,14 +61,7 @@ def _query_of(request: pb.SimulateQuotaRequest, principal: Principal) -> Simulat
     ]
     for at, found in enumerate(by_depth):
         found.check(f"limits_by_depth[{at}]")
-    usage = ReportQuery(start_us, end_us, tenant=request.tenant, readable_tenants=principal.tenants or None)
     return SimulationQuery(usage, limits, by_depth, request.with_estimates)
-
-
-def _instant_us(request: pb.SimulateQuotaRequest, field: str, value: Timestamp) -> int:
-    if not request.HasField(field):  # type: ignore[arg-type]
-        raise InvalidFieldsError.required(field)
-    return timestamp_us(value, field)
 
 
 def _results(simulation: Simulation) -> Iterator[pb.SimulateQuotaResponse]:
