@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -167,20 +168,7 @@ async fn serve_http2(stream: Transport, shared: Arc<Shared>, peer: Peer, mut end
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    // A broken connection is its client's business.
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => {}
-        end = must_end(&mut ends) => {
-            connection.as_mut().graceful_shutdown();
-            match end {
-                End::Unused => {}
-                End::Aged => drop(timeout(AGE_GRACE, connection).await),
-                End::Draining => drop(connection.await),
-            }
-        }
-    }
+    serve_until_end(connection, &mut ends).await;
 }
 
 async fn serve_http1(stream: Transport, shared: Arc<Shared>, peer: Peer, mut ends: Ends) {
@@ -190,10 +178,17 @@ async fn serve_http1(stream: Transport, shared: Arc<Shared>, peer: Peer, mut end
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HTTP1_BUFFER_SIZE)
         .serve_connection(TokioIo::new(stream), service);
+    serve_until_end(connection, &mut ends).await;
+}
+
+/// Serves a connection until its client or `ends` ends it.
+async fn serve_until_end(connection: impl GracefulConnection, ends: &mut Ends) {
     let mut connection = pin!(connection);
+    // A broken connection is its client's business.
     tokio::select! {
+        biased;
         _ = connection.as_mut() => {}
-        end = must_end(&mut ends) => {
+        end = must_end(ends) => {
             connection.as_mut().graceful_shutdown();
             match end {
                 End::Unused => {}
