@@ -5,6 +5,8 @@ PYTHON ?= python3
 # Cargo profile of the extension that run and test use; see Cargo.toml.
 PROFILE ?= release
 ARGS ?=
+# How many processes share the tests. Much of their time they wait for servers.
+TEST_PROCESSES ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,12 +63,13 @@ lint: $(VENV)/.runtime $(VENV)/.tools ## Check style, types, layers, protos and 
 .PHONY: test
 test: $(VENV)/.runtime $(VENV)/.tools ## Run every test but the wide ones
 	cargo test --locked --quiet --package taximeter-pricing
-	$(BIN)/pytest -m "not wide" $(ARGS)
+	$(BIN)/pytest -m "not wide" --numprocesses $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-all
 test-all: $(VENV)/.runtime $(VENV)/.tools ## Run every test
 	cargo test --locked --quiet --package taximeter-pricing
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m "not wide" --numprocesses $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m wide $(ARGS)
 
 .PHONY: test-clients
 test-clients: $(VENV)/.runtime $(VENV)/.tools ## Run the clients' tests in every language

@@ -12,6 +12,7 @@ from harness.server_process import ServerProcess
 from taximeter import Meter, new_record_id
 
 FreshServer = Callable[..., ServerProcess]
+pytest_plugins = ["clients.contract_table", "harness.schedule"]
 
 
 @pytest.fixture(scope="session", autouse=True)

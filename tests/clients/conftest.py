@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract suite's server and runners, and its table of results."""
+"""The contract suite's server and runners."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from clients.contract_table import CONTRACT_RESULT
 from clients.contract_world import World
-from clients.languages import LANGUAGES, Language
+from clients.languages import Language
 from clients.runner_process import Runner
 
 from harness.certificates import Authority
 from harness.server_process import ServerProcess
 
 RunnerOf = Callable[[Language], Runner]
-FAILED = pytest.StashKey[bool]()
-_results: dict[tuple[str, str], str] = {}
 
 
 @pytest.fixture(scope="session")
@@ -56,34 +55,6 @@ def runner_of() -> Iterator[RunnerOf]:
 
 
 @pytest.fixture
-def note_result(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], None]]:
+def note_result(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Notes for the table which case of which language a test is; the outcome follows by itself."""
-    noted: list[tuple[str, str]] = []
-    yield lambda case, language: noted.append((case, language))
-    for key in noted:
-        _results[key] = "FAILED" if request.node.stash.get(FAILED, False) else "ok"
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remembers that a test failed, for note_result."""
-    report = yield
-    if report.when == "call" and report.failed:
-        item.stash[FAILED] = True
-    return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints one table of the contract suite: a row per case, a column per language."""
-    if not _results:
-        return
-    names = [language.name for language in LANGUAGES]
-    cases = list(dict.fromkeys(case for case, _ in _results))
-    width = max(map(len, cases))
-    terminalreporter.section("contract suite, by language")
-    terminalreporter.write_line(" ".join(["".ljust(width), *(name.ljust(7) for name in names)]).rstrip())
-    for case in cases:
-        cells = [_results.get((case, name), "-").ljust(7) for name in names]
-        terminalreporter.write_line(" ".join([case.ljust(width), *cells]).rstrip())
+    return lambda case, language: request.node.user_properties.append((CONTRACT_RESULT, (case, language)))
