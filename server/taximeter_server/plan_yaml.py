@@ -40,6 +40,21 @@ _CREDITS = ("price", "included", "expire", "overage", "top_up")
 _OVERAGE = ("price", "policy", "overdraft")
 _TOP_UP = ("amount", "price", "below", "cooldown", "daily_max")
 
+_FIELDS_OF = {
+    "limits.cost_per_day_picos": "limits.cost_per_day",
+    "currency_code": "currency",
+    "cadence.count": "cadence",
+    "credits.picos_per_microcredit": "credits.price",
+    "credits.included_microcredits": "credits.included",
+    "credits.included_expire_days": "credits.expire",
+    "credits.overage_price": "credits.overage.price",
+    "credits.overdraft_microcredits": "credits.overage.overdraft",
+    "credits.top_up.amount_microcredits": "credits.top_up.amount",
+    "credits.top_up.threshold_microcredits": "credits.top_up.below",
+    "credits.top_up.daily_count_max": "credits.top_up.daily_max",
+}
+"""Fields of a file by those of a plan that they become."""
+
 _CADENCE = re.compile(r"(?:([1-9][0-9]{0,2}) )?(day|month|year)s?")
 _EXPIRE = re.compile(r"([1-9][0-9]{0,3}) days?")
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,5}) (second|minute|hour|day)s?")
@@ -96,6 +111,7 @@ class _PlanReader(Reader):
         except InvalidFieldsError as error:
             for violation in error.violations:
                 field = violation.field.removeprefix("plan.").removeprefix("terms.")
+                field = _FIELDS_OF.get(field, field)
                 mark = _mark_of(root, field.split("."))
                 self.problems.add(mark, field, violation.reason, f"must be {violation.description}")
 
