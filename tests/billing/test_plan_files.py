@@ -84,7 +84,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ),
         pytest.param("name: Pro\n", [(1, "name")], id="a name with capitals"),
         pytest.param(
-            "name: p\nprice: 1\ncurrency: XXX\ncadence: 13 months\n",
+            "name: p\nprice: 1\ncurrency: ABC\ncadence: 13 months\n",
             [(3, "currency"), (4, "cadence")],
             id="out of range",
         ),

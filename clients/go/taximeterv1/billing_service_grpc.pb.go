@@ -69,8 +69,8 @@ type BillingServiceClient interface {
 	// Safe to retry.
 	VoidInvoice(ctx context.Context, in *VoidInvoiceRequest, opts ...grpc.CallOption) (*VoidInvoiceResponse, error)
 	// Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
-	// void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when request_id
-	// was used for another. Needs role admin. Safe to retry.
+	// void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
+	// request_id was used for another. Needs role admin. Safe to retry.
 	CreateCreditNote(ctx context.Context, in *CreateCreditNoteRequest, opts ...grpc.CallOption) (*CreateCreditNoteResponse, error)
 }
 
@@ -209,8 +209,8 @@ type BillingServiceServer interface {
 	// Safe to retry.
 	VoidInvoice(context.Context, *VoidInvoiceRequest) (*VoidInvoiceResponse, error)
 	// Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
-	// void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when request_id
-	// was used for another. Needs role admin. Safe to retry.
+	// void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
+	// request_id was used for another. Needs role admin. Safe to retry.
 	CreateCreditNote(context.Context, *CreateCreditNoteRequest) (*CreateCreditNoteResponse, error)
 	mustEmbedUnimplementedBillingServiceServer()
 }

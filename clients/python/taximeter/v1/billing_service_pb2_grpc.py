@@ -162,8 +162,8 @@ class BillingServiceServicer:
 
     def CreateCreditNote(self, request, context):
         """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
-        void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when request_id
-        was used for another. Needs role admin. Safe to retry.
+        void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
+        request_id was used for another. Needs role admin. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

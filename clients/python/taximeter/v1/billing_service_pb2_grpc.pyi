@@ -73,8 +73,8 @@ class BillingServiceStub:
     """
     CreateCreditNote: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.CreateCreditNoteRequest, _billing_service_pb2.CreateCreditNoteResponse]
     """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
-    void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when request_id
-    was used for another. Needs role admin. Safe to retry.
+    void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
+    request_id was used for another. Needs role admin. Safe to retry.
     """
 
 @_typing.type_check_only
@@ -121,8 +121,8 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """
     CreateCreditNote: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.CreateCreditNoteRequest, _billing_service_pb2.CreateCreditNoteResponse]  # type: ignore[assignment]
     """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
-    void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when request_id
-    was used for another. Needs role admin. Safe to retry.
+    void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
+    request_id was used for another. Needs role admin. Safe to retry.
     """
 
 class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -220,8 +220,8 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_billing_service_pb2.CreateCreditNoteResponse, _abc.Awaitable[_billing_service_pb2.CreateCreditNoteResponse]]:
         """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
-        void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when request_id
-        was used for another. Needs role admin. Safe to retry.
+        void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
+        request_id was used for another. Needs role admin. Safe to retry.
         """
 
 def add_BillingServiceServicer_to_server(servicer: BillingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
