@@ -7,6 +7,7 @@ read. An answer without one is a failed call.
 
 import selectors
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def _literal(name: str, value: str) -> bytes:
 
 
 def headers_block(path: str, key: str) -> bytes:
-    """Return the headers of a call."""
+    """Return the headers of a call; key: "" for a caller that a certificate names."""
     pairs = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -41,7 +42,7 @@ def headers_block(path: str, key: str) -> bytes:
         (":authority", "localhost"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
-        ("authorization", f"Bearer {key}"),
+        *([("authorization", f"Bearer {key}")] if key else []),
     ]
     return b"".join(_literal(name, value) for name, value in pairs)
 
@@ -49,10 +50,14 @@ def headers_block(path: str, key: str) -> bytes:
 class _Connection:
     """One connection with a number of callers."""
 
-    def __init__(self, address: str, block: bytes, message: bytes, on_answer: OnAnswer) -> None:
+    def __init__(
+        self, address: str, block: bytes, message: bytes, on_answer: OnAnswer, tls: ssl.SSLContext | None
+    ) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), 10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self._block = block
         self._body = struct.pack(">BI", 0, len(message)) + message
         self._on_answer = on_answer
@@ -121,13 +126,14 @@ def storm(
     callers: int,
     is_over: Callable[[int], bool],
     on_answer: OnAnswer,
+    tls: ssl.SSLContext | None = None,
 ) -> int:
     """Let callers spread over connections repeat the call until is_over(calls answered).
 
     Returns how many calls were answered; none is left open.
     """
     selector = selectors.DefaultSelector()
-    made = [_Connection(address, block, message, on_answer) for _ in range(connections)]
+    made = [_Connection(address, block, message, on_answer, tls) for _ in range(connections)]
     for connection in made:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
         connection.socket.sendall(connection.calls(callers // connections))
