@@ -2,7 +2,7 @@
 """What the store keeps of events and webhooks. The scripts append the events; see scripts/thresholds.lua.
 
 Webhook endpoints belong to the admins, everything else here to the one server that holds the lease: what it writes, it
-writes only while it does.
+writes only while it does; see events.lua.
 """
 
 import json
@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from taximeter_server.store import SOCKET_TIMEOUT_SECONDS
 from taximeter_server.store_errors import translated
+from taximeter_server.store_functions import StoreFunctions
 
 ENDPOINTS = "{tx:cfg}:webhooks"
 FAILING_SINCE = "{tx:cfg}:webhooks_failing_since"
@@ -27,49 +28,6 @@ DELIVERY_PREFIX = "{tx:cfg}:webhook_deliveries:"
 """Before an endpoint's id: its deliveries by event id. With "times:" before the id: the event ids by time."""
 
 DELIVERIES_KEPT = 1_000
-
-# KEYS: lease. ARGV: owner, milliseconds. Returns 1 while the owner has it.
-_HOLD_LEASE = """
-local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] then
-  return 0
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-_RELEASE_LEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('DEL', KEYS[1])
-end
-"""
-# KEYS: lease. ARGV: owner; then commands, each a JSON list. Runs them if the owner has the lease; returns 1 if so.
-_RUN_GUARDED = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
-end
-for i = 2, #ARGV do
-  redis.call(unpack(cjson.decode(ARGV[i])))
-end
-return 1
-"""
-# KEYS: lease, an endpoint's deliveries, its times, what is due. ARGV: owner, endpoint, event id, delivery, time of the
-# event in ms, deliveries to keep. An event that is there already stays as it is: it may come twice.
-_QUEUE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
-end
-if redis.call('HSETNX', KEYS[2], ARGV[3], ARGV[4]) == 0 then
-  return 1
-end
-redis.call('ZADD', KEYS[3], ARGV[5], ARGV[3])
-redis.call('ZADD', KEYS[4], 0, ARGV[2] .. ' ' .. ARGV[3])
-for _, old in ipairs(redis.call('ZRANGE', KEYS[3], 0, -ARGV[6] - 1)) do
-  redis.call('HDEL', KEYS[2], old)
-  redis.call('ZREM', KEYS[3], old)
-  redis.call('ZREM', KEYS[4], ARGV[2] .. ' ' .. old)
-end
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +63,7 @@ class EventStore:
             socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
+        self._functions = StoreFunctions(self._client, "events")
 
     def close(self) -> None:
         """Close all connections."""
@@ -186,19 +145,19 @@ class EventStore:
     def hold_lease(self, owner: str, duration_ms: int) -> bool:
         """Take or renew the lease. Says whether owner has it."""
         with translated():
-            return bool(self._client.eval(_HOLD_LEASE, 1, LEASE, owner, duration_ms))
+            return bool(self._functions.call("hold_lease", (LEASE,), owner, duration_ms))
 
     def release_lease(self, owner: str) -> None:
         """Let another take the lease at once."""
         with translated():
-            self._client.eval(_RELEASE_LEASE, 1, LEASE, owner)
+            self._functions.call("release_lease", (LEASE,), owner)
 
     def queue(self, owner: str, endpoint_id: str, event_id: str, document: str, time_ms: int) -> None:
         """Queue a delivery, due at once, unless it is queued already. Raises LeaseLostError."""
         keys = (LEASE, DELIVERY_PREFIX + endpoint_id, f"{DELIVERY_PREFIX}times:{endpoint_id}", DUE)
         arguments = (owner, endpoint_id, event_id, document, time_ms, DELIVERIES_KEPT)
         with translated():
-            if not self._client.eval(_QUEUE, len(keys), *keys, *arguments):
+            if not self._functions.call("queue", keys, *arguments):
                 raise LeaseLostError
 
     def advance(self, owner: str, positions: Mapping[int, str]) -> None:
@@ -233,7 +192,7 @@ class EventStore:
     def _run(self, owner: str, *commands: Sequence[str]) -> None:
         texts = [json.dumps(command) for command in commands]
         with translated():
-            if not self._client.eval(_RUN_GUARDED, 1, LEASE, owner, *texts):
+            if not self._functions.call("run_guarded", (LEASE,), owner, *texts):
                 raise LeaseLostError
 
 

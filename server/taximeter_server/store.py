@@ -87,7 +87,7 @@ class DocumentStore:
         )
 
         self._fsync = StoreFsync(fsync_url or url, is_exclusive=is_exclusive)
-        self._functions = StoreFunctions(self._client)
+        self._functions = StoreFunctions(self._client, "documents")
         self.changes = DocumentChanges()
         """Notes what each put and append has changed."""
         self.audit = AuditStore(self._client, self._fsync, self._functions)

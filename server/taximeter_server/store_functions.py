@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents' scripts, as a library of functions that the store keeps; see documents.lua."""
+"""Scripts as libraries of functions that the store keeps: documents.lua, events.lua."""
 
 import hashlib
 import importlib.resources
@@ -9,12 +9,13 @@ import redis
 
 
 class StoreFunctions:
-    """Calls the functions, and loads them where they are missing. Every method raises redis.RedisError."""
+    """Calls the functions of one library, and loads it where it is missing. Every method raises redis.RedisError."""
 
-    def __init__(self, client: Any) -> None:
-        source = (importlib.resources.files("taximeter_server") / "documents.lua").read_text(encoding="utf-8")
+    def __init__(self, client: Any, name: str) -> None:
+        """name: of the file, without its suffix."""
+        source = (importlib.resources.files("taximeter_server") / f"{name}.lua").read_text(encoding="utf-8")
         # The name carries the text's hash: versions never call each other's functions.
-        self._library = f"taximeter_documents_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        self._library = f"taximeter_{name}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         self._source = f"#!lua name={self._library}\n{source.replace('@library@', self._library)}"
         self._client = client
 

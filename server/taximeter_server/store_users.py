@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Users of a store, and what each may do: the server no more than it does, on keys of its own.
 
-There is no KEYS, FLUSHALL, DEBUG, MODULE or SCRIPT among it, and CONFIG SET is another user's: what a defect or a
+There is no EVAL, KEYS, FLUSHALL, DEBUG, MODULE or SCRIPT among it, and CONFIG SET is another user's: what a defect or a
 stranger makes the server's connections do, scripts included, stays within these commands. docs/configuration.md shows
 the same rules for a store that somebody else runs.
 """
@@ -56,7 +56,6 @@ SERVER_COMMANDS = (
     "xrange",
     "xtrim",
     # The events, and the webhooks that get them.
-    "eval",
     "xread",
     "zadd",
     "zrange",

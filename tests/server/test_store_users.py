@@ -58,7 +58,7 @@ def test_nobody_gets_in_without_a_password(
 @pytest.mark.parametrize(
     "command",
     [
-        ("EVAL", "return redis.call('FLUSHALL')", "0"),
+        ("EVAL", "return 1", "0"),
         ("EVALSHA", "0" * 40, "0"),
         ("SCRIPT", "LOAD", "return 1"),
         ("KEYS", "*"),
