@@ -6,8 +6,10 @@ from pathlib import Path
 
 from taximeter_server import _native
 from taximeter_server.audit_copies import AuditCopies
+from taximeter_server.audit_entries import AuditEntries
 from taximeter_server.audit_keeper import AuditKeeper, Denial
 from taximeter_server.audit_log import AuditLog
+from taximeter_server.audit_segments import AuditSegments
 from taximeter_server.audit_verification import AuditVerifier
 from taximeter_server.key_uses import KeyUses
 from taximeter_server.store import DocumentStore
@@ -17,12 +19,13 @@ class Audit:
     """The audit log of a store, as one instance sees it."""
 
     def __init__(self, store: DocumentStore, engine: _native.Engine, folder: Path) -> None:
-        """folder: where the copies go."""
+        """folder: where the copies and the archived entries go."""
         copies = AuditCopies(folder)
+        entries = AuditEntries(store.audit, AuditSegments(folder / "archive"))
         self._engine = engine
         self.changes = store.changes
-        self.log = AuditLog(store, copies)
-        self.verifier = AuditVerifier(store, copies)
+        self.log = AuditLog(store, entries, copies)
+        self.verifier = AuditVerifier(store, entries, copies)
         self.uses = KeyUses(store, lambda: _native.key_uses(engine))
 
     def keeper(self, take_denials: Callable[[], Iterable[Denial]]) -> AuditKeeper:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of calls now and then: copies that a kill has left out, counts of denied calls, last uses of keys."""
+"""What is kept now and then: copies that a kill left out, old entries, counts of denied calls, last uses of keys."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -40,6 +40,7 @@ class AuditKeeper:
         """Keep what there is. What cannot be kept is tried again the next time."""
         self._untold += self._take_denials()
         self._try(self._tell)
+        self._try(self._log.archive)
         self._try(self._uses.keep)
 
     def _tell(self) -> None:

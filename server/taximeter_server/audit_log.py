@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import structlog
 
-from taximeter_server.audit_copies import AuditCopies
+from taximeter_server.audit_copies import AuditCopies, line_digest
+from taximeter_server.audit_entries import AuditEntries
 from taximeter_server.audit_entry import OUTCOME_OK, AuditEntry, AuditKind
 from taximeter_server.document_changes import DocumentChange
 from taximeter_server.errors import DataDirectoryError, RequestError, StoreUnavailableError
@@ -25,7 +26,6 @@ ATTEMPTS_MAX = 1_000
 """Lost races for one place in the log."""
 CHANGES_MAX = 200
 """Changes that one entry lists; an entry is written at once and read whole."""
-READ_COUNT = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -33,8 +33,9 @@ _log = structlog.get_logger(__name__)
 class AuditLog:
     """Appends to the log. Thread-safe."""
 
-    def __init__(self, store: DocumentStore, copies: AuditCopies) -> None:
+    def __init__(self, store: DocumentStore, entries: AuditEntries, copies: AuditCopies) -> None:
         self._store = store
+        self._entries = entries
         self._copies = copies
         # Threads of one server take turns, instead of racing for a place.
         self._lock = threading.Lock()
@@ -131,16 +132,20 @@ class AuditLog:
 
     def entries_before(self, sequence: int) -> Iterator[AuditEntry]:
         """Yield entries newest first, from the one before sequence on. Raises StoreCorruptError."""
-        end = min(sequence - 1, self.length())
-        while end > 0:
-            start = max(0, end - READ_COUNT)
-            for document in reversed(self._store.audit.entries(start, end)):
-                yield AuditEntry.from_json(document)
-            end = start
+        for document in self._entries.newest_first(min(sequence - 1, self.length())):
+            yield AuditEntry.from_json(document)
 
     def length(self) -> int:
         """Return the number of entries."""
-        return self._store.audit.length()
+        return self._entries.length()
+
+    def archive(self) -> None:
+        """Move old entries out of the store. Raises StoreUnavailableError, StoreCorruptError."""
+        try:
+            self._entries.archive()
+        except (OSError, DataDirectoryError) as error:
+            # They stay in the store until that works.
+            _log.error("cannot archive audit entries", problem=str(error))
 
     def open_sequences(self) -> frozenset[int]:
         """Return the sequences of intents without an outcome."""
@@ -148,9 +153,7 @@ class AuditLog:
 
     def keep_copies(self) -> None:
         """Keep what a kill has left without a copy."""
-        kept = {line for _, _, line in self._copies.lines()}
-        length = self.length()
-        for start in range(0, length, READ_COUNT):
-            for document in self._store.audit.entries(start, min(start + READ_COUNT, length)):
-                if document.encode() not in kept:
-                    self._copies.keep(AuditEntry.from_json(document))
+        kept = {line_digest(line) for _, _, line in self._copies.lines()}
+        for document in self._entries.kept():
+            if line_digest(document.encode()) not in kept:
+                self._copies.keep(AuditEntry.from_json(document))

@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from taximeter_server.audit_copies import AuditCopies
+from taximeter_server.audit_copies import AuditCopies, line_digest
+from taximeter_server.audit_entries import AuditEntries
 from taximeter_server.audit_entry import AuditEntry, AuditKind
-from taximeter_server.audit_log import READ_COUNT
 from taximeter_server.document_changes import document_sha256
 from taximeter_server.errors import StoreCorruptError
 from taximeter_server.store import DocumentStore
-from taximeter_server.store_names import AUDIT
 from taximeter_server.timeline_entry import TimelineEntry, parse_timeline
 
 WALKS_MAX = 3
@@ -55,10 +54,16 @@ class AuditVerifier:
     """Reads everything and changes nothing."""
 
     def __init__(
-        self, store: DocumentStore, copies: AuditCopies, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        store: DocumentStore,
+        entries: AuditEntries,
+        copies: AuditCopies,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """sleep: takes seconds."""
         self._store = store
+        self._entries = entries
         self._copies = copies
         self._sleep = sleep
 
@@ -78,10 +83,9 @@ class AuditVerifier:
         # The timeline and the documents first: what is newer in the log than they are is not yet in them.
         timeline = self._timeline()
         documents = {kind: self._store.audit.documents(kind) for kind in LOGGED_KINDS}
-        length = self._store.audit.length()
-        for start in range(0, length, READ_COUNT):
-            for document in self._store.audit.stored_entries(start, min(start + READ_COUNT, length)):
-                walk.entry(document)
+        length = self._entries.length()
+        for place, document in self._entries.walk(length):
+            walk.entry(place, document)
         walk.compare_timeline(timeline)
         walk.compare_documents(documents)
         return walk.finish(length)
@@ -94,14 +98,15 @@ class AuditVerifier:
             return ()
 
     def _copies_by_sequence(self) -> dict[int, list[tuple[str, bytes]]]:
-        """Return the copies by sequence, those that are no entry under 0."""
+        """Return place and digest of the copies by sequence; under 0 the lines that are no entry."""
         copies: dict[int, list[tuple[str, bytes]]] = {}
         for path, number, line in self._copies.lines():
             try:
                 sequence = AuditEntry.from_json(line.decode()).sequence
             except (StoreCorruptError, UnicodeDecodeError):
                 sequence = 0
-            copies.setdefault(sequence, []).append((f"{path}:{number}", line))
+            kept = line_digest(line) if sequence else line
+            copies.setdefault(sequence, []).append((f"{path}:{number}", kept))
         return copies
 
 
@@ -109,21 +114,21 @@ class _Walk:
     """One walk over what was read."""
 
     def __init__(self, copies: dict[int, list[tuple[str, bytes]]]) -> None:
+        # A line that a power loss cut off is kept whole further on.
+        self._cut_off = copies.pop(0, [])
         self._copies = copies
         self._found = AuditVerification()
-        self._documents: list[bytes] = []
         self._previous_hash: str | None = ""
         self._latest: dict[str, tuple[int, str]] = {}
         self._open: dict[str, int] = {}
         self._timeline_hashes: dict[int, tuple[int, str]] = {}
 
-    def entry(self, document: bytes) -> None:
+    def entry(self, place: str, document: bytes) -> None:
         """Look at the next entry and its copy."""
         sequence = self._found.entry_count + 1
         self._found.entry_count = sequence
-        self._documents.append(document)
+        self._cut_off = [found for found in self._cut_off if not document.startswith(found[1])]
         self._compare_copies(sequence, document)
-        place = f"{AUDIT}[{sequence - 1}]"
         previous_hash, self._previous_hash = self._previous_hash, None
         try:
             entry = AuditEntry.from_json(document.decode())
@@ -152,8 +157,8 @@ class _Walk:
         copies = self._copies.pop(sequence, [])
         if not copies:
             self._found.note(sequence, "the copies beside the ledger", f"entry {sequence} is missing")
-        for place, line in copies:
-            if line != document:
+        for place, digest in copies:
+            if digest != line_digest(document):
                 self._found.note(sequence, place, "differs from the store")
 
     def compare_timeline(self, timeline: tuple[TimelineEntry, ...]) -> None:
@@ -184,10 +189,8 @@ class _Walk:
 
     def finish(self, length: int) -> AuditVerification:
         """Look at what no entry names: the end of the log may have been cut off."""
-        for place, line in self._copies.pop(0, []):
-            # A line that a power loss cut off is kept whole further on.
-            if not any(document.startswith(line) for document in self._documents):
-                self._found.note(0, place, "cannot be read")
+        for place, _ in self._cut_off:
+            self._found.note(0, place, "cannot be read")
         for sequence, copies in sorted(self._copies.items()):
             for place, _ in copies:
                 self._found.note(sequence, place, f"the log in the store ends with entry {length}")

@@ -19,19 +19,29 @@ redis.register_function('@library@_append_timeline', function(keys, args)
   return 1
 end)
 
--- KEYS: audit, audit_open. ARGV: entries that the author saw, entry, then "open" or "close" and the id of the call
--- that begins or ends with it, where one does. Returns 1 when it was appended.
+-- KEYS: audit, audit_open, audit_archived. ARGV: entries that the author saw, archived ones included, entry, then
+-- "open" or "close" and the id of the call that begins or ends with it, where one does. Returns 1 when it was appended.
 redis.register_function('@library@_append_audit', function(keys, args)
-  if redis.call('LLEN', keys[1]) ~= tonumber(args[1]) then
+  local length = redis.call('LLEN', keys[1]) + (redis.call('GET', keys[3]) or 0)
+  if length ~= tonumber(args[1]) then
     return 0
   end
-  local length = redis.call('RPUSH', keys[1], args[2])
+  redis.call('RPUSH', keys[1], args[2])
   if args[3] == 'open' then
-    redis.call('HSET', keys[2], args[4], length)
+    redis.call('HSET', keys[2], args[4], length + 1)
   elseif args[3] == 'close' then
     redis.call('HDEL', keys[2], args[4])
   end
   return 1
+end)
+
+-- KEYS: audit, audit_archived. ARGV: entries archived before, entries that have been archived since. Forgets those,
+-- unless another server was first.
+redis.register_function('@library@_forget_audit', function(keys, args)
+  if tonumber(redis.call('GET', keys[2]) or 0) == tonumber(args[1]) then
+    redis.call('LTRIM', keys[1], args[2], -1)
+    redis.call('INCRBY', keys[2], args[2])
+  end
 end)
 
 -- KEYS: tenants, plans, leases, revision. ARGV: name, document, plan or '', lease of each tenant. Returns the

@@ -13,16 +13,20 @@ import pytest
 import redis
 
 from taximeter_server.audit_copies import AuditCopies
+from taximeter_server.audit_entries import AuditEntries
 from taximeter_server.audit_entry import AuditEntry, AuditKind
 from taximeter_server.audit_log import AuditLog
+from taximeter_server.audit_segments import AuditSegments
 from taximeter_server.audit_verification import AuditVerifier
 from taximeter_server.document_changes import DocumentChange, document_sha256
 from taximeter_server.embedded_store import EmbeddedStore
-from taximeter_server.errors import StoreUnavailableError
+from taximeter_server.errors import StoreCorruptError, StoreUnavailableError
 from taximeter_server.rate_card_snapshots import RateCardSnapshots
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.store import DocumentStore
-from taximeter_server.store_names import AUDIT, KEYS, TENANTS
+from taximeter_server.store_names import AUDIT, AUDIT_ARCHIVED, KEYS, TENANTS
+
+SEGMENT_ENTRIES = 4
 
 DRAFT = AuditEntry(
     kind=AuditKind.INTENT,
@@ -43,7 +47,9 @@ class Audited:
         self.client: Any = redis.Redis.from_url(url)
         self.folder = folder
         self.copies = AuditCopies(folder)
-        self.log = AuditLog(documents, self.copies)
+        self.segments = AuditSegments(folder / "archive", segment_entries=SEGMENT_ENTRIES)
+        self._entries = AuditEntries(documents.audit, self.segments)
+        self.log = AuditLog(documents, self._entries, self.copies)
 
     def put_tenant(self, name: str, document: str) -> None:
         """Put a document as an audited call does."""
@@ -55,7 +61,7 @@ class Audited:
 
     def differences(self) -> list[str]:
         """Verify and return what differs, place and message in one text."""
-        found = AuditVerifier(self.documents, self.copies, sleep=lambda _: None).verify()
+        found = AuditVerifier(self.documents, self._entries, self.copies, sleep=lambda _: None).verify()
         return [f"{difference.place}: {difference.message}" for difference in found.differences]
 
     def entries(self) -> list[AuditEntry]:
@@ -203,3 +209,56 @@ def test_documents_are_one_line_of_json(audited: Audited) -> None:
 
     assert [json.loads(line)["sequence"] for line in copy.read_text().splitlines()] == [1, 2, 3, 4]
     assert copy.stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def archived(audited: Audited) -> Audited:
+    """A log of 13 entries, of which two segments are archived."""
+    for limit in range(4):
+        audited.put_tenant("acme", f'{{"limit": {limit}}}')
+    audited.log.begin(DRAFT)
+    audited.log.archive()
+    return audited
+
+
+def test_old_entries_leave_the_store_and_stay_in_the_chain(archived: Audited) -> None:
+    """The store keeps the newest entries; all are listed, counted and proven, and the next follows the last."""
+    archived.put_tenant("other", "{}")
+
+    assert archived.documents.audit.lengths() == (8, 15)
+    assert archived.client.llen(AUDIT) == 7
+    assert [entry.sequence for entry in archived.entries()] == list(range(1, 16))
+    assert [entry.sequence for entry in archived.log.entries_before(7)] == [6, 5, 4, 3, 2, 1]
+    assert archived.log.open_sequences() == {13}
+    assert archived.differences() == []
+    assert all(path.stat().st_mode & 0o077 == 0 for path in archived.folder.rglob("*"))
+
+
+def test_a_kill_while_archiving_repeats_nothing(archived: Audited) -> None:
+    """A segment whose entries the store still has is written once; two servers that archive forget once."""
+    before = [entry.to_json() for entry in archived.entries()]
+    archived.client.set(AUDIT_ARCHIVED, 4)
+    archived.client.lpush(AUDIT, *[document.encode() for document in reversed(before[4:8])])
+    archived.log.archive()
+    archived.documents.audit.forget(4, SEGMENT_ENTRIES)
+
+    assert archived.documents.audit.lengths() == (8, 13)
+    assert [entry.to_json() for entry in archived.entries()] == before
+    assert archived.differences() == []
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_changed_byte_of_a_segment_is_found(number: int, archived: Audited) -> None:
+    """Every byte of an archived entry is noticed when it changes, and so is a segment that is gone."""
+    segment = sorted((archived.folder / "archive").iterdir())[number]
+    content = segment.read_bytes()
+    unnoticed = []
+    for position in range(0, len(content), 97):
+        segment.write_bytes(flipped(content, position))
+        unnoticed += [position] if not archived.differences() else []
+    segment.unlink()
+
+    assert unnoticed == []
+    assert f"{segment}:1: cannot be read" in archived.differences()
+    with pytest.raises(StoreCorruptError):
+        archived.entries()
