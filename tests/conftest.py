@@ -9,16 +9,20 @@ import pytest
 
 from harness.secret_scan import SESSION
 from harness.server_process import ServerProcess
+from harness.status_recorder import record_statuses
 from taximeter import Meter, new_record_id
 
 FreshServer = Callable[..., ServerProcess]
 pytest_plugins = ["clients.contract_table", "harness.schedule"]
 
+record_statuses(SESSION.note_status)
+
 
 @pytest.fixture(scope="session", autouse=True)
-def no_secrets() -> Iterator[None]:
-    """When all tests have run, no log of any server and no status of any call that they saw holds a secret."""
+def no_secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """When all tests have run, no log of any process and no status of any call holds a secret."""
     yield
+    SESSION.note_logs(tmp_path_factory.getbasetemp())
     findings = SESSION.findings()
     assert not findings, "\n".join(findings)
 

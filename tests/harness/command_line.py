@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+from harness.secret_scan import SESSION
 from harness.server_process import scripts_directory
 
 TIMEOUT_S = 30
@@ -30,6 +31,7 @@ class CommandLine:
             check=False,
             timeout=self._timeout_s,
         )
+        SESSION.note_text(done.stderr + (done.stdout if done.returncode else ""))
         assert done.returncode == status, done.stdout + done.stderr
         return done
 

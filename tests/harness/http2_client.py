@@ -12,6 +12,8 @@ import h2.config
 import h2.connection
 import h2.events
 
+from harness.secret_scan import SESSION
+
 TIMEOUT_S = 10
 Headers = Sequence[tuple[str, str]]
 
@@ -158,8 +160,10 @@ class Http2Client:
     def _note(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ResponseReceived):
             self._answers[event.stream_id].headers = _decoded(event.headers)
+            SESSION.note_status("\n".join(_decoded(event.headers).values()))
         elif isinstance(event, h2.events.TrailersReceived):
             self._answers[event.stream_id].trailers = _decoded(event.headers)
+            SESSION.note_status("\n".join(_decoded(event.headers).values()))
         elif isinstance(event, h2.events.DataReceived):
             self._answers[event.stream_id].body += event.data
             self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)

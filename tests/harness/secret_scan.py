@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks for secrets in what a server says: its logs, and the statuses with which it refuses calls.
 
-Everything that the tests of a session get to see is noted here, and looked at when the session ends.
+Every status that a client of the tests' process receives, every error that a command prints and every log that is
+written below the folder of the session is noted here, and looked at when the session ends.
 """
 
 import hashlib
@@ -30,12 +31,21 @@ class SecretScan:
 
     def __init__(self) -> None:
         self._statuses: set[str] = set()
+        self._texts: set[str] = set()
         self._logs: set[Path] = set()
         self._secrets: dict[str, str] = {}
 
     def note_status(self, text: str) -> None:
         """Note the text of a status, with its details."""
         self._statuses.add(text)
+
+    def note_text(self, text: str) -> None:
+        """Note what a command has said of an error, which may name files of whoever ran it."""
+        self._texts.add(text)
+
+    def note_logs(self, folder: Path) -> None:
+        """Note all logs below a folder, whatever wrote them."""
+        self._logs |= set(folder.rglob("*.log"))
 
     def note_server(self, log_file: Path, data_dir: Path) -> None:
         """Note a running server: its logs are looked at, and nothing may say its passwords or hashes of its keys."""
@@ -50,7 +60,7 @@ class SecretScan:
     @property
     def text_count(self) -> int:
         """Texts that were noted."""
-        return len(self._statuses) + len(self._logs)
+        return len(self._statuses) + len(self._texts) + len(self._logs)
 
     def findings(self) -> list[str]:
         """Return what was found where, without repeating it."""
@@ -58,6 +68,11 @@ class SecretScan:
             f"{what} in the status {text[:60]!r}"
             for text in sorted(self._statuses)
             for what in self.secrets_in(text, is_status=True)
+        ]
+        found += [
+            f"{what} in what a command said: {text[:60]!r}"
+            for text in sorted(self._texts)
+            for what in self.secrets_in(text, is_status=False)
         ]
         for log_file in sorted(self._logs):
             if log_file.exists():

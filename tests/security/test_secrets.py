@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secrets stay where they belong. conftest.py looks at every log and status of the session by the same rules."""
 
+import asyncio
+import contextlib
 import os
 import resource
 from collections.abc import Callable
@@ -10,10 +12,15 @@ import grpc
 import pytest
 from server.api import connect
 
-from harness.grpc_status import refusal_of
+from harness.command_line import CommandLine
 from harness.secret_scan import SESSION, SecretScan
 from harness.server_process import ServerFailedError, ServerProcess
-from taximeter.v1 import access_service_pb2
+from taximeter.v1 import (
+    access_service_pb2,
+    metering_service_pb2,
+    plan_service_pb2,
+    plan_service_pb2_grpc,
+)
 from taximeter_server.config import Config, load_config
 from taximeter_server.errors import ConfigError
 from taximeter_server.keys import make_secret
@@ -54,17 +61,31 @@ def test_the_scan_knows_the_secrets_that_were_made(tmp_path: Path) -> None:
     assert scan.findings() == [f"store/operator.password in {log}"]
 
 
-def test_statuses_and_logs_are_noted(server: ServerProcess) -> None:
-    """A refusal that a test looks at, and the log of a server that it starts, are among what is scanned."""
-    with connect(server.address, server.admin_key) as api, pytest.raises(grpc.RpcError) as caught:
-        api.call(api.access.RevokeKey, access_service_pb2.RevokeKeyRequest())
-    before = SESSION.text_count
-    text = refusal_of(caught.value).text
+def test_every_status_and_every_log_is_noted(server: ServerProcess, tmp_path: Path) -> None:
+    """A refusal that nobody looks at, of a call or a stream, of asyncio or a command, is among what is scanned."""
+    names = ["unlooked-at-1", "unlooked-at-2"]
+    (tmp_path / "any.log").write_text("said")
+    with connect(server.address, server.admin_key) as api, contextlib.suppress(grpc.RpcError):
+        api.call(api.plans.GetPlan, plan_service_pb2.GetPlanRequest(plan=names[0]))
 
-    assert "key_id" in text
-    assert text in SESSION._statuses
-    assert server.log_file in SESSION._logs
-    assert SESSION.text_count >= before
+    async def fail() -> None:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub = plan_service_pb2_grpc.PlanServiceStub(channel)
+            with contextlib.suppress(grpc.RpcError):
+                await stub.GetPlan(plan_service_pb2.GetPlanRequest(plan=names[1]), metadata=api.metadata)
+
+    asyncio.run(fail())
+    with connect(server.address, server.admin_key) as api, contextlib.suppress(grpc.RpcError):
+        pb = metering_service_pb2
+        query = pb.ReportQuery()
+        list(api.call(api.metering.ExportReport, pb.ExportReportRequest(query=query)))
+    CommandLine(server.client_environment)("plan", "get", "no-such-plan", status=1)
+    SESSION.note_logs(tmp_path)
+
+    noted = "\n".join(SESSION._statuses)
+    assert [name for name in (*names, "query.start_time") if name not in noted] == []
+    assert "PLAN_UNKNOWN" in "\n".join(SESSION._texts)
+    assert {server.log_file, tmp_path / "any.log"} <= SESSION._logs
 
 
 def test_nothing_is_dumped_when_a_process_dies(server: ServerProcess) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from server.api import Api
 
+from harness.secret_scan import SESSION
 from harness.server_process import ServerProcess
 from taximeter.v1 import metering_service_pb2 as pb
 
@@ -36,6 +37,8 @@ class JsonCaller:
         self.connection.request("POST", path, sent, all_headers)
         answer = self.connection.getresponse()
         text = answer.read()
+        if answer.status != HTTPStatus.OK:
+            SESSION.note_status(text.decode(errors="replace"))
         if answer.headers.get_content_type() == "application/json":
             return answer.status, json.loads(text)
         return answer.status, text
