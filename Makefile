@@ -88,6 +88,10 @@ bench-pricing: $(VENV)/.runtime $(VENV)/.tools ## Measure pricing beside litellm
 	@LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python benchmarks/pricing.py $(ARGS)
 	@$(BIN)/python benchmarks/reprice.py
 
+.PHONY: bench-access
+bench-access: $(VENV)/.runtime ## Measure what keys, certificates, TLS and sharing between callers cost the server
+	$(BIN)/python benchmarks/access.py $(ARGS)
+
 .PHONY: bench-reports
 bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of growing size, beside SQLite and PostgreSQL
 	$(BIN)/python benchmarks/reports.py $(ARGS)

@@ -20,7 +20,12 @@ check() {
 
 check "crates: licences, bans, sources" cargo-deny cargo deny --offline check licenses bans sources
 check "crates: known holes" cargo-deny cargo deny check advisories
-check "Python: known holes" pip-audit pip-audit --requirement constraints.txt --no-deps
+check "crates of the Rust client: all of that" cargo-deny \
+    cargo deny --manifest-path clients/rust/Cargo.toml check --config deny.toml
+# What an index does not answer for has not been looked at, and must not pass.
+check "Python: known holes" pip-audit pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+check "Node: known holes" npm npm --prefix clients/node audit --package-lock-only
+check "Go: known holes" govulncheck govulncheck -C clients/go ./...
 check "pins and sources" "$BIN/pytest" "$BIN/pytest" -q tests/security/test_dependencies.py
 
 echo
