@@ -24,7 +24,7 @@ def taximeter(server: ServerProcess) -> CommandLine:
 def test_a_future_card_is_withdrawn_and_an_old_one_published_again(
     fresh_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
-    """The list shows what was withdrawn and by which entry; going back needs the id alone."""
+    """The list shows what was withdrawn and by which entry; going back needs the id or the version alone."""
     taximeter = CommandLine(fresh_server().client_environment)
     card = tmp_path / "card.yaml"
     card.write_text(CARD)
@@ -51,6 +51,12 @@ def test_a_future_card_is_withdrawn_and_an_old_one_published_again(
     assert listed[3]["rate_card_id"] == published["rate_card_id"]
     both = taximeter("rate-card", "publish", str(card), "--card", "ab" * 32, status=2)
     assert "Give a FILE or --card, one of them." in both.stderr
+    again = taximeter.json("rate-card", "publish", "--card", "v4")
+    shown = taximeter.json("rate-card", "show", "v2")
+    assert (again["version"], again["rate_card_id"]) == (6, listed[1]["rate_card_id"])
+    assert shown["rate_card_id"] == published["rate_card_id"]
+    for version in ("v3", "v99"):
+        assert "no card has this version" in taximeter("rate-card", "show", version, status=2).stderr
 
 
 def test_verify_fails_on_one_changed_byte(fresh_server: Callable[..., ServerProcess], tmp_path: Path) -> None:

@@ -83,6 +83,18 @@ class CardType(click.ParamType[NamedCard]):
         return text
 
 
+def published_id(app: App, named: str) -> str:
+    """Returns the id, or the start of one, of a card that is named by it or by its version."""
+    version = _VERSION.fullmatch(named)
+    if version is None:
+        return named
+    for entry in app.meter.list_rate_cards():
+        if entry.version == int(version[1]) and entry.rate_card_id:
+            return entry.rate_card_id
+    message = f"{named}: no card has this version; taximeter rate-card list shows all."
+    raise click.UsageError(message)
+
+
 def require_good_files(ctx: click.Context, *cards: NamedCard) -> None:
     """Ends with all problems of the files that are no cards, as `validate` shows them."""
     has_problems = False

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from taximeter.cli.app import App, TaximeterGroup, pass_app
-from taximeter.cli.card_reference import PROBLEM_COLUMNS, SHORT_ID, problem_row
+from taximeter.cli.card_reference import PROBLEM_COLUMNS, SHORT_ID, problem_row, published_id
 from taximeter.cli.output import (
     CSV,
     JSON,
@@ -69,9 +69,9 @@ def validate(ctx: click.Context, file: Any, output: str) -> None:
 @click.argument("file", type=click.File(encoding="utf-8"), required=False)
 @click.option(
     "--card",
-    "rate_card_id",
+    "named",
     default="",
-    help="Instead of FILE: id of a card to publish again, to go back to it.",
+    help="Instead of FILE: id or version of a card to publish again, to go back to it.",
 )
 @click.option(
     "--effective-time", type=InstantType(), help="When it takes force. Default: as early as possible."
@@ -83,20 +83,20 @@ def validate(ctx: click.Context, file: Any, output: str) -> None:
 def publish(
     app: App,
     file: Any,
-    rate_card_id: str,
+    named: str,
     effective_time: datetime | None,
     expected_version: int | None,
     note: str,
     output: str,
 ) -> None:
     """Publishes a card; - reads stdin. Usage keeps the prices that were in force when it happened."""
-    if (file is None) == (not rate_card_id):
+    if (file is None) == (not named):
         message = "Give a FILE or --card, one of them."
         raise click.UsageError(message)
     try:
         published = app.meter.publish_rate_card(
             "" if file is None else read_text(file),
-            rate_card_id=rate_card_id,
+            rate_card_id=published_id(app, named),
             effective_time=effective_time,
             expected_version=expected_version,
             note=note,
@@ -127,18 +127,18 @@ def list_command(app: App, output: str) -> None:
 
 
 @rate_card.command()
-@click.argument("rate_card_id", default="", metavar="[ID]")
+@click.argument("named", default="", metavar="[CARD]")
 @click.option("--at", "at_time", type=InstantType(), help="Show the card in force then. Default: now.")
 @output_option(YAML, JSON)
 @pass_app
-def show(app: App, rate_card_id: str, at_time: datetime | None, output: str) -> None:
+def show(app: App, named: str, at_time: datetime | None, output: str) -> None:
     """Shows a card as it was published.
 
-    ID is a card id or its first 8 or more digits; without it, the card in force at --at is shown.
+    CARD is a card id or its first 8 or more digits, or a version; without it, the card in force at --at is shown.
     """
-    if rate_card_id and at_time is not None:
-        raise click.UsageError("Give an ID or --at, not both.")
-    card = app.meter.get_rate_card(rate_card_id, at_time=at_time)
+    if named and at_time is not None:
+        raise click.UsageError("Give a CARD or --at, not both.")
+    card = app.meter.get_rate_card(published_id(app, named), at_time=at_time)
     if output == JSON:
         write_json({**entry_fields(card.entry), "card": json.loads(card.canonical_json), "yaml": card.yaml})
     else:
