@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taximeter_server.billing_calendar import Anchor, spans
@@ -120,6 +120,7 @@ CHANGES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     start_s=st.integers(ms("2024-01-01T00:00:00") // 1_000, ms("2027-01-01T00:00:00") // 1_000),
@@ -170,6 +171,7 @@ def test_periods_have_no_gaps_and_prices_are_exact(
             assert amounts[Key(part.start_ms, PLAN, part.plan)].picos == share // 1
 
 
+@settings(deadline=None)
 @given(zone=st.sampled_from(ZONES), start_s=st.integers(0, 4 * 10**9), cadence=CADENCES)
 def test_a_period_that_is_whole_costs_the_whole_price(zone: str, start_s: int, cadence: Cadence) -> None:
     """Without an anchor day of its own the first period is a whole one, but for the hour that a clock shows twice."""
