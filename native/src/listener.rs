@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -77,7 +77,7 @@ async fn accept(
             connection = listener.accept() => match connection {
                 // The receiver here is no connection.
                 Ok((stream, _)) if close.receiver_count() <= limits.connections_max || strangers.evict() => {
-                    let standing = Arc::new(Standing::new(Instant::now()));
+                    let standing = Arc::new(Standing::new());
                     strangers.add(&standing, limits.connections_max);
                     hand_over(stream, &shared, Ends { closing: closing.clone(), standing, age_max: limits.age_max });
                 }

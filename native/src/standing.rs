@@ -10,9 +10,11 @@ use tokio::sync::Notify;
 
 use crate::engine::lock;
 
-/// A connection may be refused as often in a second before its refusals slow down.
-const REFUSALS_PER_SECOND: u32 = 100;
-const REFUSAL_DELAY: Duration = Duration::from_millis(100);
+/// A connection that is refused more often than this for long waits for its refusals: they cost nearly what calls do.
+const REFUSAL_INTERVAL: Duration = Duration::from_millis(10);
+/// What may come faster, counted from a connection that has not been refused.
+const REFUSAL_BURST: Duration = Duration::from_secs(1);
+const REFUSAL_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// The past of one connection.
 pub(crate) struct Standing {
@@ -20,24 +22,17 @@ pub(crate) struct Standing {
     known: AtomicBool,
     /// Tells the connection to end at once.
     pub(crate) evicted: Notify,
-    refusals: Mutex<Refusals>,
-}
-
-struct Refusals {
-    window_end: Instant,
-    count: u32,
+    /// When the next refusal is due, if they come as often as they may.
+    next_refusal: Mutex<Option<Instant>>,
 }
 
 impl Standing {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             called: AtomicBool::new(false),
             known: AtomicBool::new(false),
             evicted: Notify::new(),
-            refusals: Mutex::new(Refusals {
-                window_end: now,
-                count: 0,
-            }),
+            next_refusal: Mutex::new(None),
         }
     }
 
@@ -62,13 +57,14 @@ impl Standing {
 
     /// How long the next refusal has to wait: whoever is refused again and again must not keep the server busy.
     pub(crate) fn refusal_delay(&self, now: Instant) -> Option<Duration> {
-        let mut refusals = lock(&self.refusals);
-        if now >= refusals.window_end {
-            refusals.window_end = now.checked_add(Duration::from_secs(1)).unwrap_or(now);
-            refusals.count = 0;
-        }
-        refusals.count = refusals.count.saturating_add(1);
-        (refusals.count > REFUSALS_PER_SECOND).then_some(REFUSAL_DELAY)
+        let mut next = lock(&self.next_refusal);
+        let earliest = now.checked_sub(REFUSAL_BURST).unwrap_or(now);
+        let due = next.map_or(earliest, |next| next.max(earliest));
+        let delay = due.saturating_duration_since(now).min(REFUSAL_DELAY_MAX);
+        // Who gives up waiting makes room for nothing, so what is due never runs away.
+        let latest = now.checked_add(REFUSAL_DELAY_MAX).unwrap_or(now);
+        *next = due.checked_add(REFUSAL_INTERVAL).map(|due| due.min(latest));
+        (!delay.is_zero()).then_some(delay)
     }
 }
 

@@ -256,13 +256,13 @@ def test_a_client_that_makes_no_call_is_cut_off(kind: str, hostile: HostileClien
 
 
 def test_refused_calls_slow_down(good: Api) -> None:
-    """A client without a key is refused at leisure; guessing keys takes time."""
+    """A client without a key is refused at leisure, at most 100 times a second: guessing keys takes time."""
     stranger = good.with_key("tx_aaaaaaaaaaaa_b_c")
     started = time.monotonic()
-    for _ in range(130):
+    for _ in range(250):
         stranger.fail(stranger.access.WhoAmI, access_service_pb2.WhoAmIRequest())
 
-    assert time.monotonic() - started > 1
+    assert time.monotonic() - started > 1.4
 
 
 def test_strangers_make_room(tmp_path_factory: pytest.TempPathFactory) -> None:
