@@ -5,89 +5,25 @@
 //! problems go to a `taximeter_server.rate_card_problems.ProblemList`, which says when there are enough of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use crate::card_path::{join_path, shown};
+use crate::card_tree::{Mapping, Mark, Node, Scalar, Sequence};
 
 const DEPTH_MAX: usize = 32;
 /// Rows and entries of `when` together; also the entries of any one mapping or list.
 const RULES_MAX: usize = 10_000;
-/// Texts up to this length are kept once: classes and prices come again in every row.
-const SHARED_LENGTH_MAX: usize = 32;
+/// Keys of a mapping that are compared one by one; of a larger one the lines are kept by key.
+const COMPARED_KEYS_MAX: usize = 16;
 
 const ALIAS_MESSAGE: &str = "aliases are not accepted: repeat the value";
 /// What the parser says of an alias of nothing.
 const UNKNOWN_ANCHOR: &str = "unknown anchor";
 /// What it says of nesting that is too deep for itself, which it reads ahead of.
 const TOO_DEEP: &str = "recursion limit exceeded";
-
-/// A place in the file.
-#[pyclass(frozen, eq, hash, module = "taximeter_server._native")]
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Mark {
-    #[pyo3(get)]
-    line: usize,
-    #[pyo3(get)]
-    column: usize,
-}
-
-#[pymethods]
-impl Mark {
-    #[new]
-    const fn new(line: usize, column: usize) -> Self {
-        Self { line, column }
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Mark({}, {})", self.line, self.column)
-    }
-}
-
-impl From<Marker> for Mark {
-    fn from(mark: Marker) -> Self {
-        Self::new(mark.line(), mark.col().saturating_add(1))
-    }
-}
-
-/// Text as it stands in the file.
-#[pyclass(frozen, module = "taximeter_server._native")]
-pub(crate) struct Scalar {
-    #[pyo3(get)]
-    text: Py<PyString>,
-    /// Whether nothing stands here.
-    #[pyo3(get)]
-    is_null: bool,
-    #[pyo3(get)]
-    mark: Mark,
-}
-
-/// Keys and values in the order of the file, without the repetitions of a key.
-#[pyclass(frozen, module = "taximeter_server._native")]
-pub(crate) struct MappingNode {
-    #[pyo3(get)]
-    mark: Mark,
-    #[pyo3(get)]
-    entries: Py<PyDict>,
-}
-
-/// A list.
-#[pyclass(frozen, module = "taximeter_server._native")]
-pub(crate) struct SequenceNode {
-    #[pyo3(get)]
-    mark: Mark,
-    #[pyo3(get)]
-    items: Py<PyList>,
-}
-
-/// Stands for an alias or a tagged value, which has been noted as a problem.
-#[pyclass(frozen, module = "taximeter_server._native")]
-pub(crate) struct RefusedNode {
-    #[pyo3(get)]
-    mark: Mark,
-}
 
 /// Reads one document; None when the file is empty. Raises what `problems` raises when reading cannot go on.
 #[pyfunction]
@@ -96,69 +32,56 @@ pub(crate) fn read_card_yaml<'py>(
     text: &str,
     problems: Bound<'py, PyAny>,
 ) -> PyResult<Option<Py<PyAny>>> {
-    let mut builder = Builder::new(py, problems);
+    let mut builder = Builder::new(problems);
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.take(event, span.start.into())?,
             Err(error) => return Err(builder.unreadable(&error)?),
         }
     }
-    Ok(builder.root)
+    builder.root.map(|root| root.to_python(py)).transpose()
 }
 
 fn depth_message() -> String {
     format!("nested deeper than {DEPTH_MAX} levels")
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Scalar,
-    Refused,
-    Collection,
-}
-
-struct Node {
-    value: Py<PyAny>,
-    /// What the node is as a key.
-    text: String,
-    shape: Shape,
-    mark: Mark,
-}
-
 enum Inside {
-    Mapping(Py<PyDict>),
-    Sequence(Py<PyList>),
+    Mapping {
+        entries: Vec<(Scalar, Node)>,
+        /// The key whose value is next; None when a key is.
+        key: Option<Scalar>,
+        /// Where the keys stand; empty while they are few.
+        lines: HashMap<Arc<str>, usize>,
+    },
+    Sequence(Vec<Node>),
 }
 
 /// A collection whose end has not been read.
 struct Open {
     inside: Inside,
+    mark: Mark,
     path: String,
     is_rules: bool,
-    /// The key whose value is next; None when a key is.
-    key: Option<(String, Py<PyAny>, Mark)>,
+    /// Whether it stands where a key should, which has been noted as a problem.
+    is_key: bool,
     length: usize,
-    lines: HashMap<String, usize>,
 }
 
 struct Builder<'py> {
-    py: Python<'py>,
-    root: Option<Py<PyAny>>,
+    root: Option<Node>,
     problems: Bound<'py, PyAny>,
     open: Vec<Open>,
-    shared: HashMap<String, Py<PyString>>,
     documents: usize,
     rules: usize,
 }
 
 impl<'py> Builder<'py> {
-    fn new(py: Python<'py>, problems: Bound<'py, PyAny>) -> Self {
+    const fn new(problems: Bound<'py, PyAny>) -> Self {
         Self {
-            py,
             root: None,
             problems,
             open: Vec::new(),
-            shared: HashMap::new(),
             documents: 0,
             rules: 0,
         }
@@ -193,40 +116,34 @@ impl<'py> Builder<'py> {
         match event {
             Event::Scalar(value, style, anchor, tag) => {
                 let node = if self.is_untagged(mark, anchor, tag.is_some())? {
-                    self.scalar(value.into_owned(), style == ScalarStyle::Plain, mark)?
+                    let is_plain = style == ScalarStyle::Plain;
+                    Node::Scalar(Scalar {
+                        is_null: is_plain && matches!(&*value, "" | "~" | "null" | "Null" | "NULL"),
+                        text: Arc::from(value),
+                        mark,
+                    })
                 } else {
-                    self.refused(mark)?
+                    Node::Refused(mark)
                 };
-                self.add(node)
+                self.add(node, mark)
             }
             Event::MappingStart(anchor, tag) => {
                 self.is_untagged(mark, anchor, tag.is_some())?;
-                let entries = PyDict::new(self.py).unbind();
-                let node = MappingNode {
-                    mark,
-                    entries: entries.clone_ref(self.py),
+                let inside = Inside::Mapping {
+                    entries: Vec::new(),
+                    key: None,
+                    lines: HashMap::new(),
                 };
-                let value = Py::new(self.py, node)?.into_any();
-                self.start(value, Inside::Mapping(entries), mark)
+                self.start(inside, mark)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.is_untagged(mark, anchor, tag.is_some())?;
-                let items = PyList::empty(self.py).unbind();
-                let node = SequenceNode {
-                    mark,
-                    items: items.clone_ref(self.py),
-                };
-                let value = Py::new(self.py, node)?.into_any();
-                self.start(value, Inside::Sequence(items), mark)
+                self.start(Inside::Sequence(Vec::new()), mark)
             }
-            Event::MappingEnd | Event::SequenceEnd => {
-                self.open.pop();
-                Ok(())
-            }
+            Event::MappingEnd | Event::SequenceEnd => self.end(),
             Event::Alias(_) => {
                 self.note(mark, &self.path(), "YAML_ALIAS", ALIAS_MESSAGE)?;
-                let node = self.refused(mark)?;
-                self.add(node)
+                self.add(Node::Refused(mark), mark)
             }
             Event::DocumentStart(_) => {
                 self.documents = self.documents.saturating_add(1);
@@ -252,122 +169,104 @@ impl<'py> Builder<'py> {
         Ok(!has_tag)
     }
 
-    fn scalar(&mut self, text: String, plain: bool, mark: Mark) -> PyResult<Node> {
-        let is_null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-        let node = Scalar {
-            text: self.shared(&text),
-            is_null,
-            mark,
-        };
-        let value = Py::new(self.py, node)?.into_any();
-        Ok(Node {
-            value,
-            text,
-            shape: Shape::Scalar,
-            mark,
-        })
-    }
-
-    fn shared(&mut self, text: &str) -> Py<PyString> {
-        if text.len() > SHARED_LENGTH_MAX {
-            return PyString::new(self.py, text).unbind();
-        }
-        if let Some(found) = self.shared.get(text) {
-            return found.clone_ref(self.py);
-        }
-        let made = PyString::new(self.py, text).unbind();
-        self.shared.insert(text.to_owned(), made.clone_ref(self.py));
-        made
-    }
-
-    fn refused(&self, mark: Mark) -> PyResult<Node> {
-        let value = Py::new(self.py, RefusedNode { mark })?.into_any();
-        Ok(Node {
-            value,
-            text: String::new(),
-            shape: Shape::Refused,
-            mark,
-        })
-    }
-
-    fn start(&mut self, value: Py<PyAny>, inside: Inside, mark: Mark) -> PyResult<()> {
+    fn start(&mut self, inside: Inside, mark: Mark) -> PyResult<()> {
         let path = self.path();
         if self.open.len() >= DEPTH_MAX {
             return Err(self.stop(mark, &path, "YAML_DEPTH", depth_message())?);
         }
-        self.add(Node {
-            value,
-            text: String::new(),
-            shape: Shape::Collection,
-            mark,
-        })?;
+        let is_key = self.expects_key();
+        if is_key {
+            self.count(mark)?;
+            self.note(mark, &path, "YAML_KEY", "a key must be text")?;
+        } else if self.is_in_sequence() {
+            self.count(mark)?;
+        }
         let is_rules = match inside {
-            Inside::Mapping(_) => path == "rate_card",
+            Inside::Mapping { .. } => path == "rate_card",
             Inside::Sequence(_) => path.strip_suffix(".when").is_some(),
         };
         self.open.push(Open {
             inside,
+            mark,
             path,
             is_rules,
-            key: None,
+            is_key,
             length: 0,
-            lines: HashMap::new(),
         });
         Ok(())
     }
 
-    fn add(&mut self, node: Node) -> PyResult<()> {
-        let Some(parent) = self.open.last() else {
-            self.root = Some(node.value);
+    fn end(&mut self) -> PyResult<()> {
+        let Some(ended) = self.open.pop() else {
             return Ok(());
         };
-        match &parent.inside {
-            Inside::Sequence(items) => {
-                items.bind(self.py).append(&node.value)?;
-                self.count(node.mark)
-            }
-            Inside::Mapping(_) if parent.key.is_none() => self.add_key(node),
-            Inside::Mapping(entries) => {
-                let entries = entries.clone_ref(self.py);
-                self.add_value(&entries, node.value)
-            }
+        let mark = ended.mark;
+        if ended.is_key {
+            self.put_key(empty_key(mark));
+            return Ok(());
+        }
+        self.put(match ended.inside {
+            Inside::Mapping { entries, .. } => Node::Mapping(Arc::new(Mapping { mark, entries })),
+            Inside::Sequence(items) => Node::Sequence(Arc::new(Sequence { mark, items })),
+        })
+    }
+
+    fn expects_key(&self) -> bool {
+        let inside = self.open.last().map(|parent| &parent.inside);
+        matches!(inside, Some(Inside::Mapping { key: None, .. }))
+    }
+
+    fn is_in_sequence(&self) -> bool {
+        let inside = self.open.last().map(|parent| &parent.inside);
+        matches!(inside, Some(Inside::Sequence(_)))
+    }
+
+    /// Takes what is no collection.
+    fn add(&mut self, node: Node, mark: Mark) -> PyResult<()> {
+        if self.expects_key() {
+            self.count(mark)?;
+            self.put_key(match node {
+                Node::Scalar(key) => key,
+                _ => empty_key(mark),
+            });
+            return Ok(());
+        }
+        if self.is_in_sequence() {
+            self.count(mark)?;
+        }
+        self.put(node)
+    }
+
+    fn put_key(&mut self, found: Scalar) {
+        if let Some(Inside::Mapping { key, .. }) = self.open.last_mut().map(|parent| &mut parent.inside) {
+            *key = Some(found);
         }
     }
 
-    fn add_key(&mut self, node: Node) -> PyResult<()> {
-        self.count(node.mark)?;
-        let key = if node.shape == Shape::Scalar {
-            node
-        } else {
-            if node.shape == Shape::Collection {
-                let path = self.open.last().map_or("", |parent| &parent.path);
-                self.note(node.mark, path, "YAML_KEY", "a key must be text")?;
-            }
-            self.scalar(String::new(), false, node.mark)?
+    /// Puts what is whole into what is open.
+    fn put(&mut self, node: Node) -> PyResult<()> {
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
         };
-        if let Some(parent) = self.open.last_mut() {
-            parent.key = Some((key.text, key.value, key.mark));
+        match &mut parent.inside {
+            Inside::Sequence(items) => items.push(node),
+            Inside::Mapping { entries, key, lines } => {
+                let Some(key) = key.take() else {
+                    return Ok(());
+                };
+                if let Some(line) = line_of(&key.text, entries, lines) {
+                    let message = format!(
+                        "duplicate key: {} stands in line {line} already",
+                        shown(&key.text)
+                    );
+                    let path = join_path(&parent.path, &key.text);
+                    return self.note(key.mark, &path, "YAML_DUPLICATE_KEY", &message);
+                }
+                entries.push((key, node));
+            }
         }
         Ok(())
-    }
-
-    fn add_value(&mut self, entries: &Py<PyDict>, value: Py<PyAny>) -> PyResult<()> {
-        let Some(parent) = self.open.last_mut() else {
-            return Ok(());
-        };
-        let Some((text, key, mark)) = parent.key.take() else {
-            return Ok(());
-        };
-        if let Some(line) = parent.lines.get(&text) {
-            let message = format!("duplicate key: {} stands in line {line} already", shown(&text));
-            let path = join_path(&parent.path, &text);
-            return self.note(mark, &path, "YAML_DUPLICATE_KEY", &message);
-        }
-        let name = self.shared(&text);
-        if let Some(parent) = self.open.last_mut() {
-            parent.lines.insert(text, mark.line);
-        }
-        entries.bind(self.py).set_item(name, (key, value))
     }
 
     fn count(&mut self, mark: Mark) -> PyResult<()> {
@@ -389,10 +288,31 @@ impl<'py> Builder<'py> {
         let Some(parent) = self.open.last() else {
             return String::new();
         };
-        match (&parent.inside, &parent.key) {
-            (Inside::Sequence(_), _) => format!("{}[{}]", parent.path, parent.length),
-            (Inside::Mapping(_), None) => parent.path.clone(),
-            (Inside::Mapping(_), Some((key, _, _))) => join_path(&parent.path, key),
+        match &parent.inside {
+            Inside::Sequence(_) => format!("{}[{}]", parent.path, parent.length),
+            Inside::Mapping { key: None, .. } => parent.path.clone(),
+            Inside::Mapping { key: Some(key), .. } => join_path(&parent.path, &key.text),
         }
     }
+}
+
+/// What stands for a key that is no text.
+fn empty_key(mark: Mark) -> Scalar {
+    Scalar {
+        text: Arc::from(""),
+        is_null: false,
+        mark,
+    }
+}
+
+/// The line in which a mapping has a key already.
+fn line_of(key: &str, entries: &[(Scalar, Node)], lines: &mut HashMap<Arc<str>, usize>) -> Option<usize> {
+    if entries.len() <= COMPARED_KEYS_MAX {
+        let same = entries.iter().find(|(known, _)| &*known.text == key);
+        return same.map(|(known, _)| known.mark.line);
+    }
+    for (known, _) in entries.iter().skip(lines.len()) {
+        lines.insert(Arc::clone(&known.text), known.mark.line);
+    }
+    lines.get(key).copied()
 }

@@ -7,7 +7,7 @@
 //! `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged. `callers` is what is remembered of who called. `card_yaml` reads rate
-//! cards. `python` is the border.
+//! cards into a `card_tree`. `python` is the border.
 
 mod access;
 mod adjust;
@@ -15,7 +15,9 @@ mod admission;
 mod archive;
 mod attribute_cap;
 mod callers;
+mod canonical_json;
 mod card_path;
+mod card_tree;
 mod card_yaml;
 mod catalogue;
 mod check;
@@ -107,11 +109,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python_front::PyFront>()?;
     module.add_class::<python_front::PyIdentities>()?;
     module.add_class::<python_front::PyTls>()?;
-    module.add_class::<card_yaml::Mark>()?;
-    module.add_class::<card_yaml::Scalar>()?;
-    module.add_class::<card_yaml::MappingNode>()?;
-    module.add_class::<card_yaml::SequenceNode>()?;
-    module.add_class::<card_yaml::RefusedNode>()?;
+    module.add_class::<card_tree::Mark>()?;
+    module.add_class::<card_tree::Scalar>()?;
+    module.add_class::<card_tree::MappingNode>()?;
+    module.add_class::<card_tree::SequenceNode>()?;
+    module.add_class::<card_tree::RefusedNode>()?;
+    module.add_function(wrap_pyfunction!(canonical_json::canonical_json, module)?)?;
     module.add_function(wrap_pyfunction!(card_path::join_path, module)?)?;
     module.add_function(wrap_pyfunction!(card_path::shown, module)?)?;
     module.add_function(wrap_pyfunction!(card_yaml::read_card_yaml, module)?)?;

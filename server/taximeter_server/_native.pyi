@@ -4,11 +4,14 @@
 Every blocking function releases the GIL. Times are milliseconds since 1970 UTC unless the name says nanos.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, Self, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, Self, TypeVar, final
 
 from taximeter_server.limits import Limits
 from taximeter_server.tenants import Tenant
+
+_Meaning = TypeVar("_Meaning")
+_Parsed = TypeVar("_Parsed")
 
 __version__: str
 PARTITION_COUNT: int
@@ -63,6 +66,13 @@ class MappingNode:
     def mark(self) -> Mark: ...
     @property
     def entries(self) -> dict[str, tuple[Scalar, Scalar | MappingNode | SequenceNode | RefusedNode]]: ...
+    def plain(
+        self, known: dict[str, _Meaning], parse: Callable[[str, _Meaning], _Parsed | None]
+    ) -> dict[str, _Parsed] | None:
+        """Return what parse makes of each text and the value of its key in known.
+
+        None when a key is not known, a value is no text, or parse makes nothing of one.
+        """
 
 @final
 class SequenceNode:
@@ -92,6 +102,12 @@ def read_card_yaml(
     """Read one document of YAML, None when there is none.
 
     Raises what problems.add() raises, and what problems.stop() returns after a problem that makes the rest unreadable.
+    """
+
+def canonical_json(document: Mapping[str, object]) -> bytes:
+    """Write mappings, lists, whole numbers of 64 bits and texts of ASCII as JSON, keys sorted and without spaces.
+
+    Raises TypeError, ValueError or OverflowError for anything else.
     """
 
 def join_path(path: str, key: str) -> str:

@@ -11,10 +11,9 @@ once, when the card is compiled.
 
 import contextlib
 import hashlib
-import json
 from dataclasses import dataclass, field
 
-from taximeter_server._native import ROOT_KEY, MappingNode, Mark, join_path, shown
+from taximeter_server._native import ROOT_KEY, MappingNode, Mark, canonical_json, join_path, shown
 from taximeter_server.currency import CURRENCIES
 from taximeter_server.rate_card_classes import canonical_classes, read_classes
 from taximeter_server.rate_card_problems import (
@@ -65,9 +64,9 @@ def parse_rate_card(yaml_text: str | bytes) -> RateCardDocument:
     with contextlib.suppress(TooManyProblemsError):
         card, rows = _read(CardReader(problems), parse_yaml(yaml_text, problems))
     problems.raise_if_any()
-    canonical_json = json.dumps(card, sort_keys=True, separators=(",", ":")).encode()
-    rate_card_id = hashlib.sha256(canonical_json).hexdigest()
-    return RateCardDocument(canonical_json, rate_card_id, str(card["currency"]), rows)
+    written = canonical_json(card)
+    rate_card_id = hashlib.sha256(written).hexdigest()
+    return RateCardDocument(written, rate_card_id, str(card["currency"]), rows)
 
 
 def _read(reader: "CardReader", root: Node | None) -> tuple[dict[str, Json], tuple[Row, ...]]:

@@ -23,6 +23,8 @@ Parsed = TypeVar("Parsed")
 Json: TypeAlias = "str | int | Sequence[Json] | Mapping[str, Json]"
 
 PRICE_FIELDS = ("price", "per", "min")
+_PRICES_REMEMBERED_MAX = 4_096
+"""A card repeats its prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,15 @@ class Price:
 
     def canonical(self) -> Json:
         """Return the price's place in the canonical form."""
-        document: dict[str, Json] = {"price": decimal_text(self.amount_picos), "per": self.per}
-        if self.min_quantity:
-            document["min"] = self.min_quantity
-        return document
+        return _canonical_price(self.amount_picos, self.per, self.min_quantity)
+
+
+@functools.lru_cache(maxsize=_PRICES_REMEMBERED_MAX)
+def _canonical_price(amount_picos: int, per: int, min_quantity: int) -> Json:
+    document: dict[str, Json] = {"price": decimal_text(amount_picos), "per": per}
+    if min_quantity:
+        document["min"] = min_quantity
+    return document
 
 
 class Reader:
@@ -187,9 +194,9 @@ class Reader:
         return read
 
 
-@functools.lru_cache(maxsize=4_096)
+@functools.lru_cache(maxsize=_PRICES_REMEMBERED_MAX)
 def plain_price(text: str, per: int) -> Price | None:
-    """Return the price that a number alone makes, None where something is wrong. A card repeats them."""
+    """Return the price that a number alone makes, None where something is wrong."""
     amount_picos = parse_decimal_picos(text)
     return None if amount_picos is None or amount_picos > INTEGER_MAX else Price(amount_picos, per)
 

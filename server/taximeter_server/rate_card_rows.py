@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from taximeter_server._native import MappingNode, Mark, Scalar, SequenceNode, join_path, shown
-from taximeter_server.rate_card_reader import Json, Price, Reader, largest_product_in_range
+from taximeter_server.rate_card_reader import Json, Price, Reader, largest_product_in_range, plain_price
 from taximeter_server.rate_card_values import (
     CONDITION_VALUE,
     DAYS,
@@ -38,6 +38,7 @@ class KnownFields:
 
     def __init__(self, classes: Mapping[str, UsageClass]) -> None:
         self.classes = classes
+        self.pers = {name: usage_class.per for name, usage_class in classes.items()}
         self.row = dict.fromkeys(("aliases", "when", *classes))
         self.entry = dict.fromkeys((*CONDITIONS, *EFFECTS, *classes))
 
@@ -104,6 +105,10 @@ class Row:
 
 def read_row(reader: Reader, name: str, node: Node, known: KnownFields, defaults: Mapping[str, Price]) -> Row:
     """Read one row."""
+    # Most rows of a large card are prices alone, with nothing wrong in them.
+    plain = node.plain(known.pers, plain_price) if isinstance(node, MappingNode) else None
+    if plain is not None:
+        return Row(node.mark, name, [], plain)
     path = join_path("rate_card", name)
     fields = reader.fields(node, path, known.row, unknown_reason="UNKNOWN_CLASS")
     prices = reader.prices(fields, path, known.classes)

@@ -21,6 +21,7 @@ _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _REFUSED_CHARACTER = re.compile(
     "[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_ACCEPTED_ASCII = b"\n\r" + bytes(range(0x20, 0x7F))
 # So many digits in a row are no price, quantity, date or name.
 _LONG_NUMBER = re.compile(r"[0-9]{65}")
 _LONG_NUMBER_BYTES = re.compile(rb"[0-9]{65}")
@@ -53,6 +54,8 @@ def _decode(source: str | bytes, problems: ProblemList) -> str:
             raise problems.stop(mark, "", "YAML_ENCODING", "the file must be UTF-8") from None
     else:
         text = source
+    if text.isascii() and not text.encode().translate(None, _ACCEPTED_ASCII):
+        return text
     text = text.removeprefix(_BYTE_ORDER_MARK)
     refused = _REFUSED_CHARACTER.search(text)
     if refused is not None:

@@ -8,11 +8,10 @@ of a class that falls back to it on the rate card, too.
 
 import contextlib
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
 
-from taximeter_server._native import MappingNode, SequenceNode, join_path
+from taximeter_server._native import MappingNode, SequenceNode, canonical_json, join_path
 from taximeter_server.rate_card import FORMAT, CardReader, Fields
 from taximeter_server.rate_card_problems import ProblemList, TooManyProblemsError
 from taximeter_server.rate_card_reader import Json
@@ -51,11 +50,11 @@ def parse_tenant_prices(yaml_text: str | bytes) -> TenantPricesDocument:
     with contextlib.suppress(TooManyProblemsError):
         document, currency, rows = _TenantPricesReader(problems).read_prices(parse_yaml(yaml_text, problems))
     problems.raise_if_any()
-    canonical_json = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    prices_id = hashlib.sha256(canonical_json).hexdigest()
+    written = canonical_json(document)
+    prices_id = hashlib.sha256(written).hexdigest()
     markup = document.get(_MARKUP_FIELD)
     return TenantPricesDocument(
-        canonical_json, prices_id, currency, rows, markup if isinstance(markup, int) else None
+        written, prices_id, currency, rows, markup if isinstance(markup, int) else None
     )
 
 

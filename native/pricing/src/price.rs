@@ -61,15 +61,19 @@ pub(crate) fn parse_prices(
 
 /// Every class with a price in `prices`, its own or that of the nearest class that it falls back to.
 pub(crate) fn with_fallbacks(prices: &[(ClassIndex, UnitPrice)], classes: &ClassTable) -> PriceList {
-    let nearest = |class| {
-        classes
-            .chain(class)
-            .find_map(|ancestor| find_price(prices, ancestor))
-    };
-    classes
-        .positions()
-        .filter_map(|class| Some((class, nearest(class)?)))
-        .collect()
+    let mut own = prices.iter().peekable();
+    let mut found: PriceList = Vec::with_capacity(usize::from(classes.count()));
+    // Parents stand before their children, so what a parent has found is known.
+    for class in classes.positions() {
+        let price = own
+            .next_if(|(priced, _)| *priced == class)
+            .map(|(_, price)| *price);
+        let inherited = || find_price(&found, classes.get(class)?.parent?);
+        if let Some(price) = price.or_else(inherited) {
+            found.push((class, price));
+        }
+    }
+    found
 }
 
 /// A price on its way through the overlays. Multipliers are kept apart so that the product is rounded once.

@@ -168,8 +168,12 @@ impl ClassTable {
         self.classes.get(usize::from(position))
     }
 
+    pub(crate) fn count(&self) -> ClassIndex {
+        ClassIndex::try_from(self.classes.len()).unwrap_or(ClassIndex::MAX)
+    }
+
     pub(crate) fn positions(&self) -> impl Iterator<Item = ClassIndex> + use<> {
-        0..ClassIndex::try_from(self.classes.len()).unwrap_or(ClassIndex::MAX)
+        0..self.count()
     }
 
     /// The class, its parent, and so on. Finite, because parents are inserted first.
