@@ -93,7 +93,7 @@ impl Principal {
 /// Who may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// Anyone, without a key: health.
+    /// Anyone, without a key: health, and what carries a signature of its own.
     Open,
     /// Any valid key.
     AnyKey,
@@ -174,6 +174,14 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.EventService/RotateWebhookSecret", ADMIN),
     ("/taximeter.v1.EventService/RemoveWebhookEndpoint", ADMIN),
     ("/taximeter.v1.EventService/ListWebhookDeliveries", ADMIN),
+    ("/taximeter.v1.BillingService/RenderInvoice", READ),
+    ("/taximeter.v1.BillingService/PutPaymentAccount", ADMIN),
+    ("/taximeter.v1.BillingService/GetPaymentAccount", READ),
+    ("/taximeter.v1.BillingService/GetPaymentCard", READ),
+    ("/taximeter.v1.BillingService/CreatePortalSession", ADMIN),
+    ("/taximeter.v1.BillingService/ListPayments", ADMIN),
+    ("/taximeter.v1.BillingService/RetryPayment", ADMIN),
+    ("/taximeter.v1.BillingService/ReceivePaymentEvent", Rule::Open),
     (
         "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
         METER,

@@ -6,18 +6,20 @@
 
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
-use prost_reflect::MethodDescriptor;
+use prost::Message;
+use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 
 use crate::connection::Peer;
-use crate::error::{Failure, internal, not_served};
+use crate::error::{Code, Failure, internal, not_served};
 use crate::front::{self, Shared};
 use crate::gate;
 use crate::grpc::{self, AnswerBody, PREFIX_SIZE};
 use crate::json;
 use crate::proto::google::rpc::Status;
+use crate::proto::taximeter::v1::ErrorReason;
 
 /// Answers may be larger than requests: a page of a report is.
 const ANSWER_SIZE_MAX: usize = 64 << 20;
@@ -34,6 +36,11 @@ const OF_THE_SHAPE: [&str; 6] = [
     "content-length",
     "connect-protocol-version",
 ];
+
+/// Where a payment provider posts its events, and the method that takes them: byte for byte, since they are signed.
+const EVENTS_PATH: &str = "/webhooks/payments";
+const EVENTS_METHOD: &str = "/taximeter.v1.BillingService/ReceivePaymentEvent";
+const EVENT_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 
 /// How messages are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +68,11 @@ pub(crate) async fn call(
     codec: Codec,
 ) -> Result<Response<AnswerBody>, Failure> {
     grpc::check_metadata_size(request.headers())?;
+    let mut request = request;
+    let signature = event_signature(&request)?;
+    if signature.is_some() {
+        *request.uri_mut() = Uri::from_static(EVENTS_METHOD);
+    }
     let method = json::method(request.uri().path()).ok_or_else(gate::no_such_method)?;
     if method.is_client_streaming() || method.is_server_streaming() {
         return Err(not_served("streams over this protocol"));
@@ -72,14 +84,35 @@ pub(crate) async fn call(
     let admitted = shared.gate.admit(peer, request.uri().path(), request.headers())?;
     let (mut parts, body) = request.into_parts();
     let sent = grpc::read_body(Either::Left(body)).await?;
-    let message = match codec {
-        Codec::Json => json::encode(&sent, method.input())?.into(),
-        Codec::Proto => sent,
+    let message = match (signature, codec) {
+        (Some(signature), _) => signed_event(sent, signature, &method),
+        (None, Codec::Json) => json::encode(&sent, method.input())?.into(),
+        (None, Codec::Proto) => sent,
     };
     make_grpc(&mut parts.headers);
     let request = Request::from_parts(parts, Either::Right(Full::new(grpc::frame(&message))));
     let response = front::carry_out(shared, peer, admitted, request).await?;
     answer(response, &method, codec).await
+}
+
+/// The signature of an event of a payment provider; None for what is none. Fails before the event is read.
+fn event_signature<B>(request: &Request<B>) -> Result<Option<String>, Failure> {
+    if request.uri().path() != EVENTS_PATH {
+        return Ok(None);
+    }
+    let signature = request.headers().get(EVENT_SIGNATURE);
+    let signature = signature.and_then(|value| value.to_str().ok());
+    signature.map(|text| Some(text.to_owned())).ok_or_else(|| {
+        let message = "no good signature of the payment provider";
+        Failure::new(Code::Unauthenticated, ErrorReason::PaymentSignature, message)
+    })
+}
+
+fn signed_event(payload: Bytes, signature: String, method: &MethodDescriptor) -> Bytes {
+    let mut event = DynamicMessage::new(method.input());
+    event.set_field_by_name("payload", Value::Bytes(payload));
+    event.set_field_by_name("signature", Value::String(signature));
+    event.encode_to_vec().into()
 }
 
 /// An answer that is an error. Over HTTP/1.1 the connection ends with it: the request may not have been read.

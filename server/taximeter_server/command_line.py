@@ -17,6 +17,8 @@ from taximeter_server.config import (
     LISTEN_DEFAULT,
     LOG_FORMATS,
     SETTINGS,
+    STRIPE_METER_EVENT_DEFAULT,
+    STRIPE_URL_DEFAULT,
     Config,
     load_config,
 )
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_options(serve_parser)
     _add_access_options(serve_parser)
+    _add_payment_options(serve_parser)
     return parser
 
 
@@ -144,6 +147,32 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(LOG_FORMATS)}; auto is console on a terminal (default: auto)",
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file with any of these settings")
+
+
+def _add_payment_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--invoice-issuer",
+        metavar="FILE",
+        help="TOML file: who sends the invoices, as their documents say it",
+    )
+    parser.add_argument(
+        "--stripe-key-file",
+        metavar="FILE",
+        help="file with the secret key of a Stripe account, which then is the payment provider",
+    )
+    parser.add_argument(
+        "--stripe-webhook-secret-file",
+        metavar="FILE",
+        help="file with the secret that signs Stripe's events to /webhooks/payments",
+    )
+    parser.add_argument(
+        "--stripe-url", metavar="URL", help=f"base of Stripe's API (default: {STRIPE_URL_DEFAULT})"
+    )
+    parser.add_argument(
+        "--stripe-meter-event",
+        metavar="NAME",
+        help=f"event name of the meter that usage is reported to (default: {STRIPE_METER_EVENT_DEFAULT})",
+    )
 
 
 def _add_access_options(parser: argparse.ArgumentParser) -> None:

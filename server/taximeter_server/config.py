@@ -7,6 +7,7 @@ This is the only module that reads the environment. Every setting has one name: 
 
 import ipaddress
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ CALLS_MAX_MIN = 16
 CALLS_MAX_MAX = 65_536
 DAY_SECONDS = 86_400
 INVOICE_GRACE_S_MAX = 30 * DAY_SECONDS
+STRIPE_URL_DEFAULT = "https://api.stripe.com"
+STRIPE_METER_EVENT_DEFAULT = "taximeter_usage"
 
 ENVIRONMENT_PREFIX = "TAXIMETER_"
 
@@ -111,6 +114,24 @@ def _parse_count(at_least: int, at_most: int) -> Callable[[str], int]:
     return parse
 
 
+def _parse_stripe_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_local = parts.scheme == "http" and is_loopback(f"{parts.hostname}:{parts.port or 80}")
+    except ValueError:
+        is_local, parts = False, urlsplit("")
+    if parts.username is not None or not parts.hostname or not (parts.scheme == "https" or is_local):
+        # The key travels there.
+        raise _BadValueError("must be https://HOST, or http://HOST:PORT of this machine")
+    return text.rstrip("/")
+
+
+def _parse_meter_event(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", text):
+        raise _BadValueError("must be 1 to 100 of A-Z a-z 0-9 _ . -")
+    return text
+
+
 def _parse_path(text: str) -> Path:
     if not text:
         raise _BadValueError("must not be empty")
@@ -137,6 +158,11 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "no_reflection": _parse_bool,
     "insecure_webhooks": _parse_bool,
     "invoice_grace_s": _parse_count(0, INVOICE_GRACE_S_MAX),
+    "invoice_issuer": _parse_path,
+    "stripe_key_file": _parse_path,
+    "stripe_webhook_secret_file": _parse_path,
+    "stripe_url": _parse_stripe_url,
+    "stripe_meter_event": _parse_meter_event,
     "log_format": _parse_log_format,
 }
 SETTINGS = tuple(_PARSERS)
@@ -170,6 +196,11 @@ class Config:
     no_reflection: bool = False
     insecure_webhooks: bool = False
     invoice_grace_s: int = 3_600
+    invoice_issuer: Path | None = None
+    stripe_key_file: Path | None = None
+    stripe_webhook_secret_file: Path | None = None
+    stripe_url: str = STRIPE_URL_DEFAULT
+    stripe_meter_event: str = STRIPE_METER_EVENT_DEFAULT
     log_format: str = "auto"
     runtime_parent: Path = Path(tempfile.gettempdir())
 
@@ -276,6 +307,8 @@ def _check_together(config: Config) -> None:
         raise ConfigError(
             "tls_client_optional", "without tls_client_ca", "clients are not asked for certificates"
         )
+    if config.stripe_webhook_secret_file is not None and config.stripe_key_file is None:
+        raise ConfigError("stripe_webhook_secret_file", "without stripe_key_file", "there is no Stripe")
     if not is_loopback(config.listen) and config.tls_cert is None and not config.insecure:
         raise ConfigError(
             "listen",

@@ -23,6 +23,7 @@ from taximeter_server.data_directory import DataDirectory, write_private_file
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.errors import StartError
 from taximeter_server.event_store import EventStore
+from taximeter_server.payment_store import PaymentStore
 from taximeter_server.store import DocumentStore
 from taximeter_server.store_users import engine_url
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from taximeter_server.catalogue import CatalogueFollower
     from taximeter_server.ledger_directory import LedgerDirectory
     from taximeter_server.pages import PageTokens
+    from taximeter_server.payments import Payments
     from taximeter_server.public_port import PublicPort
     from taximeter_server.quota_simulation import QuotaSimulator
     from taximeter_server.report import Reporter
@@ -59,6 +61,7 @@ class Parts:
     directory: DataDirectory
     documents: DocumentStore
     events: EventStore
+    payments: PaymentStore
     engine: "_native.Engine"
     store_version: str
     start_time_ms: int
@@ -88,11 +91,12 @@ async def serve(
         stack.callback(documents.close)
         events = EventStore(store_url)
         stack.callback(events.close)
+        payments = PaymentStore(store_url, documents.fsync, documents.changes)
+        stack.callback(payments.close)
         checked = await asyncio.to_thread(check_store, documents, config, directory.ledger)
         engine = await _open_engine(config, directory, store_url, stack, checked)
-        parts = Parts(
-            config, clock, directory, documents, events, engine, checked.version, start_time_ms=clock()
-        )
+        stores = documents, events, payments
+        parts = Parts(config, clock, directory, *stores, engine, checked.version, start_time_ms=clock())
         rpc_server = await _start_services(parts, stack)
         if stop.is_set():
             return
@@ -171,13 +175,15 @@ async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "Rp
     ledger = LedgerDirectory(parts.directory.ledger)
     audit = Audit(parts.documents, parts.engine, parts.directory.ledger / "audit")
     auditor = CallAuditor(audit.log, audit.changes)
-    services, billing = await asyncio.to_thread(_make_services, parts, follower, ledger, audit)
+    services, billing, payments = await asyncio.to_thread(_make_services, parts, follower, ledger, audit)
     start_thread("catalogue", follower.run, stack)
     start_thread("archiver", _archive(parts, ledger), stack)
     start_thread("audit", audit.keeper(auditor.take_denials).run, stack)
     start_thread("billing", billing.keeper.run, stack)
     courier = WebhookCourier(parts.events, clock=parts.documents.time_ms, partition_count=PARTITION_COUNT)
     start_thread("webhooks", courier.run, stack)
+    if payments.courier is not None:
+        start_thread("payments", payments.courier.run, stack)
     socket_path = parts.directory.socket_path("rpc.sock")
     rpc_server = RpcServer(services, auditor, has_reflection=not parts.config.no_reflection)
     stack.callback(socket_path.unlink, missing_ok=True)
@@ -188,7 +194,7 @@ async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "Rp
 
 def _make_services(
     parts: Parts, follower: "CatalogueFollower", ledger: "LedgerDirectory", audit: "Audit"
-) -> "tuple[list[Service], Billing]":
+) -> "tuple[list[Service], Billing, Payments]":
     from taximeter_server.keys import Keys  # noqa: PLC0415 (see above)
     from taximeter_server.pages import PageTokens  # noqa: PLC0415
     from taximeter_server.quota_simulation import QuotaSimulator  # noqa: PLC0415
@@ -234,6 +240,7 @@ def _make_services(
         engine, ledger, timeline, database, currency_code=lambda: follower.currency_code
     )
     billing = _make_billing(parts, follower, reporter, audit)
+    payments = _make_payments(parts, reporter, billing, audit)
     services: list[Service] = [
         MeteringService(
             reporter, estimates, readings, corrections, currency_code=lambda: follower.currency_code
@@ -249,9 +256,9 @@ def _make_services(
         *_make_limits(parts, QuotaSimulator(engine, ledger, database=database), page_tokens),
         AccessService(keys, audit, apply=follower.refresh, page_tokens=page_tokens),
         _make_operations(parts, follower, page_tokens),
-        BillingService(billing, page_tokens=page_tokens),
+        BillingService(billing, payments, page_tokens=page_tokens),
     ]
-    return services, billing
+    return services, billing, payments
 
 
 def _make_billing(
@@ -268,6 +275,20 @@ def _make_billing(
         clock=parts.documents.time_ms,
         currency_code=lambda: follower.currency_code,
         grace_seconds=parts.config.invoice_grace_s,
+    )
+
+
+def _make_payments(parts: Parts, reporter: "Reporter", billing: "Billing", audit: "Audit") -> "Payments":
+    from taximeter_server.payments import make_payments, make_provider  # noqa: PLC0415 (see above)
+
+    return make_payments(
+        make_provider(parts.config, reporter.ledger_id),
+        parts.payments,
+        reporter,
+        billing.invoices,
+        audited=audit.log.own_call,
+        clock=parts.documents.time_ms,
+        config=parts.config,
     )
 
 

@@ -86,17 +86,17 @@ class DocumentStore:
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
 
-        self._fsync = StoreFsync(fsync_url or url, is_exclusive=is_exclusive)
+        self.fsync = StoreFsync(fsync_url or url, is_exclusive=is_exclusive)
         self._functions = StoreFunctions(self._client, "documents")
         self.changes = DocumentChanges()
         """Notes what each put and append has changed."""
-        self.audit = AuditStore(self._client, self._fsync, self._functions)
-        self.billing = BillingStore(self._client, self._fsync, self._functions, self.changes)
+        self.audit = AuditStore(self._client, self.fsync, self._functions)
+        self.billing = BillingStore(self._client, self.fsync, self._functions, self.changes)
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
-        self._fsync.close()
+        self.fsync.close()
 
     def probe(self) -> StoreProbe:
         """Ask the store what it is. Raises StoreRefusedError for one that cannot serve at all."""
@@ -169,7 +169,7 @@ class DocumentStore:
         with translated():
             if self._client.hsetnx(META, name, secrets.token_hex(32)):
                 # What it seals is handed out at once, and must open after a crash.
-                self._fsync.wait()
+                self.fsync.wait()
             return bytes.fromhex(self._client.hget(META, name))
 
     def revision(self) -> int:
@@ -214,7 +214,7 @@ class DocumentStore:
                     continue
                 for key_id, document in changed.items():
                     self._note(KEYS, key_id, before.get(key_id), document)
-                self._fsync.wait()
+                self.fsync.wait()
                 return
         raise StoreUnavailableError
 
@@ -251,7 +251,7 @@ class DocumentStore:
             for position, (name, document, *_) in enumerate(tenants):
                 if position not in positions:
                     self._note(TENANTS, name, before[position] or None, document)
-            self._fsync.wait()
+            self.fsync.wait()
             return sorted(positions)
 
     def plans(self) -> list[str]:
@@ -284,7 +284,7 @@ class DocumentStore:
                     break
             if was_there:
                 self._note(PLANS, name, before, None)
-            self._fsync.wait()
+            self.fsync.wait()
         return bool(was_there)
 
     def _put(self, hash_name: str, field: str, document: str) -> None:
@@ -293,7 +293,7 @@ class DocumentStore:
                 transaction.hget(hash_name, field).hset(hash_name, field, document).incr(REVISION)
                 before, *_ = transaction.execute()
             self._note(hash_name, field, before, document)
-            self._fsync.wait()
+            self.fsync.wait()
 
     def _note(self, hash_name: str, field: str, before: str | None, after: str | None) -> None:
         kind = hash_name.removeprefix(CONFIGURATION)
@@ -319,7 +319,7 @@ class DocumentStore:
             if was_appended:
                 # What the entry replaces is in the chain; there is no document before it.
                 self.changes.note(f"timeline/{length + 1}", "", document_sha256(entry))
-            self._fsync.wait()
+            self.fsync.wait()
             return was_appended
 
     def time_ms(self) -> int:

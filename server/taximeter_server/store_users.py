@@ -61,6 +61,7 @@ SERVER_COMMANDS = (
     "zrange",
     "zrem",
     "zrevrange",
+    "zscore",
     # The documents.
     "discard",
     "exec",

@@ -14,7 +14,8 @@ import structlog
 from taximeter_server.errors import StoreUnavailableError
 from taximeter_server.event_store import EventStore, LeaseLostError
 from taximeter_server.quota_events import QuotaEvent
-from taximeter_server.webhook_deliveries import JITTER_PERCENT, Delivery
+from taximeter_server.retry_schedule import draw_jitter_percent
+from taximeter_server.webhook_deliveries import Delivery
 from taximeter_server.webhook_endpoints import Endpoint
 from taximeter_server.webhook_message import PostResult, body_of, headers_of, post
 
@@ -127,8 +128,7 @@ class WebhookCourier:
 
     def _note_result(self, endpoint_id: str, delivery: Delivery, result: PostResult) -> None:
         time_ms = self._clock()
-        jitter_percent = secrets.randbelow(2 * JITTER_PERCENT + 1) - JITTER_PERCENT
-        done = delivery.after_attempt(result, time_ms=time_ms, jitter_percent=jitter_percent)
+        done = delivery.after_attempt(result, time_ms=time_ms, jitter_percent=draw_jitter_percent())
         if not result.problem:
             self._store.note_success(self._owner, endpoint_id)
         else:

@@ -2,25 +2,14 @@
 """Deliveries: one event on its way to one endpoint, and when it is tried again."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Self
 
 from taximeter_server.errors import StoreCorruptError
 from taximeter_server.quota_events import QuotaEvent
+from taximeter_server.retry_schedule import delay_ms
 from taximeter_server.webhook_message import PostResult
-
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-RETRY_DELAYS_SECONDS: Sequence[int] = (
-    *(1, 5, 30),
-    *(2 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE),
-    *(_HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, 16 * _HOUR),
-    *(_DAY, _DAY, _DAY),
-)
-"""Before each attempt but the first; about four and a half days in all."""
-JITTER_PERCENT = 20
-"""Delays vary by so much in both directions, so that endpoints that fail together are not tried together."""
 
 
 class DeliveryState(StrEnum):
@@ -69,10 +58,10 @@ class Delivery:
         )
         if not result.problem:
             return replace(delivery, state=DeliveryState.DELIVERED)
-        if delivery.attempt_count > len(RETRY_DELAYS_SECONDS):
+        wait_ms = delay_ms(delivery.attempt_count, jitter_percent)
+        if wait_ms is None:
             return replace(delivery, state=DeliveryState.FAILED)
-        delay_ms = RETRY_DELAYS_SECONDS[delivery.attempt_count - 1] * (100 + jitter_percent) * 10
-        return replace(delivery, next_attempt_time_ms=time_ms + delay_ms)
+        return replace(delivery, next_attempt_time_ms=time_ms + wait_ms)
 
     def given_up(self, problem: str) -> Self:
         """Return the delivery that will not be tried again."""

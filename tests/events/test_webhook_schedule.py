@@ -2,12 +2,8 @@
 """When a delivery is tried again, and when an endpoint is given up, by values alone."""
 
 from taximeter_server.quota_events import QuotaEvent
-from taximeter_server.webhook_deliveries import (
-    JITTER_PERCENT,
-    RETRY_DELAYS_SECONDS,
-    Delivery,
-    DeliveryState,
-)
+from taximeter_server.retry_schedule import JITTER_PERCENT, RETRY_DELAYS_SECONDS
+from taximeter_server.webhook_deliveries import Delivery, DeliveryState
 from taximeter_server.webhook_endpoints import Endpoint, EndpointSettings
 from taximeter_server.webhook_message import PostResult
 

@@ -25,6 +25,8 @@ NO_SIDE_EFFECTS = 1
 
 METERING = {"Record", "RecordBatch", "CheckQuota", "ExtendHold", "ReleaseHold", "RecordLevel"}
 """Methods that change what is metered and nothing that an admin sets."""
+SIGNED = {"ReceivePaymentEvent"}
+"""Whoever calls them is known by a signature; what they change is audited as the server's own."""
 
 
 def declared_methods() -> list[MethodDescriptor]:
@@ -39,7 +41,7 @@ def mutating_methods() -> list[MethodDescriptor]:
     return [
         method
         for method in declared_methods()
-        if method.GetOptions().idempotency_level != NO_SIDE_EFFECTS and method.name not in METERING
+        if method.GetOptions().idempotency_level != NO_SIDE_EFFECTS and method.name not in METERING | SIGNED
     ]
 
 

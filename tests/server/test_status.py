@@ -9,7 +9,14 @@ import structlog
 from google.rpc import error_details_pb2, status_pb2
 
 from taximeter.v1 import error_reason_pb2
-from taximeter_server import _native, billing_errors, correction_errors, errors, rate_card_errors
+from taximeter_server import (
+    _native,
+    billing_errors,
+    correction_errors,
+    errors,
+    payment_errors,
+    rate_card_errors,
+)
 from taximeter_server.plan_yaml import PlanInvalidError
 from taximeter_server.rate_card import RateCardInvalidError, RateCardProblem
 from taximeter_server.rpc.status import CODES, DOMAIN, status_of
@@ -56,6 +63,11 @@ EXAMPLES: list[errors.RequestError] = [
     billing_errors.CreditTooLargeError("acme/20260601T000000Z", 250),
     billing_errors.CreditNoteConflictError("goodwill-1"),
     errors.RecordUnknownError(),
+    payment_errors.PaymentNotConfiguredError(),
+    payment_errors.PaymentAccountUnknownError("acme"),
+    payment_errors.PaymentProviderError(),
+    payment_errors.PaymentSignatureError(),
+    payment_errors.PaymentUnknownError(),
     errors.StoreUnavailableError(),
     errors.StoreFullError(),
     errors.StoreCorruptError("{tx:cfg}:keys"),

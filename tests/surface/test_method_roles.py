@@ -76,7 +76,7 @@ def test_the_table_is_what_the_protos_promise() -> None:
         assert package_service is not None
         for found in re.finditer(r"((?:^  //.*\n)+)  rpc (\w+)\(", text, re.MULTILINE):
             comment = " ".join(line.strip().lstrip("/ ") for line in found[1].splitlines())
-            roles = re.search(r"Needs (?:(any valid key)|role ([\w, ]+))", comment)
+            roles = re.search(r"Needs (?:(any valid key|no key)|role ([\w, ]+))", comment)
             if roles is not None:
                 named = () if roles[1] else tuple(sorted({"admin", *re.findall(r"meter|read", roles[2])}))
                 promised[f"/taximeter.v1.{package_service[1]}/{found[2]}"] = named
@@ -97,10 +97,11 @@ def test_each_role_gets_what_the_table_says(method: str, channel: Any, credentia
     assert (without_key != "CREDENTIALS_REQUIRED") == (allowed is None)
 
 
-def test_only_health_is_open() -> None:
-    """Nothing but health answers without a key."""
+def test_only_health_and_what_is_signed_is_open() -> None:
+    """Nothing but health, and what carries a signature of its own, is looked at without a key."""
     assert {method for method, roles in TABLE.items() if roles is None} == {
-        f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch", "List")
+        "/taximeter.v1.BillingService/ReceivePaymentEvent",
+        *(f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch", "List")),
     }
 
 

@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// InvoiceFormat says how a document is written. It may grow.
+type InvoiceFormat int32
+
+const (
+	// Refused.
+	InvoiceFormat_INVOICE_FORMAT_UNSPECIFIED InvoiceFormat = 0
+	// One page of HTML in UTF-8, which loads nothing.
+	InvoiceFormat_INVOICE_FORMAT_HTML InvoiceFormat = 1
+	// PDF on A4.
+	InvoiceFormat_INVOICE_FORMAT_PDF InvoiceFormat = 2
+)
+
+// Enum value maps for InvoiceFormat.
+var (
+	InvoiceFormat_name = map[int32]string{
+		0: "INVOICE_FORMAT_UNSPECIFIED",
+		1: "INVOICE_FORMAT_HTML",
+		2: "INVOICE_FORMAT_PDF",
+	}
+	InvoiceFormat_value = map[string]int32{
+		"INVOICE_FORMAT_UNSPECIFIED": 0,
+		"INVOICE_FORMAT_HTML":        1,
+		"INVOICE_FORMAT_PDF":         2,
+	}
+)
+
+func (x InvoiceFormat) Enum() *InvoiceFormat {
+	p := new(InvoiceFormat)
+	*p = x
+	return p
+}
+
+func (x InvoiceFormat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InvoiceFormat) Descriptor() protoreflect.EnumDescriptor {
+	return file_taximeter_v1_billing_service_proto_enumTypes[0].Descriptor()
+}
+
+func (InvoiceFormat) Type() protoreflect.EnumType {
+	return &file_taximeter_v1_billing_service_proto_enumTypes[0]
+}
+
+func (x InvoiceFormat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InvoiceFormat.Descriptor instead.
+func (InvoiceFormat) EnumDescriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{0}
+}
+
 // PutSubscriptionRequest begins a subscription.
 type PutSubscriptionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1017,11 +1070,121 @@ func (x *CreateCreditNoteResponse) GetCreditNote() *Invoice {
 	return nil
 }
 
+// RenderInvoiceRequest names a document.
+type RenderInvoiceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Id of a draft or document, or number of a document.
+	InvoiceId string `protobuf:"bytes,1,opt,name=invoice_id,json=invoiceId,proto3" json:"invoice_id,omitempty"`
+	// Required. How it is written.
+	Format        InvoiceFormat `protobuf:"varint,2,opt,name=format,proto3,enum=taximeter.v1.InvoiceFormat" json:"format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenderInvoiceRequest) Reset() {
+	*x = RenderInvoiceRequest{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenderInvoiceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenderInvoiceRequest) ProtoMessage() {}
+
+func (x *RenderInvoiceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenderInvoiceRequest.ProtoReflect.Descriptor instead.
+func (*RenderInvoiceRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RenderInvoiceRequest) GetInvoiceId() string {
+	if x != nil {
+		return x.InvoiceId
+	}
+	return ""
+}
+
+func (x *RenderInvoiceRequest) GetFormat() InvoiceFormat {
+	if x != nil {
+		return x.Format
+	}
+	return InvoiceFormat_INVOICE_FORMAT_UNSPECIFIED
+}
+
+// RenderInvoiceResponse carries the document.
+type RenderInvoiceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file. The same document, issuer and account give the same bytes.
+	Content []byte `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	// Its media type, "text/html" or "application/pdf".
+	MediaType     string `protobuf:"bytes,2,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenderInvoiceResponse) Reset() {
+	*x = RenderInvoiceResponse{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenderInvoiceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenderInvoiceResponse) ProtoMessage() {}
+
+func (x *RenderInvoiceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenderInvoiceResponse.ProtoReflect.Descriptor instead.
+func (*RenderInvoiceResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RenderInvoiceResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *RenderInvoiceResponse) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
 var File_taximeter_v1_billing_service_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\n" +
-	"\"taximeter/v1/billing_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ftaximeter/v1/subscription.proto\"\xf0\x01\n" +
+	"\"taximeter/v1/billing_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ataximeter/v1/payment.proto\x1a\x1ftaximeter/v1/subscription.proto\"\xf0\x01\n" +
 	"\x16PutSubscriptionRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x129\n" +
@@ -1086,7 +1249,19 @@ const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"R\n" +
 	"\x18CreateCreditNoteResponse\x126\n" +
 	"\vcredit_note\x18\x01 \x01(\v2\x15.taximeter.v1.InvoiceR\n" +
-	"creditNote2\xd8\x06\n" +
+	"creditNote\"j\n" +
+	"\x14RenderInvoiceRequest\x12\x1d\n" +
+	"\n" +
+	"invoice_id\x18\x01 \x01(\tR\tinvoiceId\x123\n" +
+	"\x06format\x18\x02 \x01(\x0e2\x1b.taximeter.v1.InvoiceFormatR\x06format\"P\n" +
+	"\x15RenderInvoiceResponse\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x02 \x01(\tR\tmediaType*`\n" +
+	"\rInvoiceFormat\x12\x1e\n" +
+	"\x1aINVOICE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13INVOICE_FORMAT_HTML\x10\x01\x12\x16\n" +
+	"\x12INVOICE_FORMAT_PDF\x10\x022\xf5\f\n" +
 	"\x0eBillingService\x12^\n" +
 	"\x0fPutSubscription\x12$.taximeter.v1.PutSubscriptionRequest\x1a%.taximeter.v1.PutSubscriptionResponse\x12c\n" +
 	"\x0fGetSubscription\x12$.taximeter.v1.GetSubscriptionRequest\x1a%.taximeter.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12O\n" +
@@ -1095,10 +1270,18 @@ const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\x12CancelSubscription\x12'.taximeter.v1.CancelSubscriptionRequest\x1a(.taximeter.v1.CancelSubscriptionResponse\x12Z\n" +
 	"\fListInvoices\x12!.taximeter.v1.ListInvoicesRequest\x1a\".taximeter.v1.ListInvoicesResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\n" +
-	"GetInvoice\x12\x1f.taximeter.v1.GetInvoiceRequest\x1a .taximeter.v1.GetInvoiceResponse\"\x03\x90\x02\x01\x12^\n" +
+	"GetInvoice\x12\x1f.taximeter.v1.GetInvoiceRequest\x1a .taximeter.v1.GetInvoiceResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\rRenderInvoice\x12\".taximeter.v1.RenderInvoiceRequest\x1a#.taximeter.v1.RenderInvoiceResponse\"\x03\x90\x02\x01\x12^\n" +
 	"\x0fFinalizeInvoice\x12$.taximeter.v1.FinalizeInvoiceRequest\x1a%.taximeter.v1.FinalizeInvoiceResponse\x12R\n" +
 	"\vVoidInvoice\x12 .taximeter.v1.VoidInvoiceRequest\x1a!.taximeter.v1.VoidInvoiceResponse\x12a\n" +
-	"\x10CreateCreditNote\x12%.taximeter.v1.CreateCreditNoteRequest\x1a&.taximeter.v1.CreateCreditNoteResponseBW\n" +
+	"\x10CreateCreditNote\x12%.taximeter.v1.CreateCreditNoteRequest\x1a&.taximeter.v1.CreateCreditNoteResponse\x12d\n" +
+	"\x11PutPaymentAccount\x12&.taximeter.v1.PutPaymentAccountRequest\x1a'.taximeter.v1.PutPaymentAccountResponse\x12i\n" +
+	"\x11GetPaymentAccount\x12&.taximeter.v1.GetPaymentAccountRequest\x1a'.taximeter.v1.GetPaymentAccountResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\x0eGetPaymentCard\x12#.taximeter.v1.GetPaymentCardRequest\x1a$.taximeter.v1.GetPaymentCardResponse\"\x03\x90\x02\x01\x12j\n" +
+	"\x13CreatePortalSession\x12(.taximeter.v1.CreatePortalSessionRequest\x1a).taximeter.v1.CreatePortalSessionResponse\x12Z\n" +
+	"\fListPayments\x12!.taximeter.v1.ListPaymentsRequest\x1a\".taximeter.v1.ListPaymentsResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\fRetryPayment\x12!.taximeter.v1.RetryPaymentRequest\x1a\".taximeter.v1.RetryPaymentResponse\x12j\n" +
+	"\x13ReceivePaymentEvent\x12(.taximeter.v1.ReceivePaymentEventRequest\x1a).taximeter.v1.ReceivePaymentEventResponseBW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (
@@ -1113,69 +1296,104 @@ func file_taximeter_v1_billing_service_proto_rawDescGZIP() []byte {
 	return file_taximeter_v1_billing_service_proto_rawDescData
 }
 
-var file_taximeter_v1_billing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_taximeter_v1_billing_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_taximeter_v1_billing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_taximeter_v1_billing_service_proto_goTypes = []any{
-	(*PutSubscriptionRequest)(nil),     // 0: taximeter.v1.PutSubscriptionRequest
-	(*PutSubscriptionResponse)(nil),    // 1: taximeter.v1.PutSubscriptionResponse
-	(*GetSubscriptionRequest)(nil),     // 2: taximeter.v1.GetSubscriptionRequest
-	(*GetSubscriptionResponse)(nil),    // 3: taximeter.v1.GetSubscriptionResponse
-	(*ChangePlanRequest)(nil),          // 4: taximeter.v1.ChangePlanRequest
-	(*ChangePlanResponse)(nil),         // 5: taximeter.v1.ChangePlanResponse
-	(*CancelSubscriptionRequest)(nil),  // 6: taximeter.v1.CancelSubscriptionRequest
-	(*CancelSubscriptionResponse)(nil), // 7: taximeter.v1.CancelSubscriptionResponse
-	(*ListInvoicesRequest)(nil),        // 8: taximeter.v1.ListInvoicesRequest
-	(*ListInvoicesResponse)(nil),       // 9: taximeter.v1.ListInvoicesResponse
-	(*GetInvoiceRequest)(nil),          // 10: taximeter.v1.GetInvoiceRequest
-	(*GetInvoiceResponse)(nil),         // 11: taximeter.v1.GetInvoiceResponse
-	(*FinalizeInvoiceRequest)(nil),     // 12: taximeter.v1.FinalizeInvoiceRequest
-	(*FinalizeInvoiceResponse)(nil),    // 13: taximeter.v1.FinalizeInvoiceResponse
-	(*VoidInvoiceRequest)(nil),         // 14: taximeter.v1.VoidInvoiceRequest
-	(*VoidInvoiceResponse)(nil),        // 15: taximeter.v1.VoidInvoiceResponse
-	(*CreateCreditNoteRequest)(nil),    // 16: taximeter.v1.CreateCreditNoteRequest
-	(*CreateCreditNoteResponse)(nil),   // 17: taximeter.v1.CreateCreditNoteResponse
-	(*timestamppb.Timestamp)(nil),      // 18: google.protobuf.Timestamp
-	(*PhaseSettings)(nil),              // 19: taximeter.v1.PhaseSettings
-	(*Subscription)(nil),               // 20: taximeter.v1.Subscription
-	(*CreditCounts)(nil),               // 21: taximeter.v1.CreditCounts
-	(*Invoice)(nil),                    // 22: taximeter.v1.Invoice
+	(InvoiceFormat)(0),                  // 0: taximeter.v1.InvoiceFormat
+	(*PutSubscriptionRequest)(nil),      // 1: taximeter.v1.PutSubscriptionRequest
+	(*PutSubscriptionResponse)(nil),     // 2: taximeter.v1.PutSubscriptionResponse
+	(*GetSubscriptionRequest)(nil),      // 3: taximeter.v1.GetSubscriptionRequest
+	(*GetSubscriptionResponse)(nil),     // 4: taximeter.v1.GetSubscriptionResponse
+	(*ChangePlanRequest)(nil),           // 5: taximeter.v1.ChangePlanRequest
+	(*ChangePlanResponse)(nil),          // 6: taximeter.v1.ChangePlanResponse
+	(*CancelSubscriptionRequest)(nil),   // 7: taximeter.v1.CancelSubscriptionRequest
+	(*CancelSubscriptionResponse)(nil),  // 8: taximeter.v1.CancelSubscriptionResponse
+	(*ListInvoicesRequest)(nil),         // 9: taximeter.v1.ListInvoicesRequest
+	(*ListInvoicesResponse)(nil),        // 10: taximeter.v1.ListInvoicesResponse
+	(*GetInvoiceRequest)(nil),           // 11: taximeter.v1.GetInvoiceRequest
+	(*GetInvoiceResponse)(nil),          // 12: taximeter.v1.GetInvoiceResponse
+	(*FinalizeInvoiceRequest)(nil),      // 13: taximeter.v1.FinalizeInvoiceRequest
+	(*FinalizeInvoiceResponse)(nil),     // 14: taximeter.v1.FinalizeInvoiceResponse
+	(*VoidInvoiceRequest)(nil),          // 15: taximeter.v1.VoidInvoiceRequest
+	(*VoidInvoiceResponse)(nil),         // 16: taximeter.v1.VoidInvoiceResponse
+	(*CreateCreditNoteRequest)(nil),     // 17: taximeter.v1.CreateCreditNoteRequest
+	(*CreateCreditNoteResponse)(nil),    // 18: taximeter.v1.CreateCreditNoteResponse
+	(*RenderInvoiceRequest)(nil),        // 19: taximeter.v1.RenderInvoiceRequest
+	(*RenderInvoiceResponse)(nil),       // 20: taximeter.v1.RenderInvoiceResponse
+	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
+	(*PhaseSettings)(nil),               // 22: taximeter.v1.PhaseSettings
+	(*Subscription)(nil),                // 23: taximeter.v1.Subscription
+	(*CreditCounts)(nil),                // 24: taximeter.v1.CreditCounts
+	(*Invoice)(nil),                     // 25: taximeter.v1.Invoice
+	(*PutPaymentAccountRequest)(nil),    // 26: taximeter.v1.PutPaymentAccountRequest
+	(*GetPaymentAccountRequest)(nil),    // 27: taximeter.v1.GetPaymentAccountRequest
+	(*GetPaymentCardRequest)(nil),       // 28: taximeter.v1.GetPaymentCardRequest
+	(*CreatePortalSessionRequest)(nil),  // 29: taximeter.v1.CreatePortalSessionRequest
+	(*ListPaymentsRequest)(nil),         // 30: taximeter.v1.ListPaymentsRequest
+	(*RetryPaymentRequest)(nil),         // 31: taximeter.v1.RetryPaymentRequest
+	(*ReceivePaymentEventRequest)(nil),  // 32: taximeter.v1.ReceivePaymentEventRequest
+	(*PutPaymentAccountResponse)(nil),   // 33: taximeter.v1.PutPaymentAccountResponse
+	(*GetPaymentAccountResponse)(nil),   // 34: taximeter.v1.GetPaymentAccountResponse
+	(*GetPaymentCardResponse)(nil),      // 35: taximeter.v1.GetPaymentCardResponse
+	(*CreatePortalSessionResponse)(nil), // 36: taximeter.v1.CreatePortalSessionResponse
+	(*ListPaymentsResponse)(nil),        // 37: taximeter.v1.ListPaymentsResponse
+	(*RetryPaymentResponse)(nil),        // 38: taximeter.v1.RetryPaymentResponse
+	(*ReceivePaymentEventResponse)(nil), // 39: taximeter.v1.ReceivePaymentEventResponse
 }
 var file_taximeter_v1_billing_service_proto_depIdxs = []int32{
-	18, // 0: taximeter.v1.PutSubscriptionRequest.start_time:type_name -> google.protobuf.Timestamp
-	19, // 1: taximeter.v1.PutSubscriptionRequest.phases:type_name -> taximeter.v1.PhaseSettings
-	20, // 2: taximeter.v1.PutSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
-	20, // 3: taximeter.v1.GetSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
-	21, // 4: taximeter.v1.GetSubscriptionResponse.credits:type_name -> taximeter.v1.CreditCounts
-	20, // 5: taximeter.v1.ChangePlanResponse.subscription:type_name -> taximeter.v1.Subscription
-	20, // 6: taximeter.v1.CancelSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
-	22, // 7: taximeter.v1.ListInvoicesResponse.invoices:type_name -> taximeter.v1.Invoice
-	22, // 8: taximeter.v1.GetInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	22, // 9: taximeter.v1.FinalizeInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	22, // 10: taximeter.v1.VoidInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	22, // 11: taximeter.v1.VoidInvoiceResponse.reversal:type_name -> taximeter.v1.Invoice
-	22, // 12: taximeter.v1.CreateCreditNoteResponse.credit_note:type_name -> taximeter.v1.Invoice
-	0,  // 13: taximeter.v1.BillingService.PutSubscription:input_type -> taximeter.v1.PutSubscriptionRequest
-	2,  // 14: taximeter.v1.BillingService.GetSubscription:input_type -> taximeter.v1.GetSubscriptionRequest
-	4,  // 15: taximeter.v1.BillingService.ChangePlan:input_type -> taximeter.v1.ChangePlanRequest
-	6,  // 16: taximeter.v1.BillingService.CancelSubscription:input_type -> taximeter.v1.CancelSubscriptionRequest
-	8,  // 17: taximeter.v1.BillingService.ListInvoices:input_type -> taximeter.v1.ListInvoicesRequest
-	10, // 18: taximeter.v1.BillingService.GetInvoice:input_type -> taximeter.v1.GetInvoiceRequest
-	12, // 19: taximeter.v1.BillingService.FinalizeInvoice:input_type -> taximeter.v1.FinalizeInvoiceRequest
-	14, // 20: taximeter.v1.BillingService.VoidInvoice:input_type -> taximeter.v1.VoidInvoiceRequest
-	16, // 21: taximeter.v1.BillingService.CreateCreditNote:input_type -> taximeter.v1.CreateCreditNoteRequest
-	1,  // 22: taximeter.v1.BillingService.PutSubscription:output_type -> taximeter.v1.PutSubscriptionResponse
-	3,  // 23: taximeter.v1.BillingService.GetSubscription:output_type -> taximeter.v1.GetSubscriptionResponse
-	5,  // 24: taximeter.v1.BillingService.ChangePlan:output_type -> taximeter.v1.ChangePlanResponse
-	7,  // 25: taximeter.v1.BillingService.CancelSubscription:output_type -> taximeter.v1.CancelSubscriptionResponse
-	9,  // 26: taximeter.v1.BillingService.ListInvoices:output_type -> taximeter.v1.ListInvoicesResponse
-	11, // 27: taximeter.v1.BillingService.GetInvoice:output_type -> taximeter.v1.GetInvoiceResponse
-	13, // 28: taximeter.v1.BillingService.FinalizeInvoice:output_type -> taximeter.v1.FinalizeInvoiceResponse
-	15, // 29: taximeter.v1.BillingService.VoidInvoice:output_type -> taximeter.v1.VoidInvoiceResponse
-	17, // 30: taximeter.v1.BillingService.CreateCreditNote:output_type -> taximeter.v1.CreateCreditNoteResponse
-	22, // [22:31] is the sub-list for method output_type
-	13, // [13:22] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	21, // 0: taximeter.v1.PutSubscriptionRequest.start_time:type_name -> google.protobuf.Timestamp
+	22, // 1: taximeter.v1.PutSubscriptionRequest.phases:type_name -> taximeter.v1.PhaseSettings
+	23, // 2: taximeter.v1.PutSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
+	23, // 3: taximeter.v1.GetSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
+	24, // 4: taximeter.v1.GetSubscriptionResponse.credits:type_name -> taximeter.v1.CreditCounts
+	23, // 5: taximeter.v1.ChangePlanResponse.subscription:type_name -> taximeter.v1.Subscription
+	23, // 6: taximeter.v1.CancelSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
+	25, // 7: taximeter.v1.ListInvoicesResponse.invoices:type_name -> taximeter.v1.Invoice
+	25, // 8: taximeter.v1.GetInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	25, // 9: taximeter.v1.FinalizeInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	25, // 10: taximeter.v1.VoidInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	25, // 11: taximeter.v1.VoidInvoiceResponse.reversal:type_name -> taximeter.v1.Invoice
+	25, // 12: taximeter.v1.CreateCreditNoteResponse.credit_note:type_name -> taximeter.v1.Invoice
+	0,  // 13: taximeter.v1.RenderInvoiceRequest.format:type_name -> taximeter.v1.InvoiceFormat
+	1,  // 14: taximeter.v1.BillingService.PutSubscription:input_type -> taximeter.v1.PutSubscriptionRequest
+	3,  // 15: taximeter.v1.BillingService.GetSubscription:input_type -> taximeter.v1.GetSubscriptionRequest
+	5,  // 16: taximeter.v1.BillingService.ChangePlan:input_type -> taximeter.v1.ChangePlanRequest
+	7,  // 17: taximeter.v1.BillingService.CancelSubscription:input_type -> taximeter.v1.CancelSubscriptionRequest
+	9,  // 18: taximeter.v1.BillingService.ListInvoices:input_type -> taximeter.v1.ListInvoicesRequest
+	11, // 19: taximeter.v1.BillingService.GetInvoice:input_type -> taximeter.v1.GetInvoiceRequest
+	19, // 20: taximeter.v1.BillingService.RenderInvoice:input_type -> taximeter.v1.RenderInvoiceRequest
+	13, // 21: taximeter.v1.BillingService.FinalizeInvoice:input_type -> taximeter.v1.FinalizeInvoiceRequest
+	15, // 22: taximeter.v1.BillingService.VoidInvoice:input_type -> taximeter.v1.VoidInvoiceRequest
+	17, // 23: taximeter.v1.BillingService.CreateCreditNote:input_type -> taximeter.v1.CreateCreditNoteRequest
+	26, // 24: taximeter.v1.BillingService.PutPaymentAccount:input_type -> taximeter.v1.PutPaymentAccountRequest
+	27, // 25: taximeter.v1.BillingService.GetPaymentAccount:input_type -> taximeter.v1.GetPaymentAccountRequest
+	28, // 26: taximeter.v1.BillingService.GetPaymentCard:input_type -> taximeter.v1.GetPaymentCardRequest
+	29, // 27: taximeter.v1.BillingService.CreatePortalSession:input_type -> taximeter.v1.CreatePortalSessionRequest
+	30, // 28: taximeter.v1.BillingService.ListPayments:input_type -> taximeter.v1.ListPaymentsRequest
+	31, // 29: taximeter.v1.BillingService.RetryPayment:input_type -> taximeter.v1.RetryPaymentRequest
+	32, // 30: taximeter.v1.BillingService.ReceivePaymentEvent:input_type -> taximeter.v1.ReceivePaymentEventRequest
+	2,  // 31: taximeter.v1.BillingService.PutSubscription:output_type -> taximeter.v1.PutSubscriptionResponse
+	4,  // 32: taximeter.v1.BillingService.GetSubscription:output_type -> taximeter.v1.GetSubscriptionResponse
+	6,  // 33: taximeter.v1.BillingService.ChangePlan:output_type -> taximeter.v1.ChangePlanResponse
+	8,  // 34: taximeter.v1.BillingService.CancelSubscription:output_type -> taximeter.v1.CancelSubscriptionResponse
+	10, // 35: taximeter.v1.BillingService.ListInvoices:output_type -> taximeter.v1.ListInvoicesResponse
+	12, // 36: taximeter.v1.BillingService.GetInvoice:output_type -> taximeter.v1.GetInvoiceResponse
+	20, // 37: taximeter.v1.BillingService.RenderInvoice:output_type -> taximeter.v1.RenderInvoiceResponse
+	14, // 38: taximeter.v1.BillingService.FinalizeInvoice:output_type -> taximeter.v1.FinalizeInvoiceResponse
+	16, // 39: taximeter.v1.BillingService.VoidInvoice:output_type -> taximeter.v1.VoidInvoiceResponse
+	18, // 40: taximeter.v1.BillingService.CreateCreditNote:output_type -> taximeter.v1.CreateCreditNoteResponse
+	33, // 41: taximeter.v1.BillingService.PutPaymentAccount:output_type -> taximeter.v1.PutPaymentAccountResponse
+	34, // 42: taximeter.v1.BillingService.GetPaymentAccount:output_type -> taximeter.v1.GetPaymentAccountResponse
+	35, // 43: taximeter.v1.BillingService.GetPaymentCard:output_type -> taximeter.v1.GetPaymentCardResponse
+	36, // 44: taximeter.v1.BillingService.CreatePortalSession:output_type -> taximeter.v1.CreatePortalSessionResponse
+	37, // 45: taximeter.v1.BillingService.ListPayments:output_type -> taximeter.v1.ListPaymentsResponse
+	38, // 46: taximeter.v1.BillingService.RetryPayment:output_type -> taximeter.v1.RetryPaymentResponse
+	39, // 47: taximeter.v1.BillingService.ReceivePaymentEvent:output_type -> taximeter.v1.ReceivePaymentEventResponse
+	31, // [31:48] is the sub-list for method output_type
+	14, // [14:31] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_billing_service_proto_init() }
@@ -1184,6 +1402,7 @@ func file_taximeter_v1_billing_service_proto_init() {
 		return
 	}
 	file_taximeter_v1_invoice_proto_init()
+	file_taximeter_v1_payment_proto_init()
 	file_taximeter_v1_subscription_proto_init()
 	file_taximeter_v1_billing_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_taximeter_v1_billing_service_proto_msgTypes[4].OneofWrappers = []any{}
@@ -1192,13 +1411,14 @@ func file_taximeter_v1_billing_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_billing_service_proto_rawDesc), len(file_taximeter_v1_billing_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   18,
+			NumEnums:      1,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_taximeter_v1_billing_service_proto_goTypes,
 		DependencyIndexes: file_taximeter_v1_billing_service_proto_depIdxs,
+		EnumInfos:         file_taximeter_v1_billing_service_proto_enumTypes,
 		MessageInfos:      file_taximeter_v1_billing_service_proto_msgTypes,
 	}.Build()
 	File_taximeter_v1_billing_service_proto = out.File

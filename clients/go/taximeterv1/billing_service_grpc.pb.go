@@ -21,15 +21,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	BillingService_PutSubscription_FullMethodName    = "/taximeter.v1.BillingService/PutSubscription"
-	BillingService_GetSubscription_FullMethodName    = "/taximeter.v1.BillingService/GetSubscription"
-	BillingService_ChangePlan_FullMethodName         = "/taximeter.v1.BillingService/ChangePlan"
-	BillingService_CancelSubscription_FullMethodName = "/taximeter.v1.BillingService/CancelSubscription"
-	BillingService_ListInvoices_FullMethodName       = "/taximeter.v1.BillingService/ListInvoices"
-	BillingService_GetInvoice_FullMethodName         = "/taximeter.v1.BillingService/GetInvoice"
-	BillingService_FinalizeInvoice_FullMethodName    = "/taximeter.v1.BillingService/FinalizeInvoice"
-	BillingService_VoidInvoice_FullMethodName        = "/taximeter.v1.BillingService/VoidInvoice"
-	BillingService_CreateCreditNote_FullMethodName   = "/taximeter.v1.BillingService/CreateCreditNote"
+	BillingService_PutSubscription_FullMethodName     = "/taximeter.v1.BillingService/PutSubscription"
+	BillingService_GetSubscription_FullMethodName     = "/taximeter.v1.BillingService/GetSubscription"
+	BillingService_ChangePlan_FullMethodName          = "/taximeter.v1.BillingService/ChangePlan"
+	BillingService_CancelSubscription_FullMethodName  = "/taximeter.v1.BillingService/CancelSubscription"
+	BillingService_ListInvoices_FullMethodName        = "/taximeter.v1.BillingService/ListInvoices"
+	BillingService_GetInvoice_FullMethodName          = "/taximeter.v1.BillingService/GetInvoice"
+	BillingService_RenderInvoice_FullMethodName       = "/taximeter.v1.BillingService/RenderInvoice"
+	BillingService_FinalizeInvoice_FullMethodName     = "/taximeter.v1.BillingService/FinalizeInvoice"
+	BillingService_VoidInvoice_FullMethodName         = "/taximeter.v1.BillingService/VoidInvoice"
+	BillingService_CreateCreditNote_FullMethodName    = "/taximeter.v1.BillingService/CreateCreditNote"
+	BillingService_PutPaymentAccount_FullMethodName   = "/taximeter.v1.BillingService/PutPaymentAccount"
+	BillingService_GetPaymentAccount_FullMethodName   = "/taximeter.v1.BillingService/GetPaymentAccount"
+	BillingService_GetPaymentCard_FullMethodName      = "/taximeter.v1.BillingService/GetPaymentCard"
+	BillingService_CreatePortalSession_FullMethodName = "/taximeter.v1.BillingService/CreatePortalSession"
+	BillingService_ListPayments_FullMethodName        = "/taximeter.v1.BillingService/ListPayments"
+	BillingService_RetryPayment_FullMethodName        = "/taximeter.v1.BillingService/RetryPayment"
+	BillingService_ReceivePaymentEvent_FullMethodName = "/taximeter.v1.BillingService/ReceivePaymentEvent"
 )
 
 // BillingServiceClient is the client API for BillingService service.
@@ -60,6 +68,10 @@ type BillingServiceClient interface {
 	ListInvoices(ctx context.Context, in *ListInvoicesRequest, opts ...grpc.CallOption) (*ListInvoicesResponse, error)
 	// Shows a draft or document. NOT_FOUND (INVOICE_UNKNOWN) when there is none. Needs role read or admin. Safe to retry.
 	GetInvoice(ctx context.Context, in *GetInvoiceRequest, opts ...grpc.CallOption) (*GetInvoiceResponse, error)
+	// Writes a draft or document as its customer gets it: one page of HTML, or a PDF. Who sends it is configured, see
+	// docs/payments.md. INVALID_ARGUMENT for a PDF whose font cannot write a name. Errors as of GetInvoice. Needs role
+	// read or admin. Safe to retry.
+	RenderInvoice(ctx context.Context, in *RenderInvoiceRequest, opts ...grpc.CallOption) (*RenderInvoiceResponse, error)
 	// Makes a document of a draft whose period is over, before it becomes one by itself. FAILED_PRECONDITION
 	// (INVOICE_NOT_DUE) while its period goes on, or an earlier one is a draft. Needs role admin. Safe to retry: a
 	// document is shown as it is.
@@ -72,6 +84,30 @@ type BillingServiceClient interface {
 	// void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
 	// request_id was used for another. Needs role admin. Safe to retry.
 	CreateCreditNote(ctx context.Context, in *CreateCreditNoteRequest, opts ...grpc.CallOption) (*CreateCreditNoteResponse, error)
+	// Sets how an account pays, and tells the payment provider of it. Needs role admin. Safe to retry.
+	PutPaymentAccount(ctx context.Context, in *PutPaymentAccountRequest, opts ...grpc.CallOption) (*PutPaymentAccountResponse, error)
+	// Shows how an account pays. NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN) for one that was never put. Needs role read or
+	// admin. Safe to retry.
+	GetPaymentAccount(ctx context.Context, in *GetPaymentAccountRequest, opts ...grpc.CallOption) (*GetPaymentAccountResponse, error)
+	// Shows the card that the payment provider charges, if there is one. FAILED_PRECONDITION (PAYMENT_NOT_CONFIGURED)
+	// without a provider, UNAVAILABLE (PAYMENT_PROVIDER) while it does not answer. Needs role read or admin. Safe to
+	// retry.
+	GetPaymentCard(ctx context.Context, in *GetPaymentCardRequest, opts ...grpc.CallOption) (*GetPaymentCardResponse, error)
+	// Opens the payment provider's own pages for an account, where its people change cards and see invoices. Whoever has
+	// the URL is let in, for some minutes. Errors as of GetPaymentCard. Needs role admin. Safe to retry: each call makes
+	// another URL.
+	CreatePortalSession(ctx context.Context, in *CreatePortalSessionRequest, opts ...grpc.CallOption) (*CreatePortalSessionResponse, error)
+	// Lists what was pushed to the payment provider and what is to be, newest first; the last 10,000. Needs role admin.
+	// Safe to retry.
+	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
+	// Pushes again at once what was given up, or waits for its next attempt. What the provider has already is not made
+	// twice, and what is done stays as it is. NOT_FOUND (PAYMENT_UNKNOWN) for an id that there is not. Needs role admin.
+	// Safe to retry.
+	RetryPayment(ctx context.Context, in *RetryPaymentRequest, opts ...grpc.CallOption) (*RetryPaymentResponse, error)
+	// Takes an event of the payment provider, signed by it; POST /webhooks/payments of the same port ends here, too. An
+	// event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
+	// older than five minutes. Needs no key: the signature says who calls. Safe to retry.
+	ReceivePaymentEvent(ctx context.Context, in *ReceivePaymentEventRequest, opts ...grpc.CallOption) (*ReceivePaymentEventResponse, error)
 }
 
 type billingServiceClient struct {
@@ -142,6 +178,16 @@ func (c *billingServiceClient) GetInvoice(ctx context.Context, in *GetInvoiceReq
 	return out, nil
 }
 
+func (c *billingServiceClient) RenderInvoice(ctx context.Context, in *RenderInvoiceRequest, opts ...grpc.CallOption) (*RenderInvoiceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenderInvoiceResponse)
+	err := c.cc.Invoke(ctx, BillingService_RenderInvoice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *billingServiceClient) FinalizeInvoice(ctx context.Context, in *FinalizeInvoiceRequest, opts ...grpc.CallOption) (*FinalizeInvoiceResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(FinalizeInvoiceResponse)
@@ -166,6 +212,76 @@ func (c *billingServiceClient) CreateCreditNote(ctx context.Context, in *CreateC
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateCreditNoteResponse)
 	err := c.cc.Invoke(ctx, BillingService_CreateCreditNote_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) PutPaymentAccount(ctx context.Context, in *PutPaymentAccountRequest, opts ...grpc.CallOption) (*PutPaymentAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutPaymentAccountResponse)
+	err := c.cc.Invoke(ctx, BillingService_PutPaymentAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) GetPaymentAccount(ctx context.Context, in *GetPaymentAccountRequest, opts ...grpc.CallOption) (*GetPaymentAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPaymentAccountResponse)
+	err := c.cc.Invoke(ctx, BillingService_GetPaymentAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) GetPaymentCard(ctx context.Context, in *GetPaymentCardRequest, opts ...grpc.CallOption) (*GetPaymentCardResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPaymentCardResponse)
+	err := c.cc.Invoke(ctx, BillingService_GetPaymentCard_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) CreatePortalSession(ctx context.Context, in *CreatePortalSessionRequest, opts ...grpc.CallOption) (*CreatePortalSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreatePortalSessionResponse)
+	err := c.cc.Invoke(ctx, BillingService_CreatePortalSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPaymentsResponse)
+	err := c.cc.Invoke(ctx, BillingService_ListPayments_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) RetryPayment(ctx context.Context, in *RetryPaymentRequest, opts ...grpc.CallOption) (*RetryPaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryPaymentResponse)
+	err := c.cc.Invoke(ctx, BillingService_RetryPayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) ReceivePaymentEvent(ctx context.Context, in *ReceivePaymentEventRequest, opts ...grpc.CallOption) (*ReceivePaymentEventResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReceivePaymentEventResponse)
+	err := c.cc.Invoke(ctx, BillingService_ReceivePaymentEvent_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -200,6 +316,10 @@ type BillingServiceServer interface {
 	ListInvoices(context.Context, *ListInvoicesRequest) (*ListInvoicesResponse, error)
 	// Shows a draft or document. NOT_FOUND (INVOICE_UNKNOWN) when there is none. Needs role read or admin. Safe to retry.
 	GetInvoice(context.Context, *GetInvoiceRequest) (*GetInvoiceResponse, error)
+	// Writes a draft or document as its customer gets it: one page of HTML, or a PDF. Who sends it is configured, see
+	// docs/payments.md. INVALID_ARGUMENT for a PDF whose font cannot write a name. Errors as of GetInvoice. Needs role
+	// read or admin. Safe to retry.
+	RenderInvoice(context.Context, *RenderInvoiceRequest) (*RenderInvoiceResponse, error)
 	// Makes a document of a draft whose period is over, before it becomes one by itself. FAILED_PRECONDITION
 	// (INVOICE_NOT_DUE) while its period goes on, or an earlier one is a draft. Needs role admin. Safe to retry: a
 	// document is shown as it is.
@@ -212,6 +332,30 @@ type BillingServiceServer interface {
 	// void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
 	// request_id was used for another. Needs role admin. Safe to retry.
 	CreateCreditNote(context.Context, *CreateCreditNoteRequest) (*CreateCreditNoteResponse, error)
+	// Sets how an account pays, and tells the payment provider of it. Needs role admin. Safe to retry.
+	PutPaymentAccount(context.Context, *PutPaymentAccountRequest) (*PutPaymentAccountResponse, error)
+	// Shows how an account pays. NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN) for one that was never put. Needs role read or
+	// admin. Safe to retry.
+	GetPaymentAccount(context.Context, *GetPaymentAccountRequest) (*GetPaymentAccountResponse, error)
+	// Shows the card that the payment provider charges, if there is one. FAILED_PRECONDITION (PAYMENT_NOT_CONFIGURED)
+	// without a provider, UNAVAILABLE (PAYMENT_PROVIDER) while it does not answer. Needs role read or admin. Safe to
+	// retry.
+	GetPaymentCard(context.Context, *GetPaymentCardRequest) (*GetPaymentCardResponse, error)
+	// Opens the payment provider's own pages for an account, where its people change cards and see invoices. Whoever has
+	// the URL is let in, for some minutes. Errors as of GetPaymentCard. Needs role admin. Safe to retry: each call makes
+	// another URL.
+	CreatePortalSession(context.Context, *CreatePortalSessionRequest) (*CreatePortalSessionResponse, error)
+	// Lists what was pushed to the payment provider and what is to be, newest first; the last 10,000. Needs role admin.
+	// Safe to retry.
+	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
+	// Pushes again at once what was given up, or waits for its next attempt. What the provider has already is not made
+	// twice, and what is done stays as it is. NOT_FOUND (PAYMENT_UNKNOWN) for an id that there is not. Needs role admin.
+	// Safe to retry.
+	RetryPayment(context.Context, *RetryPaymentRequest) (*RetryPaymentResponse, error)
+	// Takes an event of the payment provider, signed by it; POST /webhooks/payments of the same port ends here, too. An
+	// event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
+	// older than five minutes. Needs no key: the signature says who calls. Safe to retry.
+	ReceivePaymentEvent(context.Context, *ReceivePaymentEventRequest) (*ReceivePaymentEventResponse, error)
 	mustEmbedUnimplementedBillingServiceServer()
 }
 
@@ -240,6 +384,9 @@ func (UnimplementedBillingServiceServer) ListInvoices(context.Context, *ListInvo
 func (UnimplementedBillingServiceServer) GetInvoice(context.Context, *GetInvoiceRequest) (*GetInvoiceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetInvoice not implemented")
 }
+func (UnimplementedBillingServiceServer) RenderInvoice(context.Context, *RenderInvoiceRequest) (*RenderInvoiceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenderInvoice not implemented")
+}
 func (UnimplementedBillingServiceServer) FinalizeInvoice(context.Context, *FinalizeInvoiceRequest) (*FinalizeInvoiceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FinalizeInvoice not implemented")
 }
@@ -248,6 +395,27 @@ func (UnimplementedBillingServiceServer) VoidInvoice(context.Context, *VoidInvoi
 }
 func (UnimplementedBillingServiceServer) CreateCreditNote(context.Context, *CreateCreditNoteRequest) (*CreateCreditNoteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateCreditNote not implemented")
+}
+func (UnimplementedBillingServiceServer) PutPaymentAccount(context.Context, *PutPaymentAccountRequest) (*PutPaymentAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutPaymentAccount not implemented")
+}
+func (UnimplementedBillingServiceServer) GetPaymentAccount(context.Context, *GetPaymentAccountRequest) (*GetPaymentAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPaymentAccount not implemented")
+}
+func (UnimplementedBillingServiceServer) GetPaymentCard(context.Context, *GetPaymentCardRequest) (*GetPaymentCardResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPaymentCard not implemented")
+}
+func (UnimplementedBillingServiceServer) CreatePortalSession(context.Context, *CreatePortalSessionRequest) (*CreatePortalSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreatePortalSession not implemented")
+}
+func (UnimplementedBillingServiceServer) ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPayments not implemented")
+}
+func (UnimplementedBillingServiceServer) RetryPayment(context.Context, *RetryPaymentRequest) (*RetryPaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryPayment not implemented")
+}
+func (UnimplementedBillingServiceServer) ReceivePaymentEvent(context.Context, *ReceivePaymentEventRequest) (*ReceivePaymentEventResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReceivePaymentEvent not implemented")
 }
 func (UnimplementedBillingServiceServer) mustEmbedUnimplementedBillingServiceServer() {}
 func (UnimplementedBillingServiceServer) testEmbeddedByValue()                        {}
@@ -378,6 +546,24 @@ func _BillingService_GetInvoice_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BillingService_RenderInvoice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenderInvoiceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).RenderInvoice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_RenderInvoice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).RenderInvoice(ctx, req.(*RenderInvoiceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _BillingService_FinalizeInvoice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(FinalizeInvoiceRequest)
 	if err := dec(in); err != nil {
@@ -432,6 +618,132 @@ func _BillingService_CreateCreditNote_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BillingService_PutPaymentAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutPaymentAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).PutPaymentAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_PutPaymentAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).PutPaymentAccount(ctx, req.(*PutPaymentAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_GetPaymentAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPaymentAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).GetPaymentAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_GetPaymentAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).GetPaymentAccount(ctx, req.(*GetPaymentAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_GetPaymentCard_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPaymentCardRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).GetPaymentCard(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_GetPaymentCard_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).GetPaymentCard(ctx, req.(*GetPaymentCardRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_CreatePortalSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreatePortalSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).CreatePortalSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_CreatePortalSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).CreatePortalSession(ctx, req.(*CreatePortalSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_ListPayments_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPaymentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).ListPayments(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_ListPayments_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).ListPayments(ctx, req.(*ListPaymentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_RetryPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).RetryPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_RetryPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).RetryPayment(ctx, req.(*RetryPaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_ReceivePaymentEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReceivePaymentEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).ReceivePaymentEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_ReceivePaymentEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).ReceivePaymentEvent(ctx, req.(*ReceivePaymentEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // BillingService_ServiceDesc is the grpc.ServiceDesc for BillingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -464,6 +776,10 @@ var BillingService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _BillingService_GetInvoice_Handler,
 		},
 		{
+			MethodName: "RenderInvoice",
+			Handler:    _BillingService_RenderInvoice_Handler,
+		},
+		{
 			MethodName: "FinalizeInvoice",
 			Handler:    _BillingService_FinalizeInvoice_Handler,
 		},
@@ -474,6 +790,34 @@ var BillingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateCreditNote",
 			Handler:    _BillingService_CreateCreditNote_Handler,
+		},
+		{
+			MethodName: "PutPaymentAccount",
+			Handler:    _BillingService_PutPaymentAccount_Handler,
+		},
+		{
+			MethodName: "GetPaymentAccount",
+			Handler:    _BillingService_GetPaymentAccount_Handler,
+		},
+		{
+			MethodName: "GetPaymentCard",
+			Handler:    _BillingService_GetPaymentCard_Handler,
+		},
+		{
+			MethodName: "CreatePortalSession",
+			Handler:    _BillingService_CreatePortalSession_Handler,
+		},
+		{
+			MethodName: "ListPayments",
+			Handler:    _BillingService_ListPayments_Handler,
+		},
+		{
+			MethodName: "RetryPayment",
+			Handler:    _BillingService_RetryPayment_Handler,
+		},
+		{
+			MethodName: "ReceivePaymentEvent",
+			Handler:    _BillingService_ReceivePaymentEvent_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -4,7 +4,7 @@
 from taximeter import _convert_invoices
 from taximeter._session import ADMINISTRATION_PAGE_SIZE
 from taximeter._subscribing import Subscribing
-from taximeter.billing import Invoice
+from taximeter.billing import Invoice, InvoiceFormat
 from taximeter.v1 import billing_service_pb2
 
 INVOICE_TIMEOUT_S = 60
@@ -34,6 +34,14 @@ class Invoicing(Subscribing):
         request = billing_service_pb2.GetInvoiceRequest(invoice_id=invoice_id)
         response = self._session.unary(self._billing.GetInvoice, request, INVOICE_TIMEOUT_S)
         return _convert_invoices.invoice_of(response.invoice)
+
+    def render_invoice(self, invoice_id: str, file_format: InvoiceFormat) -> bytes:
+        """Returns a draft or document as its customer gets it. Raises NotFoundError, InvalidArgumentError."""
+        request = billing_service_pb2.RenderInvoiceRequest(
+            invoice_id=invoice_id,
+            format=billing_service_pb2.InvoiceFormat.Value(f"INVOICE_FORMAT_{file_format.value}"),
+        )
+        return self._session.unary(self._billing.RenderInvoice, request, INVOICE_TIMEOUT_S).content
 
     def finalize_invoice(self, invoice_id: str) -> Invoice:
         """Makes a document of a draft whose period is over. Raises NotFoundError, PreconditionError."""

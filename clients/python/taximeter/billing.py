@@ -234,6 +234,15 @@ class InvoiceLineKind(StrEnum):
     """A kind that this client does not know yet."""
 
 
+class InvoiceFormat(StrEnum):
+    """How a document is written."""
+
+    HTML = "HTML"
+    """One page of HTML, which loads nothing."""
+    PDF = "PDF"
+    """PDF on A4."""
+
+
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
     """An amount and what it is for."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BillingService: subscriptions of root tenants, and their invoices."""
+"""BillingService: subscriptions of root tenants, their invoices, and with payments.py how they pay."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -12,8 +12,10 @@ from taximeter_server.billing import Billing
 from taximeter_server.billing_errors import InvoiceUnknownError, SubscriptionUnknownError
 from taximeter_server.errors import InvalidFieldsError, TenantForbiddenError
 from taximeter_server.pages import PageTokens
+from taximeter_server.payments import Payments
 from taximeter_server.rpc.convert_billing import new_subscription_of, to_subscription
 from taximeter_server.rpc.convert_invoices import to_invoice
+from taximeter_server.rpc.payments import PaymentCalls
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.subscription import Subscription
@@ -27,11 +29,16 @@ class BillingService:
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["BillingService"]
     serves_without_store: ClassVar[bool] = False
 
-    def __init__(self, billing: Billing, *, page_tokens: PageTokens) -> None:
+    def __init__(self, billing: Billing, payments: Payments, *, page_tokens: PageTokens) -> None:
+        self._payments = PaymentCalls(payments, self._account_of, page_tokens=page_tokens)
         self._subscriptions = billing.subscriptions
         self._invoices = billing.invoices
         self._credit_notes = billing.credit_notes
         self._page_tokens = page_tokens
+        self._renderers = {
+            pb.INVOICE_FORMAT_HTML: payments.documents.html,
+            pb.INVOICE_FORMAT_PDF: payments.documents.pdf,
+        }
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handler of every method."""
@@ -42,14 +49,16 @@ class BillingService:
             "CancelSubscription": self.cancel_subscription,
             "ListInvoices": self.list_invoices,
             "GetInvoice": self.get_invoice,
+            "RenderInvoice": self.render_invoice,
             "FinalizeInvoice": self.finalize_invoice,
             "VoidInvoice": self.void_invoice,
             "CreateCreditNote": self.create_credit_note,
+            **self._payments.handlers(),
         }
 
     def slow_methods(self) -> frozenset[str]:
         """Return the methods that read the ledger."""
-        return frozenset({"ListInvoices", "GetInvoice", "FinalizeInvoice"})
+        return frozenset({"ListInvoices", "GetInvoice", "RenderInvoice", "FinalizeInvoice"})
 
     def put_subscription(
         self, request: pb.PutSubscriptionRequest, principal: Principal
@@ -112,6 +121,17 @@ class BillingService:
         """Show a draft or document."""
         self._require_invoice(request.invoice_id, principal)
         return pb.GetInvoiceResponse(invoice=to_invoice(self._invoices.get(request.invoice_id)))
+
+    def render_invoice(
+        self, request: pb.RenderInvoiceRequest, principal: Principal
+    ) -> pb.RenderInvoiceResponse:
+        """Write a draft or document as its customer gets it."""
+        render = self._renderers.get(request.format)
+        if render is None:
+            raise InvalidFieldsError.required("format")
+        self._require_invoice(request.invoice_id, principal)
+        content, media_type = render(self._invoices.get(request.invoice_id))
+        return pb.RenderInvoiceResponse(content=content, media_type=media_type)
 
     def finalize_invoice(
         self, request: pb.FinalizeInvoiceRequest, principal: Principal

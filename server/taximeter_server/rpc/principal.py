@@ -32,6 +32,10 @@ class Principal:
             raise TenantForbiddenError
 
 
+NOBODY = Principal("", "", ())
+"""Who calls a method that is open to everyone."""
+
+
 def principal_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> Principal:
     """Return the caller. Raises CredentialsRequiredError for a call that did not come through the front."""
     values = {name: value for name, value in metadata or () if isinstance(value, str)}

@@ -22,10 +22,11 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from taximeter_server import _native
 from taximeter_server.errors import MalformedMessageError
-from taximeter_server.rpc.audit import CallAuditor
+from taximeter_server.rpc.audit import CallAuditor, method_name
 from taximeter_server.rpc.health import Health
-from taximeter_server.rpc.principal import Principal, principal_of
+from taximeter_server.rpc.principal import NOBODY, Principal, principal_of
 from taximeter_server.rpc.status import status_of
 
 RECEIVE_BYTES_MAX = 4 << 20
@@ -137,9 +138,11 @@ def _method_handler(
     request_type = GetMessageClass(method.input_type)
     response_type = GetMessageClass(method.output_type)
 
+    is_open = _native.method_roles()[method_name(method)] is None
+
     async def unary(request: bytes, context: "grpc.aio.ServicerContext[bytes, Message]") -> Message:
         message = _parse(request_type, request)
-        principal = principal_of(context.invocation_metadata())
+        principal = NOBODY if is_open else principal_of(context.invocation_metadata())
         response: Message = await asyncio.get_running_loop().run_in_executor(
             threads, handler, message, principal
         )

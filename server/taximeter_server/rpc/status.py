@@ -16,7 +16,14 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from taximeter_server import _native, billing_errors, correction_errors, errors, rate_card_errors
+from taximeter_server import (
+    _native,
+    billing_errors,
+    correction_errors,
+    errors,
+    payment_errors,
+    rate_card_errors,
+)
 from taximeter_server.plan_yaml import PlanInvalidError
 from taximeter_server.rate_card_problems import RateCardInvalidError
 
@@ -65,6 +72,11 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         billing_errors.InvoiceStateError: StatusCode.FAILED_PRECONDITION,
         billing_errors.CreditTooLargeError: StatusCode.OUT_OF_RANGE,
         billing_errors.CreditNoteConflictError: StatusCode.ALREADY_EXISTS,
+        payment_errors.PaymentNotConfiguredError: StatusCode.FAILED_PRECONDITION,
+        payment_errors.PaymentAccountUnknownError: StatusCode.NOT_FOUND,
+        payment_errors.PaymentProviderError: StatusCode.UNAVAILABLE,
+        payment_errors.PaymentSignatureError: StatusCode.UNAUTHENTICATED,
+        payment_errors.PaymentUnknownError: StatusCode.NOT_FOUND,
         errors.StoreUnavailableError: StatusCode.UNAVAILABLE,
         errors.StoreFullError: StatusCode.UNAVAILABLE,
         errors.StoreCorruptError: StatusCode.INTERNAL,

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`taximeter billing invoice`: drafts, invoices, credit notes and reversals."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from taximeter.billing import Invoice, InvoiceLine
+from taximeter.billing import Invoice, InvoiceFormat, InvoiceLine
 from taximeter.cli.app import App, TaximeterGroup, pass_app
 from taximeter.cli.output import (
     CSV,
@@ -46,6 +47,9 @@ _LINE_COLUMNS = (
 )
 
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
 @click.group(cls=TaximeterGroup)
 def invoice() -> None:
     """Show, finalise, void and credit invoices."""
@@ -63,11 +67,20 @@ def list_command(app: App, tenant: str, output: str) -> None:
 
 @invoice.command()
 @click.argument("invoice_id", metavar="INVOICE")
+@click.option("--html", type=_FILE, help="Write it as a page of HTML into this file instead.")
+@click.option("--pdf", type=_FILE, help="Write it as a PDF into this file instead.")
 @output_option(TABLE, JSON, CSV)
 @pass_app
-def show(app: App, invoice_id: str, output: str) -> None:
-    """Shows an INVOICE, by number or id, with its lines. CSV is the lines alone."""
-    _write(app.meter.get_invoice(invoice_id), output)
+def show(app: App, invoice_id: str, html: Path | None, pdf: Path | None, output: str) -> None:
+    """Shows an INVOICE, by number or id, with its lines. CSV is the lines alone.
+
+    With --html or --pdf it is written as its customer gets it.
+    """
+    for path, file_format in ((html, InvoiceFormat.HTML), (pdf, InvoiceFormat.PDF)):
+        if path is not None:
+            _write_file(path, app.meter.render_invoice(invoice_id, file_format))
+    if html is None and pdf is None:
+        _write(app.meter.get_invoice(invoice_id), output)
 
 
 @invoice.command()
@@ -178,3 +191,12 @@ def _write(found: Invoice, output: str) -> None:
         )
         return
     write(output, {}, [Column("kind", "kind"), *_LINE_COLUMNS], lines)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise click.ClickException(message) from error
+    click.echo(f"Wrote {path}.", err=True)

@@ -10,10 +10,12 @@ from taximeter._channel import client_version
 from taximeter.cli.app import App, TaximeterGroup, pass_app
 from taximeter.cli.audit import audit
 from taximeter.cli.billing import billing
+from taximeter.cli.billing_export import export
 from taximeter.cli.estimate import estimate
 from taximeter.cli.invoice import invoice
 from taximeter.cli.key import key
 from taximeter.cli.output import JSON, TABLE, output_option, write_fields, write_json
+from taximeter.cli.payments import payments
 from taximeter.cli.plan import plan
 from taximeter.cli.quota import quota
 from taximeter.cli.quota_events import events
@@ -91,9 +93,8 @@ def completion(shell: str) -> None:
 for command in (billing, record, rate_card, plan, tenant, quota, key, audit, server, webhook, spool):
     cli.add_command(command)
 billing.add_command(estimate)
-billing.add_command(usage)
-billing.add_command(subscription)
-billing.add_command(invoice)
+for part in (usage, subscription, invoice, payments, export):
+    billing.add_command(part)
 quota.add_command(events)
 for tool in (withdraw, verify, tenant_prices, diff, compare, explain, import_command):
     rate_card.add_command(tool)

@@ -21,10 +21,10 @@ from taximeter.billing import (
     TopUpTerms,
 )
 from taximeter.cli.app import App, pass_app
+from taximeter.cli.json_errors import JsonErrorGroup
 from taximeter.cli.json_text import exact_micros, json_text
 from taximeter.cli.output import JSON, output_option, time_text
 from taximeter.cli.parameters import InstantType, TimeZoneType
-from taximeter.cli.usage import JsonErrorGroup
 from taximeter.money import decimal_string
 
 _PHASE = re.compile(r"([a-z0-9._-]{1,64})(?::([1-9][0-9]{0,2})([dmy]))?(:trial)?")
@@ -81,6 +81,32 @@ def get_invoices(app: App, tenant: str, output: str) -> None:  # noqa: ARG001 (a
     invoices = app.meter.list_invoices(tenant, drafts=False)
     shown = [_invoice(one) for one in invoices if one.kind is InvoiceKind.INVOICE]
     click.echo(json_text({"invoices": shown}))
+
+
+@subscription.command("get-credit-card")
+@_tenant_option
+@output_option(JSON)
+@pass_app
+def get_credit_card(app: App, tenant: str, output: str) -> None:  # noqa: ARG001 (as above)
+    """Prints the card on file, null without one."""
+    card = app.meter.get_payment_card(tenant)
+    fields = card and {
+        "brand": card.brand,
+        "last4": card.last4,
+        "expMonth": card.expire_month,
+        "expYear": card.expire_year,
+    }
+    click.echo(json_text({"creditCard": fields}))
+
+
+@subscription.command("create-portal-session")
+@_tenant_option
+@click.option("--return-url", default="", help="Where the pages lead back to.")
+@output_option(JSON)
+@pass_app
+def create_portal_session(app: App, tenant: str, return_url: str, output: str) -> None:  # noqa: ARG001 (as above)
+    """Prints the URL of the payment provider's self-service pages. Whoever has it is let in, for some minutes."""
+    click.echo(json_text({"url": app.meter.create_portal_session(tenant, return_url=return_url)}))
 
 
 @subscription.command()

@@ -4,17 +4,17 @@
 import json
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NoReturn
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
 from taximeter.cli.app import App, pass_app
+from taximeter.cli.json_errors import JsonErrorGroup
 from taximeter.cli.json_text import json_array, json_object
 from taximeter.cli.measures import TOKEN_CLASSES
 from taximeter.cli.output import JSON, output_option
 from taximeter.cli.parameters import DayType
-from taximeter.errors import ForbiddenError, TaximeterError
 from taximeter.money import decimal_string
 from taximeter.period import Period
 from taximeter.report_query import Filter, ReportQuery
@@ -32,26 +32,6 @@ _DIMENSIONS = {
 """Dimension of a report by name in this command."""
 _GROUPS = [name for name in _DIMENSIONS if name != "slug"]
 _UTC = ZoneInfo("UTC")
-
-
-class JsonErrorGroup(click.Group):
-    """Commands for scripts: whatever goes wrong is a JSON object on stdout and exit code 1, bad usage too."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command and turns what went wrong into an errorMessage."""
-        try:
-            return super().invoke(ctx)
-        except ForbiddenError:
-            _fail(ctx, "forbidden")
-        except TaximeterError as error:
-            _fail(ctx, str(error))
-        except click.UsageError as error:
-            _fail(ctx, error.format_message())
-
-
-def _fail(ctx: click.Context, message: str) -> NoReturn:
-    click.echo(json.dumps({"errorMessage": message}))
-    ctx.exit(1)
 
 
 @click.group(cls=JsonErrorGroup)

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from taximeter.v1 import invoice_pb2 as _invoice_pb2
 from taximeter.v1 import subscription_pb2 as _subscription_pb2
 import builtins as _builtins
@@ -21,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InvoiceFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InvoiceFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InvoiceFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INVOICE_FORMAT_UNSPECIFIED: _InvoiceFormat.ValueType  # 0
+    """Refused."""
+    INVOICE_FORMAT_HTML: _InvoiceFormat.ValueType  # 1
+    """One page of HTML in UTF-8, which loads nothing."""
+    INVOICE_FORMAT_PDF: _InvoiceFormat.ValueType  # 2
+    """PDF on A4."""
+
+class InvoiceFormat(_InvoiceFormat, metaclass=_InvoiceFormatEnumTypeWrapper):
+    """InvoiceFormat says how a document is written. It may grow."""
+
+INVOICE_FORMAT_UNSPECIFIED: InvoiceFormat.ValueType  # 0
+"""Refused."""
+INVOICE_FORMAT_HTML: InvoiceFormat.ValueType  # 1
+"""One page of HTML in UTF-8, which loads nothing."""
+INVOICE_FORMAT_PDF: InvoiceFormat.ValueType  # 2
+"""PDF on A4."""
+Global___InvoiceFormat: _TypeAlias = InvoiceFormat  # noqa: Y015
 
 @_typing.final
 class PutSubscriptionRequest(_message.Message):
@@ -525,3 +550,55 @@ class CreateCreditNoteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateCreditNoteResponse: _TypeAlias = CreateCreditNoteResponse  # noqa: Y015
+
+@_typing.final
+class RenderInvoiceRequest(_message.Message):
+    """RenderInvoiceRequest names a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOICE_ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    invoice_id: _builtins.str
+    """Required. Id of a draft or document, or number of a document."""
+    format: Global___InvoiceFormat.ValueType
+    """Required. How it is written."""
+    def __init__(
+        self,
+        *,
+        invoice_id: _builtins.str = ...,
+        format: Global___InvoiceFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "invoice_id", b"invoice_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderInvoiceRequest: _TypeAlias = RenderInvoiceRequest  # noqa: Y015
+
+@_typing.final
+class RenderInvoiceResponse(_message.Message):
+    """RenderInvoiceResponse carries the document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """The file. The same document, issuer and account give the same bytes."""
+    media_type: _builtins.str
+    """Its media type, "text/html" or "application/pdf"."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "media_type", b"media_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderInvoiceResponse: _TypeAlias = RenderInvoiceResponse  # noqa: Y015

@@ -5,6 +5,7 @@ import grpc
 import warnings
 
 from taximeter.v1 import billing_service_pb2 as taximeter_dot_v1_dot_billing__service__pb2
+from taximeter.v1 import payment_pb2 as taximeter_dot_v1_dot_payment__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -69,6 +70,11 @@ class BillingServiceStub:
                 request_serializer=taximeter_dot_v1_dot_billing__service__pb2.GetInvoiceRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.GetInvoiceResponse.FromString,
                 _registered_method=True)
+        self.RenderInvoice = channel.unary_unary(
+                '/taximeter.v1.BillingService/RenderInvoice',
+                request_serializer=taximeter_dot_v1_dot_billing__service__pb2.RenderInvoiceRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.RenderInvoiceResponse.FromString,
+                _registered_method=True)
         self.FinalizeInvoice = channel.unary_unary(
                 '/taximeter.v1.BillingService/FinalizeInvoice',
                 request_serializer=taximeter_dot_v1_dot_billing__service__pb2.FinalizeInvoiceRequest.SerializeToString,
@@ -83,6 +89,41 @@ class BillingServiceStub:
                 '/taximeter.v1.BillingService/CreateCreditNote',
                 request_serializer=taximeter_dot_v1_dot_billing__service__pb2.CreateCreditNoteRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.CreateCreditNoteResponse.FromString,
+                _registered_method=True)
+        self.PutPaymentAccount = channel.unary_unary(
+                '/taximeter.v1.BillingService/PutPaymentAccount',
+                request_serializer=taximeter_dot_v1_dot_payment__pb2.PutPaymentAccountRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_payment__pb2.PutPaymentAccountResponse.FromString,
+                _registered_method=True)
+        self.GetPaymentAccount = channel.unary_unary(
+                '/taximeter.v1.BillingService/GetPaymentAccount',
+                request_serializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentAccountRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentAccountResponse.FromString,
+                _registered_method=True)
+        self.GetPaymentCard = channel.unary_unary(
+                '/taximeter.v1.BillingService/GetPaymentCard',
+                request_serializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentCardRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentCardResponse.FromString,
+                _registered_method=True)
+        self.CreatePortalSession = channel.unary_unary(
+                '/taximeter.v1.BillingService/CreatePortalSession',
+                request_serializer=taximeter_dot_v1_dot_payment__pb2.CreatePortalSessionRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_payment__pb2.CreatePortalSessionResponse.FromString,
+                _registered_method=True)
+        self.ListPayments = channel.unary_unary(
+                '/taximeter.v1.BillingService/ListPayments',
+                request_serializer=taximeter_dot_v1_dot_payment__pb2.ListPaymentsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_payment__pb2.ListPaymentsResponse.FromString,
+                _registered_method=True)
+        self.RetryPayment = channel.unary_unary(
+                '/taximeter.v1.BillingService/RetryPayment',
+                request_serializer=taximeter_dot_v1_dot_payment__pb2.RetryPaymentRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_payment__pb2.RetryPaymentResponse.FromString,
+                _registered_method=True)
+        self.ReceivePaymentEvent = channel.unary_unary(
+                '/taximeter.v1.BillingService/ReceivePaymentEvent',
+                request_serializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventResponse.FromString,
                 _registered_method=True)
 
 
@@ -142,6 +183,15 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderInvoice(self, request, context):
+        """Writes a draft or document as its customer gets it: one page of HTML, or a PDF. Who sends it is configured, see
+        docs/payments.md. INVALID_ARGUMENT for a PDF whose font cannot write a name. Errors as of GetInvoice. Needs role
+        read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FinalizeInvoice(self, request, context):
         """Makes a document of a draft whose period is over, before it becomes one by itself. FAILED_PRECONDITION
         (INVOICE_NOT_DUE) while its period goes on, or an earlier one is a draft. Needs role admin. Safe to retry: a
@@ -164,6 +214,65 @@ class BillingServiceServicer:
         """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
         void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
         request_id was used for another. Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutPaymentAccount(self, request, context):
+        """Sets how an account pays, and tells the payment provider of it. Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPaymentAccount(self, request, context):
+        """Shows how an account pays. NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN) for one that was never put. Needs role read or
+        admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPaymentCard(self, request, context):
+        """Shows the card that the payment provider charges, if there is one. FAILED_PRECONDITION (PAYMENT_NOT_CONFIGURED)
+        without a provider, UNAVAILABLE (PAYMENT_PROVIDER) while it does not answer. Needs role read or admin. Safe to
+        retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePortalSession(self, request, context):
+        """Opens the payment provider's own pages for an account, where its people change cards and see invoices. Whoever has
+        the URL is let in, for some minutes. Errors as of GetPaymentCard. Needs role admin. Safe to retry: each call makes
+        another URL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPayments(self, request, context):
+        """Lists what was pushed to the payment provider and what is to be, newest first; the last 10,000. Needs role admin.
+        Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryPayment(self, request, context):
+        """Pushes again at once what was given up, or waits for its next attempt. What the provider has already is not made
+        twice, and what is done stays as it is. NOT_FOUND (PAYMENT_UNKNOWN) for an id that there is not. Needs role admin.
+        Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReceivePaymentEvent(self, request, context):
+        """Takes an event of the payment provider, signed by it; POST /webhooks/payments of the same port ends here, too. An
+        event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
+        older than five minutes. Needs no key: the signature says who calls. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,6 +311,11 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.GetInvoiceRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_billing__service__pb2.GetInvoiceResponse.SerializeToString,
             ),
+            'RenderInvoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderInvoice,
+                    request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.RenderInvoiceRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_billing__service__pb2.RenderInvoiceResponse.SerializeToString,
+            ),
             'FinalizeInvoice': grpc.unary_unary_rpc_method_handler(
                     servicer.FinalizeInvoice,
                     request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.FinalizeInvoiceRequest.FromString,
@@ -216,6 +330,41 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.CreateCreditNote,
                     request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.CreateCreditNoteRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_billing__service__pb2.CreateCreditNoteResponse.SerializeToString,
+            ),
+            'PutPaymentAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutPaymentAccount,
+                    request_deserializer=taximeter_dot_v1_dot_payment__pb2.PutPaymentAccountRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_payment__pb2.PutPaymentAccountResponse.SerializeToString,
+            ),
+            'GetPaymentAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPaymentAccount,
+                    request_deserializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentAccountRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentAccountResponse.SerializeToString,
+            ),
+            'GetPaymentCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPaymentCard,
+                    request_deserializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentCardRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_payment__pb2.GetPaymentCardResponse.SerializeToString,
+            ),
+            'CreatePortalSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePortalSession,
+                    request_deserializer=taximeter_dot_v1_dot_payment__pb2.CreatePortalSessionRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_payment__pb2.CreatePortalSessionResponse.SerializeToString,
+            ),
+            'ListPayments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPayments,
+                    request_deserializer=taximeter_dot_v1_dot_payment__pb2.ListPaymentsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_payment__pb2.ListPaymentsResponse.SerializeToString,
+            ),
+            'RetryPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryPayment,
+                    request_deserializer=taximeter_dot_v1_dot_payment__pb2.RetryPaymentRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_payment__pb2.RetryPaymentResponse.SerializeToString,
+            ),
+            'ReceivePaymentEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReceivePaymentEvent,
+                    request_deserializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,6 +544,33 @@ class BillingService:
             _registered_method=True)
 
     @staticmethod
+    def RenderInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/RenderInvoice',
+            taximeter_dot_v1_dot_billing__service__pb2.RenderInvoiceRequest.SerializeToString,
+            taximeter_dot_v1_dot_billing__service__pb2.RenderInvoiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def FinalizeInvoice(request,
             target,
             options=(),
@@ -465,6 +641,195 @@ class BillingService:
             '/taximeter.v1.BillingService/CreateCreditNote',
             taximeter_dot_v1_dot_billing__service__pb2.CreateCreditNoteRequest.SerializeToString,
             taximeter_dot_v1_dot_billing__service__pb2.CreateCreditNoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutPaymentAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/PutPaymentAccount',
+            taximeter_dot_v1_dot_payment__pb2.PutPaymentAccountRequest.SerializeToString,
+            taximeter_dot_v1_dot_payment__pb2.PutPaymentAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPaymentAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/GetPaymentAccount',
+            taximeter_dot_v1_dot_payment__pb2.GetPaymentAccountRequest.SerializeToString,
+            taximeter_dot_v1_dot_payment__pb2.GetPaymentAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPaymentCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/GetPaymentCard',
+            taximeter_dot_v1_dot_payment__pb2.GetPaymentCardRequest.SerializeToString,
+            taximeter_dot_v1_dot_payment__pb2.GetPaymentCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePortalSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/CreatePortalSession',
+            taximeter_dot_v1_dot_payment__pb2.CreatePortalSessionRequest.SerializeToString,
+            taximeter_dot_v1_dot_payment__pb2.CreatePortalSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/ListPayments',
+            taximeter_dot_v1_dot_payment__pb2.ListPaymentsRequest.SerializeToString,
+            taximeter_dot_v1_dot_payment__pb2.ListPaymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/RetryPayment',
+            taximeter_dot_v1_dot_payment__pb2.RetryPaymentRequest.SerializeToString,
+            taximeter_dot_v1_dot_payment__pb2.RetryPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReceivePaymentEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/ReceivePaymentEvent',
+            taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventRequest.SerializeToString,
+            taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

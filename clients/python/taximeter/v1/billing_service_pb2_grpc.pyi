@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0"""
 from collections import abc as _abc
 from grpc import aio as _aio
 from taximeter.v1 import billing_service_pb2 as _billing_service_pb2
+from taximeter.v1 import payment_pb2 as _payment_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -61,6 +62,11 @@ class BillingServiceStub:
     """
     GetInvoice: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.GetInvoiceRequest, _billing_service_pb2.GetInvoiceResponse]
     """Shows a draft or document. NOT_FOUND (INVOICE_UNKNOWN) when there is none. Needs role read or admin. Safe to retry."""
+    RenderInvoice: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.RenderInvoiceRequest, _billing_service_pb2.RenderInvoiceResponse]
+    """Writes a draft or document as its customer gets it: one page of HTML, or a PDF. Who sends it is configured, see
+    docs/payments.md. INVALID_ARGUMENT for a PDF whose font cannot write a name. Errors as of GetInvoice. Needs role
+    read or admin. Safe to retry.
+    """
     FinalizeInvoice: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.FinalizeInvoiceRequest, _billing_service_pb2.FinalizeInvoiceResponse]
     """Makes a document of a draft whose period is over, before it becomes one by itself. FAILED_PRECONDITION
     (INVOICE_NOT_DUE) while its period goes on, or an earlier one is a draft. Needs role admin. Safe to retry: a
@@ -75,6 +81,36 @@ class BillingServiceStub:
     """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
     void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
     request_id was used for another. Needs role admin. Safe to retry.
+    """
+    PutPaymentAccount: _grpc.UnaryUnaryMultiCallable[_payment_pb2.PutPaymentAccountRequest, _payment_pb2.PutPaymentAccountResponse]
+    """Sets how an account pays, and tells the payment provider of it. Needs role admin. Safe to retry."""
+    GetPaymentAccount: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentAccountRequest, _payment_pb2.GetPaymentAccountResponse]
+    """Shows how an account pays. NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN) for one that was never put. Needs role read or
+    admin. Safe to retry.
+    """
+    GetPaymentCard: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentCardRequest, _payment_pb2.GetPaymentCardResponse]
+    """Shows the card that the payment provider charges, if there is one. FAILED_PRECONDITION (PAYMENT_NOT_CONFIGURED)
+    without a provider, UNAVAILABLE (PAYMENT_PROVIDER) while it does not answer. Needs role read or admin. Safe to
+    retry.
+    """
+    CreatePortalSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CreatePortalSessionRequest, _payment_pb2.CreatePortalSessionResponse]
+    """Opens the payment provider's own pages for an account, where its people change cards and see invoices. Whoever has
+    the URL is let in, for some minutes. Errors as of GetPaymentCard. Needs role admin. Safe to retry: each call makes
+    another URL.
+    """
+    ListPayments: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ListPaymentsRequest, _payment_pb2.ListPaymentsResponse]
+    """Lists what was pushed to the payment provider and what is to be, newest first; the last 10,000. Needs role admin.
+    Safe to retry.
+    """
+    RetryPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RetryPaymentRequest, _payment_pb2.RetryPaymentResponse]
+    """Pushes again at once what was given up, or waits for its next attempt. What the provider has already is not made
+    twice, and what is done stays as it is. NOT_FOUND (PAYMENT_UNKNOWN) for an id that there is not. Needs role admin.
+    Safe to retry.
+    """
+    ReceivePaymentEvent: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ReceivePaymentEventRequest, _payment_pb2.ReceivePaymentEventResponse]
+    """Takes an event of the payment provider, signed by it; POST /webhooks/payments of the same port ends here, too. An
+    event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
+    older than five minutes. Needs no key: the signature says who calls. Safe to retry.
     """
 
 @_typing.type_check_only
@@ -109,6 +145,11 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """
     GetInvoice: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.GetInvoiceRequest, _billing_service_pb2.GetInvoiceResponse]  # type: ignore[assignment]
     """Shows a draft or document. NOT_FOUND (INVOICE_UNKNOWN) when there is none. Needs role read or admin. Safe to retry."""
+    RenderInvoice: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.RenderInvoiceRequest, _billing_service_pb2.RenderInvoiceResponse]  # type: ignore[assignment]
+    """Writes a draft or document as its customer gets it: one page of HTML, or a PDF. Who sends it is configured, see
+    docs/payments.md. INVALID_ARGUMENT for a PDF whose font cannot write a name. Errors as of GetInvoice. Needs role
+    read or admin. Safe to retry.
+    """
     FinalizeInvoice: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.FinalizeInvoiceRequest, _billing_service_pb2.FinalizeInvoiceResponse]  # type: ignore[assignment]
     """Makes a document of a draft whose period is over, before it becomes one by itself. FAILED_PRECONDITION
     (INVOICE_NOT_DUE) while its period goes on, or an earlier one is a draft. Needs role admin. Safe to retry: a
@@ -123,6 +164,36 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
     void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
     request_id was used for another. Needs role admin. Safe to retry.
+    """
+    PutPaymentAccount: _aio.UnaryUnaryMultiCallable[_payment_pb2.PutPaymentAccountRequest, _payment_pb2.PutPaymentAccountResponse]  # type: ignore[assignment]
+    """Sets how an account pays, and tells the payment provider of it. Needs role admin. Safe to retry."""
+    GetPaymentAccount: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentAccountRequest, _payment_pb2.GetPaymentAccountResponse]  # type: ignore[assignment]
+    """Shows how an account pays. NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN) for one that was never put. Needs role read or
+    admin. Safe to retry.
+    """
+    GetPaymentCard: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentCardRequest, _payment_pb2.GetPaymentCardResponse]  # type: ignore[assignment]
+    """Shows the card that the payment provider charges, if there is one. FAILED_PRECONDITION (PAYMENT_NOT_CONFIGURED)
+    without a provider, UNAVAILABLE (PAYMENT_PROVIDER) while it does not answer. Needs role read or admin. Safe to
+    retry.
+    """
+    CreatePortalSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.CreatePortalSessionRequest, _payment_pb2.CreatePortalSessionResponse]  # type: ignore[assignment]
+    """Opens the payment provider's own pages for an account, where its people change cards and see invoices. Whoever has
+    the URL is let in, for some minutes. Errors as of GetPaymentCard. Needs role admin. Safe to retry: each call makes
+    another URL.
+    """
+    ListPayments: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListPaymentsRequest, _payment_pb2.ListPaymentsResponse]  # type: ignore[assignment]
+    """Lists what was pushed to the payment provider and what is to be, newest first; the last 10,000. Needs role admin.
+    Safe to retry.
+    """
+    RetryPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.RetryPaymentRequest, _payment_pb2.RetryPaymentResponse]  # type: ignore[assignment]
+    """Pushes again at once what was given up, or waits for its next attempt. What the provider has already is not made
+    twice, and what is done stays as it is. NOT_FOUND (PAYMENT_UNKNOWN) for an id that there is not. Needs role admin.
+    Safe to retry.
+    """
+    ReceivePaymentEvent: _aio.UnaryUnaryMultiCallable[_payment_pb2.ReceivePaymentEventRequest, _payment_pb2.ReceivePaymentEventResponse]  # type: ignore[assignment]
+    """Takes an event of the payment provider, signed by it; POST /webhooks/payments of the same port ends here, too. An
+    event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
+    older than five minutes. Needs no key: the signature says who calls. Safe to retry.
     """
 
 class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -192,6 +263,17 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Shows a draft or document. NOT_FOUND (INVOICE_UNKNOWN) when there is none. Needs role read or admin. Safe to retry."""
 
     @_abc_1.abstractmethod
+    def RenderInvoice(
+        self,
+        request: _billing_service_pb2.RenderInvoiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_service_pb2.RenderInvoiceResponse, _abc.Awaitable[_billing_service_pb2.RenderInvoiceResponse]]:
+        """Writes a draft or document as its customer gets it: one page of HTML, or a PDF. Who sends it is configured, see
+        docs/payments.md. INVALID_ARGUMENT for a PDF whose font cannot write a name. Errors as of GetInvoice. Needs role
+        read or admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
     def FinalizeInvoice(
         self,
         request: _billing_service_pb2.FinalizeInvoiceRequest,
@@ -222,6 +304,78 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives back part of an invoice, or all, and bills it no more. FAILED_PRECONDITION (INVOICE_STATE) for a draft or
         void invoice; OUT_OF_RANGE (CREDIT_TOO_LARGE) beyond its total; ALREADY_EXISTS (REQUEST_ID_CONFLICT) when the
         request_id was used for another. Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def PutPaymentAccount(
+        self,
+        request: _payment_pb2.PutPaymentAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.PutPaymentAccountResponse, _abc.Awaitable[_payment_pb2.PutPaymentAccountResponse]]:
+        """Sets how an account pays, and tells the payment provider of it. Needs role admin. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def GetPaymentAccount(
+        self,
+        request: _payment_pb2.GetPaymentAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.GetPaymentAccountResponse, _abc.Awaitable[_payment_pb2.GetPaymentAccountResponse]]:
+        """Shows how an account pays. NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN) for one that was never put. Needs role read or
+        admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPaymentCard(
+        self,
+        request: _payment_pb2.GetPaymentCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.GetPaymentCardResponse, _abc.Awaitable[_payment_pb2.GetPaymentCardResponse]]:
+        """Shows the card that the payment provider charges, if there is one. FAILED_PRECONDITION (PAYMENT_NOT_CONFIGURED)
+        without a provider, UNAVAILABLE (PAYMENT_PROVIDER) while it does not answer. Needs role read or admin. Safe to
+        retry.
+        """
+
+    @_abc_1.abstractmethod
+    def CreatePortalSession(
+        self,
+        request: _payment_pb2.CreatePortalSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.CreatePortalSessionResponse, _abc.Awaitable[_payment_pb2.CreatePortalSessionResponse]]:
+        """Opens the payment provider's own pages for an account, where its people change cards and see invoices. Whoever has
+        the URL is let in, for some minutes. Errors as of GetPaymentCard. Needs role admin. Safe to retry: each call makes
+        another URL.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPayments(
+        self,
+        request: _payment_pb2.ListPaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ListPaymentsResponse, _abc.Awaitable[_payment_pb2.ListPaymentsResponse]]:
+        """Lists what was pushed to the payment provider and what is to be, newest first; the last 10,000. Needs role admin.
+        Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryPayment(
+        self,
+        request: _payment_pb2.RetryPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.RetryPaymentResponse, _abc.Awaitable[_payment_pb2.RetryPaymentResponse]]:
+        """Pushes again at once what was given up, or waits for its next attempt. What the provider has already is not made
+        twice, and what is done stays as it is. NOT_FOUND (PAYMENT_UNKNOWN) for an id that there is not. Needs role admin.
+        Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ReceivePaymentEvent(
+        self,
+        request: _payment_pb2.ReceivePaymentEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ReceivePaymentEventResponse, _abc.Awaitable[_payment_pb2.ReceivePaymentEventResponse]]:
+        """Takes an event of the payment provider, signed by it; POST /webhooks/payments of the same port ends here, too. An
+        event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
+        older than five minutes. Needs no key: the signature says who calls. Safe to retry.
         """
 
 def add_BillingServiceServicer_to_server(servicer: BillingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -201,6 +201,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE: more than is left of the invoice. Example: {"reason": "CREDIT_TOO_LARGE", "invoice_id":
     "acme/20260601T000000Z", "left_minor": "250"}.
     """
+    ERROR_REASON_PAYMENT_NOT_CONFIGURED: _ErrorReason.ValueType  # 105
+    """FAILED_PRECONDITION: the server has no payment provider; the setting says what to configure. Example: {"reason":
+    "PAYMENT_NOT_CONFIGURED", "setting": "stripe_key_file"}.
+    """
+    ERROR_REASON_PAYMENT_ACCOUNT_UNKNOWN: _ErrorReason.ValueType  # 106
+    """NOT_FOUND: nobody has said yet how the account pays. Example: {"reason": "PAYMENT_ACCOUNT_UNKNOWN", "tenant":
+    "acme"}.
+    """
+    ERROR_REASON_PAYMENT_PROVIDER: _ErrorReason.ValueType  # 107
+    """UNAVAILABLE: the payment provider did not answer, or refused; the server's log says more. Example: {"reason":
+    "PAYMENT_PROVIDER"}.
+    """
+    ERROR_REASON_PAYMENT_SIGNATURE: _ErrorReason.ValueType  # 108
+    """UNAUTHENTICATED: an event that the payment provider has not signed, or more than five minutes ago. Example:
+    {"reason": "PAYMENT_SIGNATURE"}.
+    """
+    ERROR_REASON_PAYMENT_UNKNOWN: _ErrorReason.ValueType  # 109
+    """NOT_FOUND: nothing of this id was to be pushed to the payment provider. Example: {"reason": "PAYMENT_UNKNOWN"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -385,4 +403,22 @@ ERROR_REASON_CREDIT_TOO_LARGE: ErrorReason.ValueType  # 104
 """OUT_OF_RANGE: more than is left of the invoice. Example: {"reason": "CREDIT_TOO_LARGE", "invoice_id":
 "acme/20260601T000000Z", "left_minor": "250"}.
 """
+ERROR_REASON_PAYMENT_NOT_CONFIGURED: ErrorReason.ValueType  # 105
+"""FAILED_PRECONDITION: the server has no payment provider; the setting says what to configure. Example: {"reason":
+"PAYMENT_NOT_CONFIGURED", "setting": "stripe_key_file"}.
+"""
+ERROR_REASON_PAYMENT_ACCOUNT_UNKNOWN: ErrorReason.ValueType  # 106
+"""NOT_FOUND: nobody has said yet how the account pays. Example: {"reason": "PAYMENT_ACCOUNT_UNKNOWN", "tenant":
+"acme"}.
+"""
+ERROR_REASON_PAYMENT_PROVIDER: ErrorReason.ValueType  # 107
+"""UNAVAILABLE: the payment provider did not answer, or refused; the server's log says more. Example: {"reason":
+"PAYMENT_PROVIDER"}.
+"""
+ERROR_REASON_PAYMENT_SIGNATURE: ErrorReason.ValueType  # 108
+"""UNAUTHENTICATED: an event that the payment provider has not signed, or more than five minutes ago. Example:
+{"reason": "PAYMENT_SIGNATURE"}.
+"""
+ERROR_REASON_PAYMENT_UNKNOWN: ErrorReason.ValueType  # 109
+"""NOT_FOUND: nothing of this id was to be pushed to the payment provider. Example: {"reason": "PAYMENT_UNKNOWN"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
