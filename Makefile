@@ -81,6 +81,16 @@ bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency, throughput and CPU be
 	@cargo build --locked --release --quiet --package taximeter-load
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
+.PHONY: bench-trouble
+bench-trouble: $(VENV)/.runtime ## Measure how long checks take while something goes wrong, or much else goes on
+	@cargo build --release --locked --package taximeter-load
+	$(BIN)/python benchmarks/trouble.py $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: $(VENV)/.runtime ## Measure memory per tenant and record, and the cost of a check as tenants grow
+	@cargo build --release --locked --package taximeter-load
+	$(BIN)/python benchmarks/growth.py $(ARGS)
+
 .PHONY: bench-pricing
 bench-pricing: $(VENV)/.runtime $(VENV)/.tools ## Measure pricing beside litellm and genai-prices, loading a large card, and repricing
 	@$(PIP) install --constraint constraints.txt --requirement benchmarks/pricing-requirements.txt
