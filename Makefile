@@ -161,4 +161,5 @@ $(VENV)/.runtime: $(VENV)/.created pyproject.toml clients/python/pyproject.toml 
 $(VENV)/.tools: $(VENV)/.created pyproject.toml
 	@echo "Installing the tools"
 	@$(PIP_INSTALL) --group test --group lint
+	@if command -v go >/dev/null; then go mod download -C tests/payments/stripe-mock; fi
 	@touch $@
