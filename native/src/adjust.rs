@@ -14,10 +14,11 @@ use serde::Deserialize;
 use crate::access::decode_hex;
 use crate::archive::Stored;
 use crate::clock;
+use crate::credits::encoded_first;
 use crate::engine::{Engine, journal_failure, store_failure};
 use crate::error::Failure;
 use crate::keys;
-use crate::proto::taximeter::ledger::v1::{Attribute, EntryKind, LedgerEntry, LedgerLine};
+use crate::proto::taximeter::ledger::v1::{Attribute, CreditMove, EntryKind, LedgerEntry, LedgerLine};
 use crate::record::payload_fingerprint;
 use crate::reopen::{CALL_LIMIT, REPLAY_COUNT};
 use crate::script_call::{Application, Outcome, apply_each};
@@ -76,6 +77,8 @@ struct AdjustmentDocument {
     note: String,
     author: String,
     lines: Vec<LineDocument>,
+    #[serde(default)]
+    credit_returns: Vec<ReturnDocument>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -122,6 +125,20 @@ struct LineDocument {
     list_amount_picos: i64,
     list_per: i64,
     list_cost_picos: i64,
+    /// What credits are debited for the line anew.
+    #[serde(default)]
+    credit_cost_picos: i64,
+}
+
+/// What is given back of credits that had been debited.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReturnDocument {
+    /// Line of the correction, from 1; 0 for none.
+    line: i32,
+    /// Empty for what no grant covered.
+    grant_id: String,
+    microcredits: i64,
 }
 
 /// Reads adjustments. `None` when the text is not a list of them, or a sum exceeds `i64`.
@@ -177,6 +194,7 @@ fn entry_of(document: AdjustmentDocument) -> Option<LedgerEntry> {
         kind: EntryKind::from(document.kind).into(),
         calls: document.calls,
         adjusted_record_id: document.adjusted_record_id,
+        credit_returns: document.credit_returns.into_iter().map(move_of).collect(),
         ..Default::default()
     };
     // Who posted it, when and why do not tell two corrections apart; what they correct does.
@@ -195,6 +213,15 @@ fn sha256_of(id: &str) -> Option<Vec<u8>> {
     Some(decode_hex::<SHA256_SIZE>(id)?.to_vec())
 }
 
+fn move_of(document: ReturnDocument) -> CreditMove {
+    CreditMove {
+        line: document.line,
+        grant_id: document.grant_id,
+        given: document.microcredits.max(0),
+        taken: document.microcredits.saturating_neg().max(0),
+    }
+}
+
 fn line_of(document: LineDocument, has_list_price: bool) -> LedgerLine {
     let line = LedgerLine {
         usage_class: document.usage_class,
@@ -209,6 +236,7 @@ fn line_of(document: LineDocument, has_list_price: bool) -> LedgerLine {
         adjusted_quantity: document.adjusted_quantity,
         previous_cost_picos: document.previous_cost_picos,
         prices_unpriced: document.prices_unpriced,
+        credit_cost_picos: document.credit_cost_picos,
         ..Default::default()
     };
     if !has_list_price {
@@ -256,15 +284,13 @@ impl Engine {
             .map(|(_, entry)| Application {
                 entry,
                 archived_id: None,
+                was_applied: false,
             })
             .collect();
         let outcomes = apply_each(&store, &self.functions, partition, &applications, CALL_LIMIT)
             .await
             .map_err(|error| {
-                if matches!(
-                    error,
-                    StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen
-                ) {
+                if error.is_loss() {
                     self.store_lost(&store);
                 }
                 store_failure(error)
@@ -275,8 +301,8 @@ impl Engine {
             let (epoch, outcome) = outcome.map_err(store_failure)?;
             let (id, encoded, state) = match outcome {
                 Outcome::Applied { id, encoded, .. } => (id, encoded, Posted::Applied),
-                Outcome::Same { id, .. } => (id, entry.encode_to_vec(), Posted::Before),
-                Outcome::Conflict { .. } | Outcome::Overflow => {
+                Outcome::Same { mark, id } => (id, encoded_first(entry, &mark), Posted::Before),
+                Outcome::Conflict { .. } | Outcome::Overflow | Outcome::Refused { .. } => {
                     posted.push((*place, Posted::Conflict));
                     continue;
                 }

@@ -11,6 +11,7 @@ use taximeter_pricing::{Call, PriceError};
 use crate::catalogue::Card;
 use crate::clock;
 use crate::cost::pricing_state;
+use crate::credits::push_call;
 use crate::engine::{Engine, store_failure};
 use crate::error::{Code, Failure};
 use crate::hold::TimeToLive;
@@ -27,7 +28,9 @@ use crate::validate::{self, Classes, Problems};
 /// A decision waits this long for the store; the caller has its answer within 250 ms.
 pub(crate) const CHECK_LIMIT: Duration = Duration::from_millis(150);
 const ADMIN_LIMIT: Duration = Duration::from_secs(2);
-/// Bytes of the longest argument of a check.
+/// Room for what a few lines cost.
+const CREDIT_CALL_CAPACITY: usize = 96;
+/// Bytes of the longest argument of a check, without that.
 const ARGUMENT_SIZE: usize = 70;
 /// Requests that one check may count.
 pub(crate) const REQUESTS_MAX: i64 = 1_000_000;
@@ -66,6 +69,8 @@ pub(crate) struct Estimated {
     card: Option<Arc<Card>>,
     tenant_prices_version: i64,
     state: PricingState,
+    /// What credits are to be taken for, as the scripts read it; empty when nothing is known.
+    pub(crate) credit_call: Vec<u8>,
 }
 
 /// A check that can be decided.
@@ -116,7 +121,9 @@ impl Engine {
         };
         let mut part = Part::new(&self.functions.decide, partition, 1);
         let level_count = part.level_keys(partition, &request.tenant);
-        part.argument(&asked.packed(level_count));
+        let mut argument = asked.packed(level_count);
+        argument.extend_from_slice(&estimated.credit_call);
+        part.argument(&argument);
         let (now_ms, answer) = self.decide(part).await?;
         let mut reader = Reader(&answer);
         let head = read_decision(&mut reader, now_ms).map_err(undecided)?;
@@ -154,12 +161,20 @@ impl Engine {
             usage: classes,
         };
         let own = catalogue.own_prices_at(&request.tenant, time_ms);
+        let mut credit_call = Vec::with_capacity(CREDIT_CALL_CAPACITY);
         let priced = entry
             .card
             .prices
             .charge(&call, own.map(|own| own.prices()))
             .map_err(|error| cost_out_of_range(&error, "estimate"))?;
+        let costs = priced
+            .lines
+            .iter()
+            .map(|line| (0, &*line.usage_class, line.cost_picos));
+        let row = priced.row.as_deref().unwrap_or_default();
+        push_call(&request.model, row, costs, &mut credit_call);
         Ok(Estimated {
+            credit_call,
             tokens: priced.quota_tokens,
             cost_picos: priced.cost_picos,
             card: Some(Arc::clone(&entry.card)),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use taximeter_pricing::{RateCard, decimal_string};
 
+use crate::credits::CreditSums;
 use crate::proto::taximeter::ledger::v1::{AttributeCap, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::{
     CostLine, Durability, HoldSettlement, LimitStatus, ListPrice, PricingState, RecordResponse,
@@ -17,6 +18,8 @@ use crate::quota::money;
 pub(crate) struct StoreSays {
     pub(crate) limits: Vec<LimitStatus>,
     pub(crate) hold: Option<HoldSettlement>,
+    /// None where the tenant has no credit account.
+    pub(crate) credits: Option<CreditSums>,
 }
 
 /// The answer to Record.
@@ -42,6 +45,8 @@ pub(crate) fn response(
         tenant_prices_version: entry.tenant_prices_version,
         warnings: warnings(entry),
         usage_flags: entry.usage_flags.clone(),
+        credit_microcredits: says.credits.map_or(0, |credits| credits.debited),
+        overdrawn_microcredits: says.credits.map_or(0, |credits| credits.overdrawn),
     }
 }
 

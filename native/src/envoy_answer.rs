@@ -44,7 +44,8 @@ const fn measure(kind: LimitKind) -> Option<Measure> {
         LimitKind::RequestsPerMinute => ("requests_per_minute", "requests", Unit::Minute, 60, 1),
         LimitKind::TokensPerDay => ("tokens_per_day", "tokens", Unit::Day, 86_400, 1),
         LimitKind::CostPerDay => ("cost_per_day", "micro-units", Unit::Day, 86_400, PICOS_PER_MICRO),
-        LimitKind::Unspecified => return None,
+        // Credits are no limit per time.
+        LimitKind::Credits | LimitKind::Unspecified => return None,
     };
     Some(Measure {
         name,

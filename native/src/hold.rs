@@ -138,6 +138,7 @@ impl Engine {
         let mut argument = asked.packed(level_count);
         argument.extend(pack(&[now_ms], &[seconds, grid_seconds, REMEMBER_SECONDS]));
         argument.extend(first_bytes(&blake3::hash(&request.encode_to_vec())));
+        argument.extend_from_slice(&estimated.credit_call);
         part.argument(&argument);
         let (decided_ms, answer) = self.decide(part).await?;
         match answer.as_slice() {
@@ -217,10 +218,12 @@ impl Engine {
         let estimated = self.price_estimate(&as_check, &classes, id.card_time_ms)?;
         let [hi, lo] = pair(estimated.cost_picos);
         let mut command = Self::hold_command(&self.functions.extend, &request.tenant, id.nonce);
-        command.arg(pack(
+        let mut argument = pack(
             &[estimated.tokens, hi, lo],
             &[seconds, grid_seconds, REMEMBER_SECONDS],
-        ));
+        );
+        argument.extend_from_slice(&estimated.credit_call);
+        command.arg(argument);
         let reply = self.change_hold(&command).await?;
         let (decided, expire_ms) = read_extended(&reply, id.nonce, &as_check, &request.tenant, &estimated)?;
         Ok(ExtendHoldResponse {

@@ -13,7 +13,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 
-use crate::proto::taximeter::ledger::v1::{EntryKind, LedgerEntry, LedgerLine};
+use crate::credits::taken_by;
+use crate::proto::taximeter::ledger::v1::{CreditMove, EntryKind, LedgerEntry, LedgerLine};
 
 const NANOS_PER_MICRO: i64 = 1_000;
 
@@ -82,6 +83,10 @@ struct LedgerColumns {
     usage_api: StringBuilder,
     usage_json: StringBuilder,
     usage_flags: StringBuilder,
+    credits: Int64Builder,
+    overdrawn: Int64Builder,
+    credit_moves: StringBuilder,
+    credit_change: StringBuilder,
 }
 
 impl Default for LedgerColumns {
@@ -138,6 +143,10 @@ impl Default for LedgerColumns {
             usage_api: StringBuilder::new(),
             usage_json: StringBuilder::new(),
             usage_flags: StringBuilder::new(),
+            credits: Int64Builder::new(),
+            overdrawn: Int64Builder::new(),
+            credit_moves: StringBuilder::new(),
+            credit_change: StringBuilder::new(),
         }
     }
 }
@@ -152,12 +161,14 @@ impl LedgerColumns {
         let rate_card_id = hex(&entry.rate_card_id);
         let tenant_prices_id = hex(&entry.tenant_prices_id);
         let list_is_charged = entry.tenant_prices_version == 0;
-        let mut push_row = |is_first: bool, line: Option<&LedgerLine>| {
+        let mut push_row = |number: i32, line: Option<&LedgerLine>| {
+            let is_first = number == 1;
             self.stream_ms.append_value(stream_id.0);
             self.stream_seq.append_value(stream_id.1);
             self.partition.append_value(partition);
             self.calls.append_value(if is_first { entry.calls } else { 0 });
             self.push_reported(is_first, entry);
+            self.push_credits(number, entry);
             self.push_line_values(line);
             self.push_list_values(line, list_is_charged);
             self.tenant_prices_version
@@ -173,10 +184,37 @@ impl LedgerColumns {
             self.push_entry_values(entry, &rate_card_id)
         };
         let Some((first, rest)) = entry.lines.split_first() else {
-            return push_row(true, None);
+            return push_row(1, None);
         };
-        push_row(true, Some(first))?;
-        rest.iter().try_for_each(|line| push_row(false, Some(line)))
+        push_row(1, Some(first))?;
+        (2..)
+            .zip(rest)
+            .try_for_each(|(number, line)| push_row(number, Some(line)))
+    }
+
+    /// What a line took of credits; what is of no line stands on the first row.
+    fn push_credits(&mut self, number: i32, entry: &LedgerEntry) {
+        let is_of_row = |one: &&CreditMove| one.line == number || (number == 1 && one.line == 0);
+        let of_row = || entry.credit_moves.iter().filter(is_of_row);
+        let sum = |moves: &mut dyn Iterator<Item = &CreditMove>| {
+            moves.fold(0_i64, |sum, one| sum.saturating_add(taken_by(one)))
+        };
+        let is_usage = entry.credit_change.is_empty();
+        self.credits
+            .append_value(if is_usage { sum(&mut of_row()) } else { 0 });
+        self.overdrawn.append_value(if is_usage {
+            sum(&mut of_row().filter(|one| one.grant_id.is_empty()))
+        } else {
+            0
+        });
+        let moves: Vec<_> = of_row()
+            .map(|one| (one.grant_id.as_str(), taken_by(one)))
+            .collect();
+        self.credit_moves
+            .append_option((!moves.is_empty()).then(|| serde_json::json!(moves).to_string()));
+        let is_said = number == 1 && !is_usage;
+        self.credit_change
+            .append_option(is_said.then_some(entry.credit_change.as_str()));
     }
 
     /// What the provider reported stands on the first row only: it is long, and nothing sums it.
@@ -264,7 +302,7 @@ impl LedgerColumns {
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let columns: [(&str, ArrayRef, bool); 45] = [
+        let columns: [(&str, ArrayRef, bool); 49] = [
             ("stream_ms", array(&mut self.stream_ms), false),
             ("stream_seq", array(&mut self.stream_seq), false),
             ("partition", array(&mut self.partition), false),
@@ -318,6 +356,10 @@ impl LedgerColumns {
             ("usage_api", array(&mut self.usage_api), true),
             ("usage_json", array(&mut self.usage_json), true),
             ("usage_flags", array(&mut self.usage_flags), true),
+            ("credits", array(&mut self.credits), false),
+            ("overdrawn", array(&mut self.overdrawn), false),
+            ("credit_moves", array(&mut self.credit_moves), true),
+            ("credit_change", array(&mut self.credit_change), true),
         ];
         RecordBatch::try_from_iter_with_nullable(columns)
     }

@@ -6,8 +6,8 @@
 //! (`CheckQuota`) or `hold`, to `record_group`, `script_call`, `script_part` and `scripts/meter.lua` in the store, to
 //! `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
-//! and `adjust` correct what was charged. `callers` is what is remembered of who called. `card_yaml` reads rate
-//! cards into a `card_tree`. `python` is the border.
+//! and `adjust` correct what was charged, `credits` is what is paid with. `callers` is what is remembered of who
+//! called. `card_yaml` reads rate cards into a `card_tree`. `python` is the border.
 
 mod access;
 mod adjust;
@@ -25,6 +25,7 @@ mod clock;
 mod connect;
 mod connection;
 mod cost;
+mod credits;
 mod engine;
 mod envoy;
 mod envoy_answer;

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use crate::adjust::{self, Posted};
 use crate::attribute_cap::AttributeSets;
 use crate::catalogue::CatalogueError;
+use crate::credits::{Changed, CreditChange};
 use crate::engine::{Engine, lock};
 use crate::error::{Failure, malformed};
 use crate::front::serve_record;
@@ -231,6 +232,46 @@ impl PyEngine {
             Ok(states) => Ok(states.into_iter().map(Posted::name).collect()),
             Err(failure) => Err(rpc_error(&failure)),
         }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "Python names them")]
+    #[pyo3(signature = (*, tenant, change_id, occur_time_ms, receive_time_ms, content, json, note, author))]
+    fn change_credits(
+        &self,
+        py: Python<'_>,
+        tenant: String,
+        change_id: String,
+        occur_time_ms: i64,
+        receive_time_ms: i64,
+        content: Vec<u8>,
+        json: String,
+        note: String,
+        author: String,
+    ) -> PyResult<(&'static str, String)> {
+        let change = CreditChange {
+            tenant,
+            change_id,
+            occur_time_ms,
+            receive_time_ms,
+            content,
+            json,
+            note,
+            author,
+        };
+        let changed = py.detach(|| self.runtime.block_on(self.engine.change_credits(change)));
+        match changed.map_err(|failure| rpc_error(&failure))? {
+            Changed::Applied => Ok(("applied", String::new())),
+            Changed::Before => Ok(("before", String::new())),
+            Changed::Conflict => Ok(("conflict", String::new())),
+            Changed::Refused(why) => Ok(("refused", why)),
+        }
+    }
+
+    fn credit_account<'py>(&self, py: Python<'py>, root: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let json = py
+            .detach(|| self.runtime.block_on(self.engine.credit_account(root)))
+            .map_err(store_error)?;
+        Ok(json.map(|json| PyBytes::new(py, &json)))
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "Python hands the list over")]

@@ -13,12 +13,14 @@ use crate::store::StoreError;
 pub(crate) const HAS_REQUESTS: u8 = 1;
 pub(crate) const HAS_TOKENS: u8 = 2;
 pub(crate) const HAS_COST: u8 = 4;
+const HAS_CREDITS: u8 = 8;
 /// A limit that is only watched has this many times its flag, too.
 pub(crate) const SHADOW: u8 = 16;
-/// What follows in a status: what is held; when the day's limits are free; which limits are temporary.
+/// What follows in a status: what is held; when the day's limits are free; which limits are temporary; credits.
 const SHOWS_HELD: u8 = 1;
 const SHOWS_FREE: u8 = 2;
 const SHOWS_TEMPORARY: u8 = 4;
+const SHOWS_CREDITS: u8 = 8;
 /// Second that stands for "no wait can help".
 const NEVER: i64 = 1;
 
@@ -184,7 +186,7 @@ pub(crate) fn read_statuses(
 }
 
 /// Reads the limits of one level; those that are not set are in no flag.
-fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit; 3], StoreError> {
+fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit; 4], StoreError> {
     let shows = reader.byte()?;
     let (requests_max, requests_used, requests_free) = (reader.count()?, reader.count()?, reader.count()?);
     let (tokens_max, tokens_used) = (reader.count()?, reader.count()?);
@@ -200,6 +202,11 @@ fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit;
     let (mut temporary, mut until) = (0, 0);
     if shows & SHOWS_TEMPORARY != 0 {
         (temporary, until) = (reader.byte()?, reader.count()?);
+    }
+    let (mut credits, mut credits_free) = ((0, 0, 0), NEVER);
+    if shows & SHOWS_CREDITS != 0 {
+        credits = (reader.count()?, reader.count()?, reader.count()?);
+        credits_free = reader.count()?;
     }
     let is_watched = |flag: u8| flags & flag.saturating_mul(SHADOW) != 0;
     let until_of = |flag: u8| {
@@ -245,6 +252,16 @@ fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit;
             free: day_free(cost_free, cost_max),
             is_watched: is_watched(HAS_COST),
             until: until_of(HAS_COST),
+        },
+        Limit {
+            flag: HAS_CREDITS,
+            kind: LimitKind::Credits,
+            maximum: credits.0,
+            used: credits.1,
+            held: credits.2,
+            free: Free::of(credits_free, now_ms),
+            is_watched: is_watched(HAS_CREDITS),
+            until: None,
         },
     ])
 }

@@ -13,6 +13,7 @@ use crate::archive::Stored;
 use crate::attribute_cap::as_first_time;
 use crate::catalogue::Catalogue;
 use crate::cost::StoreSays;
+use crate::credits::CreditSums;
 use crate::engine::{Engine, answer, journal_failure, store_failure};
 use crate::error::{Code, Failure};
 use crate::fingerprint::differing_parts;
@@ -53,6 +54,7 @@ impl Engine {
             .map(|entry| Application {
                 entry,
                 archived_id: None,
+                was_applied: false,
             })
             .collect();
         let outcomes = match apply_each(&store, &self.functions, partition, &applications, RECORD_LIMIT).await
@@ -167,9 +169,11 @@ fn settle<'a>(
             (id, encoded, applied)
         }
         Outcome::Same { mark, id } => {
-            let first = read_mark(&mark).ok_or_else(|| store_failure(StoreError::Corrupt))?;
+            let first = read_mark(&mark, !entry.hold_id.is_empty())
+                .ok_or_else(|| store_failure(StoreError::Corrupt))?;
             let mut again = price_again(entry, &first, catalogue, path)?;
             as_first_time(&mut again, sent, first.attribute_cap);
+            again.credit_moves.clone_from(&first.credit_moves);
             // Journaled once more: the first attempt may have been cut off between the store and its journal.
             let encoded = again.encode_to_vec();
             let applied = Applied {
@@ -177,13 +181,14 @@ fn settle<'a>(
                 says: StoreSays {
                     limits: Vec::new(),
                     hold: first.hold,
+                    credits: CreditSums::of(&first.credit_moves),
                 },
                 duplicate: true,
             };
             (id, encoded, applied)
         }
         Outcome::Conflict { mark } => return Err(conflict(entry, &mark, path)),
-        Outcome::Overflow => {
+        Outcome::Overflow | Outcome::Refused { .. } => {
             let message = format!("{path}.usage: a counter would pass its maximum");
             let reason = ErrorReason::CounterOverflow;
             return Err(Failure::new(Code::OutOfRange, reason, message));
@@ -204,7 +209,7 @@ fn conflict(entry: &LedgerEntry, mark: &[u8], path: &str) -> Failure {
         ErrorReason::RecordIdConflict,
         format!("{path}.record_id: used before with another payload"),
     );
-    match read_mark(mark) {
+    match read_mark(mark, false) {
         Some(first) => failure
             .with("first_receive_time_ms", first.receive_time_ms.to_string())
             .with("differing_fields", differing_parts(&entry.fingerprint, mark)),

@@ -18,6 +18,7 @@ use prost::Message;
 use crate::archive::Stored;
 use crate::clock;
 use crate::cost::{cost_lines, hex};
+use crate::credits::encoded_first;
 use crate::engine::{Engine, lock};
 use crate::journal_format::Note;
 use crate::keys::{self, PARTITION_COUNT};
@@ -217,6 +218,7 @@ impl Engine {
             .map(|lost| Application {
                 entry: &lost.entry,
                 archived_id: lost.id.filter(|id| *id <= through),
+                was_applied: lost.id.is_some(),
             })
             .collect();
         let outcomes = apply_each(store, &self.functions, partition, &applications, CALL_LIMIT).await?;
@@ -225,11 +227,11 @@ impl Engine {
             let (epoch, id, entry, was_noted) = match outcome {
                 Ok((epoch, Outcome::Applied { id, encoded, .. })) => (epoch, id, encoded, false),
                 // Otherwise by a call that gave up waiting, or by a replay that was cut off before it was noted.
-                Ok((epoch, Outcome::Same { id, .. })) => {
+                Ok((epoch, Outcome::Same { mark, id })) => {
                     let was_noted = lost.id == Some(id) && id > through;
-                    (epoch, id, lost.entry.encode_to_vec(), was_noted)
+                    (epoch, id, encoded_first(&lost.entry, &mark), was_noted)
                 }
-                Ok((_, Outcome::Conflict { .. } | Outcome::Overflow)) | Err(_) => {
+                Ok((_, Outcome::Conflict { .. } | Outcome::Overflow | Outcome::Refused { .. })) | Err(_) => {
                     self.note_conflict(store, &lost.entry).await?;
                     continue;
                 }

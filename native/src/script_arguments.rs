@@ -2,10 +2,11 @@
 //! An entry as the `record` script takes it, and the mark that it leaves in the store.
 
 use crate::clock::{MS_PER_DAY, NANOS_PER_DAY};
+use crate::credits::{decode_moves, push_credits};
 use crate::hold::{SETTLEMENT_SIZE, read_settlement};
 use crate::hold_id::HoldId;
 use crate::keys;
-use crate::proto::taximeter::ledger::v1::{AttributeCap, EntryKind, LedgerEntry};
+use crate::proto::taximeter::ledger::v1::{AttributeCap, CreditMove, EntryKind, LedgerEntry};
 use crate::proto::taximeter::v1::HoldSettlement;
 use crate::quota::{Reader, money_pair};
 use crate::record::{HASH_SIZE, first_bytes};
@@ -18,6 +19,12 @@ const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8 + 4;
 const CAP_UNIT: u32 = 1 << 30;
 /// Flag of a record that settles a hold, beside that of being written to the ledger.
 const HAS_HOLD: u8 = 2;
+/// Flag of an entry that was applied before, so that its moves of credits are those of the first time, and of one that
+/// changes a credit account.
+const HAS_MOVES: u8 = 4;
+const IS_CREDIT: u8 = 8;
+/// Room for the numbers of a record with a few lines.
+const NUMBERS_CAPACITY: usize = 192;
 
 /// What the script needs to know of one entry.
 pub(crate) struct ScriptArguments {
@@ -28,7 +35,12 @@ pub(crate) struct ScriptArguments {
 }
 
 /// Keys and arguments of one entry for the `record` script.
-pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: bool) -> ScriptArguments {
+pub(crate) fn script_arguments(
+    entry: &LedgerEntry,
+    partition: u16,
+    to_ledger: bool,
+    was_applied: bool,
+) -> ScriptArguments {
     let mut hasher = blake3::Hasher::new();
     hasher.update(entry.tenant.as_bytes());
     hasher.update(&[0]);
@@ -60,7 +72,13 @@ pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: b
         names.push(keys::hold(partition, &hold.nonce.store_name(&entry.tenant)));
         flags |= HAS_HOLD;
     }
-    let mut numbers = Vec::with_capacity(35);
+    if was_applied {
+        flags |= HAS_MOVES;
+    }
+    if !entry.credit_change.is_empty() {
+        flags |= IS_CREDIT;
+    }
+    let mut numbers = Vec::with_capacity(NUMBERS_CAPACITY);
     numbers.push(u8::try_from(dedup_count).unwrap_or(u8::MAX));
     numbers.push(u8::try_from(level_count).unwrap_or(u8::MAX));
     numbers.push(flags);
@@ -72,6 +90,7 @@ pub(crate) fn script_arguments(entry: &LedgerEntry, partition: u16, to_ledger: b
     ] {
         numbers.extend_from_slice(&number.to_le_bytes());
     }
+    push_credits(entry, was_applied, &mut numbers);
     ScriptArguments {
         keys: names,
         identity: first_bytes(&hash),
@@ -125,10 +144,12 @@ pub(crate) struct FirstTime {
     pub(crate) attribute_cap: AttributeCap,
     /// What settling its hold came to.
     pub(crate) hold: Option<HoldSettlement>,
+    /// What it did to credits.
+    pub(crate) credit_moves: Vec<CreditMove>,
 }
 
-/// Reads a mark; None when it is damaged.
-pub(crate) fn read_mark(mark: &[u8]) -> Option<FirstTime> {
+/// Reads a mark; None when it is damaged. `has_hold`: its record settles one.
+pub(crate) fn read_mark(mark: &[u8], has_hold: bool) -> Option<FirstTime> {
     let (_, rest) = mark.split_first_chunk::<HASH_SIZE>()?;
     let (version, rest) = rest.split_first_chunk::<4>()?;
     let (occur, rest) = rest.split_first_chunk::<8>()?;
@@ -139,10 +160,14 @@ pub(crate) fn read_mark(mark: &[u8]) -> Option<FirstTime> {
         .map_or(([0; 4], rest), |(own, rest)| (*own, rest));
     let own = u32::from_le_bytes(own);
     let (cap, own_version) = (own.checked_div(CAP_UNIT)?, own.checked_rem(CAP_UNIT)?);
+    let (settlement, moves) = if has_hold {
+        rest.split_at_checked(SETTLEMENT_SIZE).unwrap_or((rest, &[]))
+    } else {
+        rest.split_at(0)
+    };
     Some(FirstTime {
-        hold: rest
-            .first_chunk::<SETTLEMENT_SIZE>()
-            .and_then(|bytes| read_settlement(&mut Reader(bytes)).ok()),
+        hold: read_settlement(&mut Reader(settlement)).ok(),
+        credit_moves: decode_moves(moves).unwrap_or_default(),
         rate_card_version: i64::from(u32::from_le_bytes(*version)),
         occur_time_nanos: i64::from_le_bytes(*occur),
         receive_time_ms: i64::from_le_bytes(*receive),

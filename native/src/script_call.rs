@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::cost::StoreSays;
+use crate::credits::{CreditSums, decode_moves};
 use crate::hold::read_settlement;
 use crate::keys;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
@@ -33,6 +34,8 @@ pub(crate) enum Outcome {
     Conflict { mark: Vec<u8> },
     /// A counter would pass its maximum.
     Overflow,
+    /// A credit account was not changed; why not, in the words of `scripts/credits.lua`.
+    Refused { why: String },
 }
 
 /// One entry to apply. `archived_id` is set when the ledger files hold it already: then only counters and mark are
@@ -40,6 +43,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Application<'a> {
     pub(crate) entry: &'a LedgerEntry,
     pub(crate) archived_id: Option<StreamId>,
+    /// A store had applied it before, and has lost it.
+    pub(crate) was_applied: bool,
 }
 
 /// Applies entries of one partition, in one script call where nothing is wrong with any of them. Returns for each the
@@ -80,7 +85,10 @@ async fn apply(
 ) -> Result<(u64, Vec<Outcome>), StoreError> {
     let arguments: Vec<ScriptArguments> = applications
         .iter()
-        .map(|application| script_arguments(application.entry, partition, application.archived_id.is_none()))
+        .map(|application| {
+            let to_ledger = application.archived_id.is_none();
+            script_arguments(application.entry, partition, to_ledger, application.was_applied)
+        })
         .collect();
     let mut part = Part::new(&functions.record, partition, applications.len());
     part.set_first_key(keys::ledger(partition));
@@ -133,10 +141,21 @@ fn outcome(reply: &[u8], entry: &LedgerEntry, now_ms: i64, encoded: Vec<u8>) -> 
                 Some(read_settlement(&mut reader)?)
             };
             let limits = read_statuses(&mut reader, &entry.tenant, now_ms, false)?;
+            let moves = reader.0;
+            let credits = CreditSums::of(&decode_moves(moves).map_err(|_| StoreError::Corrupt)?);
+            let mut applied = encoded;
+            if entry.credit_moves.is_empty() {
+                // As the script did: fields that are appended to a message belong to it.
+                applied.extend_from_slice(moves);
+            }
             Ok(Outcome::Applied {
                 id: stream_id(id)?,
-                says: StoreSays { limits, hold },
-                encoded,
+                says: StoreSays {
+                    limits,
+                    hold,
+                    credits,
+                },
+                encoded: applied,
             })
         }
         b'D' => {
@@ -150,6 +169,9 @@ fn outcome(reply: &[u8], entry: &LedgerEntry, now_ms: i64, encoded: Vec<u8>) -> 
         }
         b'C' => Ok(Outcome::Conflict { mark: rest.to_vec() }),
         b'O' => Ok(Outcome::Overflow),
+        b'R' => Ok(Outcome::Refused {
+            why: String::from_utf8_lossy(rest).into_owned(),
+        }),
         _ => Err(StoreError::Corrupt),
     }
 }

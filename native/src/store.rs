@@ -18,6 +18,9 @@ const SCRIPTS: &str = concat!(
     include_str!("scripts/attributes.lua"),
     include_str!("scripts/held.lua"),
     include_str!("scripts/limits.lua"),
+    include_str!("scripts/credits.lua"),
+    include_str!("scripts/credit_changes.lua"),
+    include_str!("scripts/credit_limit.lua"),
     include_str!("scripts/levels.lua"),
     include_str!("scripts/thresholds.lua"),
     include_str!("scripts/decide.lua"),
@@ -41,6 +44,11 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store has to be opened again.
+    pub(crate) const fn is_loss(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Timeout | Self::NotOpen)
+    }
+
     /// What an error reply means. Errors raised inside a function carry the first error's text.
     pub(crate) fn of_reply(text: &str) -> Self {
         let code = text.split(' ').next().unwrap_or_default();
@@ -72,6 +80,7 @@ pub(crate) struct Functions {
     pub(crate) quota_status: String,
     pub(crate) sweep: String,
     pub(crate) admit_attributes: String,
+    pub(crate) credit_account: String,
 }
 
 impl Functions {
@@ -90,6 +99,7 @@ impl Functions {
             quota_status: name("quota_status"),
             sweep: name("sweep"),
             admit_attributes: name("admit_attributes"),
+            credit_account: name("credit_account"),
         }
     }
 }

@@ -374,12 +374,36 @@ class Engine:
         "tenant_prices_version", "tenant_prices_id", "note", "author", "calls", "lines": [{"usage_class", "priced_as",
         "quantity", "billed_quantity", "calls", "amount_picos", "per", "adjusted_quantity", "previous_cost_picos",
         "cost_picos", "unpriced", "prices_unpriced", "list_priced_as", "list_billed_quantity", "list_amount_picos",
-        "list_per", "list_cost_picos"}]}]. kind is "adjustment", "void" or "amendment"; calls, quantities and unpriced
-        may be left out. list_ fields count only beside a tenant_prices_version; list_cost_picos is the change of it, as
-        cost_picos is. rate_card_id may be empty.
+        "list_per", "list_cost_picos", "credit_cost_picos"}], "credit_returns": [{"line", "grant_id",
+        "microcredits"}]}]. kind is "adjustment", "void" or "amendment"; calls, quantities, unpriced and what is about
+        credits may be left out. credit_returns are given back first, then credit_cost_picos are debited anew. list_
+        fields count only beside a tenant_prices_version; list_cost_picos is the change of it, as cost_picos is.
+        rate_card_id may be empty.
         Returns per correction "applied", "before" (it had been posted) or "conflict" (its record_id had been used for
         another one). Raises RpcError, after which any of them may have been posted: post them again.
         """
+
+    def change_credits(
+        self,
+        *,
+        tenant: str,
+        change_id: str,
+        occur_time_ms: int,
+        receive_time_ms: int,
+        content: bytes,
+        json: str,
+        note: str,
+        author: str,
+    ) -> tuple[str, str]:
+        """Change a credit account; durable once this returns.
+
+        json: the change, see scripts/credits.lua. content: what tells two changes of one change_id apart. Returns
+        "applied", "before" (it had been made), "conflict" (change_id had been used for another one), or "refused" and
+        why. Raises RpcError, after which it may have been made: make it again.
+        """
+
+    def credit_account(self, root: str) -> bytes | None:
+        """The credit account of a root tenant as JSON, None when it has none. Raises StoreUnavailableError."""
 
     def put_limits(self, levels: Sequence[Tenant]) -> None:
         """Set the limits of levels, in force at once. Those of levels before one that fails are set.

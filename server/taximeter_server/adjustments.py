@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from taximeter_server import _native
 from taximeter_server.card_comparison import CardRun, compared
+from taximeter_server.credit_returns import taken_of, with_returns
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.ledger_usage import UsageBatch
 from taximeter_server.timeline_log import NOTE_LENGTH_MAX
@@ -36,6 +37,7 @@ _DIMENSIONS = ("model", "provider", "tier", "region", "speed")
 _USAGE_COLUMNS = (
     *("entry", "tenant", "record_id", "occur_time_us", *_DIMENSIONS, "attributes", "quality"),
     *("adjustment_count", "usage_class", "charged_picos", "charged_list_picos", "charged_unpriced"),
+    "credit_moves",
 )
 _PRICE_COLUMNS = (
     *("rate_card_row", "priced_as", "billed_quantity", "amount_picos", "per", "cost_picos"),
@@ -134,7 +136,7 @@ def _sums_of(rows: pa.Table, entries: Sequence[int]) -> pa.Table:
 def _adjustment(lines: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> dict[str, Any]:
     """Return one adjustment as Engine.post_adjustments takes it. lines: those of one record that change."""
     record = lines[0]
-    return {
+    document = {
         **head,
         "kind": "adjustment",
         "tenant": record["tenant"],
@@ -167,6 +169,9 @@ def _adjustment(lines: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> 
             for line in lines
         ],
     }
+    taken = taken_of((line["usage_class"], line["credit_moves"]) for line in lines)
+    costs = (line["cost_picos"] for line in lines)
+    return with_returns(document, taken, zip(document["lines"], costs, strict=True))
 
 
 def adjustment_id(tenant: str, record_id: str, occur_time_us: int, adjustment_count: int) -> str:

@@ -32,7 +32,7 @@
         ├── TooMuchUsageError
         ├── ReportTooLargeError
         ├── RecordUnknownError
-        ├── (those of billing_errors.py, correction_errors.py, payment_errors.py and rate_card_errors.py)
+        ├── (those of billing_errors.py, correction_errors.py, credit_errors.py, payment_errors.py, rate_card_errors.py)
         ├── StoreUnavailableError         transient: try again
         │   └── StoreFullError
         └── StoreCorruptError             not transient

@@ -16,8 +16,9 @@ import pyarrow as pa
 PARTITION_COUNT = 64
 """Partitions of the ledger, fixed when a store is created."""
 
-KIND_USAGE, KIND_ADJUSTMENT, KIND_VOID, KIND_AMENDMENT = 0, 1, 2, 3
-"""What an entry is: usage as it was recorded, or a correction of a record: of what it cost, or of what it says."""
+KIND_USAGE, KIND_ADJUSTMENT, KIND_VOID, KIND_AMENDMENT, KIND_CREDIT = 0, 1, 2, 3, 4
+"""What an entry is: usage as it was recorded, or a correction of a record: of what it cost, or of what it says; or a
+change of a credit account, which no report of usage sees."""
 KIND_NAMES = {
     KIND_USAGE: "usage",
     KIND_ADJUSTMENT: "adjustment",
@@ -79,6 +80,14 @@ SCHEMA = pa.schema(
         pa.field("usage_api", pa.string()),
         pa.field("usage_json", pa.string()),
         pa.field("usage_flags", pa.string()),
+        # Microcredits that the line took of the root tenant's credits, and the part that no grant covered; negative
+        # where a correction gave some back. 0 in entries of KIND_CREDIT.
+        pa.field("credits", pa.int64(), nullable=False),
+        pa.field("overdrawn", pa.int64(), nullable=False),
+        # JSON: [[grant id, "" for no grant, microcredits taken or, negative, given], ...]; null where there are none.
+        pa.field("credit_moves", pa.string()),
+        # Of KIND_CREDIT only: what it changed, as JSON.
+        pa.field("credit_change", pa.string()),
     ]
 )
 

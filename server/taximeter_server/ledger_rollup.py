@@ -24,14 +24,14 @@ DAY_US = 24 * HOUR_US
 
 SUM_COLUMNS = (
     *("calls", "entry_calls", "quantity", "billed_quantity", "cost_picos"),
-    *("list_billed_quantity", "list_cost_picos", "adjusted_quantity"),
+    *("list_billed_quantity", "list_cost_picos", "adjusted_quantity", "credits", "overdrawn"),
 )
 """Columns of a ledger row that a rollup sums. Beside them it has ``lines``, the number of rows."""
 
 _LOST_COLUMNS = frozenset(
     {"stream_ms", "stream_seq", "record_id", "occur_time_us", "receive_time_ms", "attributes"}
     | {"adjusted_record_id", "note", "author", "previous_cost_picos"}
-    | {"usage_provider", "usage_api", "usage_json", "usage_flags"}
+    | {"usage_provider", "usage_api", "usage_json", "usage_flags", "credit_moves", "credit_change"}
 )
 KEPT_COLUMNS = tuple(name for name in SCHEMA.names if name not in {*_LOST_COLUMNS, *SUM_COLUMNS})
 """Columns of a ledger row that the rows of GRAIN_HOUR have, too."""

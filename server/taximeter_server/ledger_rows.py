@@ -16,6 +16,8 @@ _MEANINGS = {
     "adjusted_quantity": "coalesce(adjusted_quantity, 0)",
     "previous_cost_picos": "coalesce(previous_cost_picos, 0)",
     "prices_unpriced": "coalesce(prices_unpriced, false)",
+    "credits": "coalesce(credits, 0)",
+    "overdrawn": "coalesce(overdrawn, 0)",
 }
 
 

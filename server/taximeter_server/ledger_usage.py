@@ -40,7 +40,8 @@ class UsageBatch:
 
     Columns: entry (number that tells entries of the batch apart), those of ledger.SCHEMA that name the entry and its
     dimensions, calls (the entry's), usage_class, quantity, charged_picos, charged_list_picos and charged_unpriced
-    (adjustments included), adjustment_count (of the entry).
+    (adjustments included), adjustment_count (of the entry), credit_moves (a list, as in ledger.SCHEMA, adjustments
+    included).
     """
 
     rows: pa.Table
@@ -80,7 +81,8 @@ class UsageReader:
         record = "tenant, adjusted_record_id AS record_id, occur_time_us"
         sums = (
             "sum(cost_picos)::BIGINT AS picos, sum(list_cost_picos)::BIGINT AS list_picos,"
-            " bool_or(prices_unpriced) AS priced, count(DISTINCT entries.record_id) AS adjustment_count"
+            " bool_or(prices_unpriced) AS priced, count(DISTINCT entries.record_id) AS adjustment_count,"
+            " list(credit_moves) AS moves"
         )
         everything, kept = _everything(snapshot, parameters), self._conditions(parameters)
         rows = f"(SELECT * FROM ({everything}) WHERE kind = {KIND_ADJUSTMENT} AND {kept})"  # noqa: S608
@@ -111,7 +113,8 @@ class UsageReader:
                 cost_picos + coalesce(adjusted_lines.picos, 0) AS charged_picos,
                 list_cost_picos + coalesce(adjusted_lines.list_picos, 0) AS charged_list_picos,
                 unpriced AND NOT coalesce(adjusted_lines.priced, false) AS charged_unpriced,
-                coalesce(adjusted_records.adjustment_count, 0) AS adjustment_count
+                coalesce(adjusted_records.adjustment_count, 0) AS adjustment_count,
+                list_prepend(credit_moves, coalesce(adjusted_lines.moves, [])) AS credit_moves
             FROM (
                 SELECT * FROM {relation} AS entries WHERE kind = {KIND_USAGE} AND {self._conditions(parameters)}
                     AND NOT EXISTS (SELECT 1 FROM corrected WHERE {_same_record("entries.record_id")})
@@ -147,12 +150,13 @@ class UsageReader:
             ), lines AS (
                 SELECT {record}, usage_class, sum(quantity)::BIGINT AS quantity,
                     sum(cost_picos)::BIGINT AS charged_picos, sum(list_cost_picos)::BIGINT AS charged_list_picos,
-                    count_if(unpriced) > count_if(prices_unpriced) AS charged_unpriced
+                    count_if(unpriced) > count_if(prices_unpriced) AS charged_unpriced,
+                    list(credit_moves) AS credit_moves
                 FROM entries WHERE usage_class IS NOT NULL
                 GROUP BY {record}, usage_class HAVING sum(quantity) <> 0 OR sum(cost_picos) <> 0
             )
             SELECT {", ".join(columns)}, calls, usage_class, quantity, charged_picos, charged_list_picos,
-                charged_unpriced, adjustment_count
+                charged_unpriced, adjustment_count, credit_moves
             FROM heads JOIN lines USING ({record}) ORDER BY {", ".join(_PLACE)}
         """  # noqa: S608 (names of ours)
         reader = self._connection.sql(statement, params=parameters.values).to_arrow_reader(BATCH_ROWS)

@@ -23,6 +23,7 @@ from taximeter_server.correction_errors import (
     RecordIsCorrectionError,
     RecordVoidedError,
 )
+from taximeter_server.credit_returns import Returns, taken_of, with_returns
 from taximeter_server.errors import CostOutOfRangeError, InvalidFieldsError
 from taximeter_server.ledger import KIND_VOID
 from taximeter_server.record_entries import RecordEntries, RecordFinder, Row
@@ -97,12 +98,16 @@ class RecordCorrector:
             lines = () if amended is None else self._priced(entries.record, amended)
             correction = state.corrected(lines)
             calls = (amended.calls if amended else 0) - state.calls
+            now = _with_calls(lines, amended.calls if amended else 0)
             document = {
                 **_head(entries, correction.correction_id, note=reason, author=author),
                 "kind": "void" if amended is None else "amendment",
                 "calls": calls,
-                "lines": [*state.taken_back(), *_with_calls(lines, amended.calls if amended else 0)],
+                "lines": [*state.taken_back(), *now],
             }
+            document = with_returns(
+                document, state.credits_taken, ((line, line["cost_picos"]) for line in now)
+            )
             (outcome,) = self._post(json.dumps([document]).encode())
             if outcome != "conflict":
                 return correction
@@ -204,6 +209,11 @@ class _State:
                 line["calls"] = -self.calls
             lines.append(line)
         return lines
+
+    @property
+    def credits_taken(self) -> Returns:
+        """What it has taken of credits."""
+        return taken_of((row["usage_class"], [row["credit_moves"]]) for row in self._rows)
 
     @property
     def _occur_time_us(self) -> int:

@@ -103,7 +103,7 @@ class RecordFinder:
             where = f"(record_id IN ({ids}) OR adjusted_record_id IN ({ids})) AND occur_time_us IN ({times})"
             where = " AND ".join((where, *conditions(query, parameters)))
             cursor = connection.execute(
-                f"SELECT * FROM ({_relation(paths, parameters)}) WHERE {where}"  # noqa: S608 (names of ours)
+                f"SELECT * FROM ({relation_of(paths, parameters)}) WHERE {where}"  # noqa: S608 (names of ours)
                 f" ORDER BY tenant, occur_time_us, stream_ms, stream_seq LIMIT {_ROWS_MAX}",
                 parameters.values,
             )
@@ -118,7 +118,7 @@ def _named(
 ) -> list[tuple[str, int]]:
     """Return (identity of the record that is meant, when it occurred), reading as few columns as that takes."""
     parameters = Parameters()
-    relation = _relation(sorted(snapshot.files), parameters)
+    relation = relation_of(sorted(snapshot.files), parameters)
     where = " AND ".join((f"record_id = {parameters.add(record_id)}", *conditions(query, parameters)))
     return connection.execute(
         "SELECT DISTINCT coalesce(adjusted_record_id, record_id), occur_time_us"  # noqa: S608 (names of ours)
@@ -127,6 +127,7 @@ def _named(
     ).fetchall()
 
 
-def _relation(paths: Sequence[str], parameters: Parameters) -> str:
+def relation_of(paths: Sequence[str], parameters: Parameters) -> str:
+    """Return a statement for all rows of a snapshot's tail and of files."""
     tail = "SELECT * FROM tail"
     return f"{tail} UNION ALL {rows_of_files(parameters.add(paths))}" if paths else tail

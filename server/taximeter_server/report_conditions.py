@@ -3,15 +3,15 @@
 
 from collections.abc import Callable
 
-from taximeter_server.ledger import partition_of
+from taximeter_server.ledger import KIND_CREDIT, partition_of
 from taximeter_server.report_dimensions import Parameters, dimension
 from taximeter_server.report_query import IN, NOT_IN, NOT_NULL, NULL, PREFIX, ReportFilter, ReportQuery
 from taximeter_server.report_snapshot import relevant_partitions
 
 
 def conditions(query: ReportQuery, parameters: Parameters) -> list[str]:
-    """Return what must hold of a row beside its time."""
-    kept = []
+    """Return what must hold of a row beside its time. Changes of credit accounts are no usage."""
+    kept = [f"kind <> {KIND_CREDIT}"]
     if query.tenant:
         # Files are sorted by partition, so this skips what the tenant cannot be in.
         kept.append(f"partition = {parameters.add(partition_of(query.tenant))}")

@@ -31,6 +31,8 @@ def _line(row: ReportRow, group_by: Sequence[str], currency_code: str) -> str:
         "adjustment_cost": decimal_text(measures.adjustment_picos, _PICO_DIGITS),
         "list_cost": decimal_text(measures.list_cost_picos, _PICO_DIGITS),
         "adjusted_unpriced_lines": str(measures.adjusted_unpriced_lines),
+        "credit_microcredits": str(measures.credit_microcredits),
+        "overdrawn_microcredits": str(measures.overdrawn_microcredits),
     }
     if row.is_other:
         document["is_other"] = True

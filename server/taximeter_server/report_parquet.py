@@ -25,6 +25,8 @@ _MEASURES = (
     ("adjustment_cost", _MONEY),
     ("unpriced_lines", _WIDE),
     ("adjusted_unpriced_lines", _WIDE),
+    ("credit_microcredits", _WIDE),
+    ("overdrawn_microcredits", _WIDE),
     ("currency_code", pa.string()),
     ("is_other", pa.bool_()),
 )
@@ -57,6 +59,8 @@ def _values(row: ReportRow, currency_code: str) -> tuple[object, ...]:
         _money(measures.adjustment_picos),
         decimal.Decimal(measures.unpriced_lines),
         decimal.Decimal(measures.adjusted_unpriced_lines),
+        decimal.Decimal(measures.credit_microcredits),
+        decimal.Decimal(measures.overdrawn_microcredits),
         currency_code,
         row.is_other,
     )

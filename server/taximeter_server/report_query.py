@@ -19,8 +19,8 @@ TOP_MAX = 10_000
 
 IN, NOT_IN, PREFIX, NULL, NOT_NULL = "in", "not_in", "prefix", "null", "not_null"
 """What a filter can ask of a dimension."""
-MEASURES = ("calls", "quantities", "cost", "list_cost", "unpriced_lines")
-ORDER_MEASURES = ("calls", "cost", "list_cost", "unpriced_lines")
+MEASURES = ("calls", "quantities", "cost", "list_cost", "unpriced_lines", "credits")
+ORDER_MEASURES = ("calls", "cost", "list_cost", "unpriced_lines", "credits")
 QUANTITY_PREFIX = "quantities."
 
 _DAY_US = 86_400 * 1_000_000
@@ -160,6 +160,8 @@ class ReportMeasures:
     adjustment_picos: int = 0
     adjusted_unpriced_lines: int = 0
     list_cost_picos: int = 0
+    credit_microcredits: int = 0
+    overdrawn_microcredits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

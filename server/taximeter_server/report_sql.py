@@ -49,10 +49,13 @@ SUMS = {
     "adjustment_picos": f"sum(cost_picos) FILTER (kind <> {KIND_USAGE})",
     "adjusted_unpriced_lines": "sum(lines) FILTER (prices_unpriced)",
     "list_cost_picos": "sum(list_cost_picos)",
+    "credits": "sum(credits)",
+    "overdrawn": "sum(overdrawn)",
 }
 """The sums of ReportMeasures after its quantities, in its order: how they are made of rows."""
 _SUMMED_COLUMNS = (
-    "quantity, billed_quantity, cost_picos, list_cost_picos, unpriced, lines, kind, prices_unpriced"
+    "quantity, billed_quantity, cost_picos, list_cost_picos, unpriced, lines, kind, prices_unpriced,"
+    " credits, overdrawn"
 )
 _ORDER_COLUMNS = {"cost": "cost_picos", "list_cost": "list_cost_picos"}
 COMPARED = "compared_"

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taximeter_server.background_thread import start_thread
-from taximeter_server.checked_store import CheckedStore, check_store
+from taximeter_server.checked_store import check_store
 from taximeter_server.config import Config
+from taximeter_server.credit_store import CreditStore
+from taximeter_server.credits import Credits
 from taximeter_server.data_directory import DataDirectory, write_private_file
-from taximeter_server.embedded_store import EmbeddedStore
-from taximeter_server.errors import StartError
 from taximeter_server.event_store import EventStore
 from taximeter_server.payment_store import PaymentStore
+from taximeter_server.serve_store import open_engine, start_store
 from taximeter_server.store import DocumentStore
-from taximeter_server.store_users import engine_url
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from taximeter_server import _native
     from taximeter_server.audit import Audit
     from taximeter_server.billing import Billing
@@ -38,13 +40,12 @@ if TYPE_CHECKING:
     from taximeter_server.public_port import PublicPort
     from taximeter_server.quota_simulation import QuotaSimulator
     from taximeter_server.report import Reporter
+    from taximeter_server.rpc.credits import CreditMethods
     from taximeter_server.rpc.server import RpcServer, Service
 
-OPEN_TIMEOUT_MS = 30_000
 DRAIN_TIMEOUT_MS = 10_000
 """With what follows, a stop takes at most 15 s."""
 RPC_GRACE_SECONDS = 0.5
-STORE_STOP_TIMEOUT_MS = 2_500
 HEALTH_INTERVAL_SECONDS = 1.0
 COMPARE_MEMORY_BYTES_MAX = 256 << 20
 """Of all comparisons of cards and simulations of limits together; what does not fit is computed on disk."""
@@ -62,6 +63,8 @@ class Parts:
     documents: DocumentStore
     events: EventStore
     payments: PaymentStore
+    credit_store: CreditStore
+    credits: Credits
     engine: "_native.Engine"
     store_version: str
     start_time_ms: int
@@ -86,16 +89,16 @@ async def serve(
         directory = stack.enter_context(
             DataDirectory(config.data, runtime_parent=config.runtime_parent, ledger=config.ledger)
         )
-        store_url, fsync_url = await _start_store(config, directory, stack, stop)
+        store_url, fsync_url = await start_store(config, directory, stack, stop)
         documents = DocumentStore(store_url, is_exclusive=config.store is None, fsync_url=fsync_url)
-        stack.callback(documents.close)
-        events = EventStore(store_url)
-        stack.callback(events.close)
+        events, credit_store = EventStore(store_url), CreditStore(store_url)
         payments = PaymentStore(store_url, documents.fsync, documents.changes)
-        stack.callback(payments.close)
+        for opened in (documents, events, credit_store, payments):
+            stack.callback(opened.close)
         checked = await asyncio.to_thread(check_store, documents, config, directory.ledger)
-        engine = await _open_engine(config, directory, store_url, stack, checked)
-        stores = documents, events, payments
+        engine = await open_engine(config, directory, store_url, stack, checked)
+        account_credits = Credits(engine, credit_store, documents.changes, documents.time_ms)
+        stores = documents, events, payments, credit_store, account_credits
         parts = Parts(config, clock, directory, *stores, engine, checked.version, start_time_ms=clock())
         rpc_server = await _start_services(parts, stack)
         if stop.is_set():
@@ -111,61 +114,12 @@ async def serve(
     _log.info("stopped")
 
 
-async def _start_store(
-    config: Config, directory: DataDirectory, stack: contextlib.AsyncExitStack, stop: asyncio.Event
-) -> tuple[str, str]:
-    """Start the embedded store unless another is named. Returns its URLs: for all, and for having it fsync."""
-    if config.store is not None:
-        return config.store, config.store
-    store = EmbeddedStore(
-        directory=directory.store,
-        socket_path=directory.socket_path("store.sock"),
-        binary=config.store_binary,
-    )
-    stack.push_async_callback(asyncio.to_thread, store.stop, timeout_ms=STORE_STOP_TIMEOUT_MS)
-    await asyncio.to_thread(store.start, is_cancelled=stop.is_set)
-    return store.server_url, store.fsync_url
-
-
-async def _open_engine(
-    config: Config,
-    directory: DataDirectory,
-    store_url: str,
-    stack: contextlib.AsyncExitStack,
-    checked: CheckedStore,
-) -> "_native.Engine":
-    from taximeter_server import _native  # noqa: PLC0415 (see above)
-    from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
-
-    def open_engine() -> _native.Engine:
-        watermarks = LedgerDirectory(directory.ledger).read_manifest().watermarks
-        engine = _native.Engine(
-            store_url=engine_url(store_url),
-            journal_dir=str(directory.journal),
-            exclusive_store=config.store is None,
-            volatile_store=checked.is_volatile,
-            attribute_sets_max=config.attribute_sets,
-            hold_id_key=checked.hold_id_key,
-        )
-        stack.push_async_callback(asyncio.to_thread, engine.close)
-        engine.open(archived_ids=[str(watermark) for watermark in watermarks], timeout_ms=OPEN_TIMEOUT_MS)
-        return engine
-
-    try:
-        return await asyncio.to_thread(open_engine)
-    except _native.JournalError as error:
-        raise StartError(f"journal in {directory.journal}: {error}") from error
-    except _native.StoreUnavailableError as error:
-        raise StartError(f"the store does not answer: {error}") from error
-    except _native.StoreCorruptError as error:
-        raise StartError(f"a key in the store is not what it must be: {error}") from error
-
-
 async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "RpcServer":
     """Make first documents, hand the engine its catalogue, start background threads and the private server."""
     from taximeter_server._native import PARTITION_COUNT  # noqa: PLC0415 (see above)
     from taximeter_server.audit import Audit  # noqa: PLC0415 (see above)
     from taximeter_server.catalogue import CatalogueFollower  # noqa: PLC0415
+    from taximeter_server.credit_expiry import CreditExpirer  # noqa: PLC0415
     from taximeter_server.ledger_directory import LedgerDirectory  # noqa: PLC0415
     from taximeter_server.rpc.audit import CallAuditor  # noqa: PLC0415
     from taximeter_server.rpc.server import RpcServer  # noqa: PLC0415
@@ -184,6 +138,8 @@ async def _start_services(parts: Parts, stack: contextlib.AsyncExitStack) -> "Rp
     start_thread("webhooks", courier.run, stack)
     if payments.courier is not None:
         start_thread("payments", payments.courier.run, stack)
+    expirer = CreditExpirer(parts.credits, parts.credit_store, parts.documents.time_ms)
+    start_thread("credits", expirer.run, stack)
     socket_path = parts.directory.socket_path("rpc.sock")
     rpc_server = RpcServer(services, auditor, has_reflection=not parts.config.no_reflection)
     stack.callback(socket_path.unlink, missing_ok=True)
@@ -226,6 +182,7 @@ def _make_services(
         reporter,
         price=engine.estimate,
         quota_status=engine.quota_status,
+        credit_rate=parts.credits.rate,
         currency_code=lambda: follower.currency_code,
         clock=parts.clock,
     )
@@ -241,6 +198,7 @@ def _make_services(
     )
     billing = _make_billing(parts, follower, reporter, audit)
     payments = _make_payments(parts, reporter, billing, audit)
+    credit_methods = _make_credit_methods(parts, ledger, database, page_tokens)
     services: list[Service] = [
         MeteringService(
             reporter, estimates, readings, corrections, currency_code=lambda: follower.currency_code
@@ -256,7 +214,7 @@ def _make_services(
         *_make_limits(parts, QuotaSimulator(engine, ledger, database=database), page_tokens),
         AccessService(keys, audit, apply=follower.refresh, page_tokens=page_tokens),
         _make_operations(parts, follower, page_tokens),
-        BillingService(billing, payments, page_tokens=page_tokens),
+        BillingService(billing, payments, credit_methods, page_tokens=page_tokens),
     ]
     return services, billing, payments
 
@@ -290,6 +248,16 @@ def _make_payments(parts: Parts, reporter: "Reporter", billing: "Billing", audit
         clock=parts.documents.time_ms,
         config=parts.config,
     )
+
+
+def _make_credit_methods(
+    parts: Parts, ledger: "LedgerDirectory", database: "DuckDBPyConnection", page_tokens: "PageTokens"
+) -> "CreditMethods":
+    from taximeter_server.credit_entries import CreditEntries  # noqa: PLC0415 (see above)
+    from taximeter_server.rpc.credits import CreditMethods  # noqa: PLC0415
+
+    entries = CreditEntries(parts.engine, ledger, database=database)
+    return CreditMethods(parts.credits, entries, page_tokens=page_tokens)
 
 
 def _make_operations(parts: Parts, follower: "CatalogueFollower", page_tokens: "PageTokens") -> "Service":

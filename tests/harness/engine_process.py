@@ -17,6 +17,7 @@ from taximeter_server.limits import Limits
 from taximeter_server.tenants import Tenant
 
 OPEN_TIMEOUT_MS = 10_000
+LEDGER_ENTRIES_MAX = 1_000_000
 
 
 class EngineError(Exception):
@@ -75,6 +76,20 @@ class EngineProcess:
         """Set the limits of a plan, or remove it."""
         self._call("put_plan", json.dumps([name, limits and asdict(limits)]).encode())
 
+    def change_credits(self, **change: Any) -> tuple[str, str]:
+        """Change a credit account. Raises EngineError."""
+        change["content"] = change["content"].decode()
+        state, why = json.loads(self._call("change_credits", json.dumps(change).encode()))
+        return state, why
+
+    def credit_account(self, root: str) -> bytes | None:
+        """Return a credit account as JSON."""
+        return self._call("credit_account", root.encode()) or None
+
+    def read_ledger(self, partition: int) -> bytes:
+        """Return all rows of a partition's stream."""
+        return self._call("read_ledger", str(partition).encode())
+
     def store_time_ms(self) -> int:
         """Return the store's clock."""
         return int(self._call("store_time_ms"))
@@ -119,7 +134,18 @@ def _methods(engine: _native.Engine) -> Mapping[str, Callable[[bytes], bytes | N
         name, limits = json.loads(argument)
         engine.put_plan(name, limits and Limits.of_document(limits))
 
+    def change_credits(argument: bytes) -> bytes:
+        change = json.loads(argument)
+        return json.dumps(engine.change_credits(**{**change, "content": change["content"].encode()})).encode()
+
+    def read_ledger(argument: bytes) -> bytes:
+        rows, _, _ = engine.read_ledger(int(argument), after_id="0-0", count_max=LEDGER_ENTRIES_MAX)
+        return rows
+
     return {
+        "change_credits": change_credits,
+        "credit_account": lambda root: engine.credit_account(root.decode()),
+        "read_ledger": read_ledger,
         "open": lambda _: engine.open(
             archived_ids=["0-0"] * _native.PARTITION_COUNT, timeout_ms=OPEN_TIMEOUT_MS
         ),

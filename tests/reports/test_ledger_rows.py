@@ -9,6 +9,10 @@ from taximeter_server.ledger import SCHEMA, StreamId, partition_of, read_rows
 from taximeter_server.ledger_manifest import Manifest
 
 NO_ADJUSTMENT = {
+    "credits": 0,
+    "overdrawn": 0,
+    "credit_moves": None,
+    "credit_change": None,
     "kind": 0,
     "adjusted_record_id": None,
     "note": None,
@@ -126,7 +130,7 @@ def test_an_entry_without_lines_is_one_row(ledger: LedgerFixture) -> None:
     absent = {name for name, value in row.items() if value is None}
     line = {"usage_class", "priced_as", "list_priced_as", "tenant_prices_id"}
     line |= {"adjusted_record_id", "note", "author"}
-    line |= {"usage_provider", "usage_api", "usage_json", "usage_flags"}
+    line |= {"usage_provider", "usage_api", "usage_json", "usage_flags", "credit_moves", "credit_change"}
     assert absent == {"model", "provider", "tier", "region", "speed", "rate_card_id", "rate_card_row"} | line
     assert (row["calls"], row["entry_calls"], row["quantity"], row["unpriced"]) == (2, 2, 0, False)
     assert row["attributes"] == []

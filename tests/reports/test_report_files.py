@@ -223,6 +223,8 @@ def test_json_lines(ledger: LedgerFixture) -> None:
             "adjustment_cost": zero,
             "list_cost": zero,
             "adjusted_unpriced_lines": "0",
+            "credit_microcredits": "0",
+            "overdrawn_microcredits": "0",
         },
         {
             "group": {"model": "gpt-5", "day": "2026-06-01"},
@@ -234,6 +236,8 @@ def test_json_lines(ledger: LedgerFixture) -> None:
             "adjustment_cost": zero,
             "list_cost": "0.000000000001",
             "adjusted_unpriced_lines": "0",
+            "credit_microcredits": "0",
+            "overdrawn_microcredits": "0",
         },
     ]
 

@@ -1180,11 +1180,671 @@ func (x *RenderInvoiceResponse) GetMediaType() string {
 	return ""
 }
 
+// PutCreditAccountRequest carries the settings of an account.
+type PutCreditAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Root tenant: a path of one segment.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Required. Its settings.
+	Settings      *CreditAccountSettings `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutCreditAccountRequest) Reset() {
+	*x = PutCreditAccountRequest{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutCreditAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutCreditAccountRequest) ProtoMessage() {}
+
+func (x *PutCreditAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutCreditAccountRequest.ProtoReflect.Descriptor instead.
+func (*PutCreditAccountRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PutCreditAccountRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *PutCreditAccountRequest) GetSettings() *CreditAccountSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// PutCreditAccountResponse shows the account.
+type PutCreditAccountResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	Account       *CreditAccount `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutCreditAccountResponse) Reset() {
+	*x = PutCreditAccountResponse{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutCreditAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutCreditAccountResponse) ProtoMessage() {}
+
+func (x *PutCreditAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutCreditAccountResponse.ProtoReflect.Descriptor instead.
+func (*PutCreditAccountResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PutCreditAccountResponse) GetAccount() *CreditAccount {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// GetCreditAccountRequest names an account.
+type GetCreditAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Root tenant.
+	Tenant        string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCreditAccountRequest) Reset() {
+	*x = GetCreditAccountRequest{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCreditAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCreditAccountRequest) ProtoMessage() {}
+
+func (x *GetCreditAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCreditAccountRequest.ProtoReflect.Descriptor instead.
+func (*GetCreditAccountRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetCreditAccountRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+// GetCreditAccountResponse shows an account.
+type GetCreditAccountResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	Account       *CreditAccount `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCreditAccountResponse) Reset() {
+	*x = GetCreditAccountResponse{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCreditAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCreditAccountResponse) ProtoMessage() {}
+
+func (x *GetCreditAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCreditAccountResponse.ProtoReflect.Descriptor instead.
+func (*GetCreditAccountResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetCreditAccountResponse) GetAccount() *CreditAccount {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// GrantCreditsRequest carries a grant.
+type GrantCreditsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Root tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Required. The grant.
+	Grant         *CreditGrant `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantCreditsRequest) Reset() {
+	*x = GrantCreditsRequest{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantCreditsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantCreditsRequest) ProtoMessage() {}
+
+func (x *GrantCreditsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantCreditsRequest.ProtoReflect.Descriptor instead.
+func (*GrantCreditsRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GrantCreditsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *GrantCreditsRequest) GetGrant() *CreditGrant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+// GrantCreditsResponse shows the grant and the account that has it.
+type GrantCreditsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant as it is now.
+	Grant *CreditGrant `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	// The account as it is now.
+	Account       *CreditAccount `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantCreditsResponse) Reset() {
+	*x = GrantCreditsResponse{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantCreditsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantCreditsResponse) ProtoMessage() {}
+
+func (x *GrantCreditsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantCreditsResponse.ProtoReflect.Descriptor instead.
+func (*GrantCreditsResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GrantCreditsResponse) GetGrant() *CreditGrant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *GrantCreditsResponse) GetAccount() *CreditAccount {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// VoidCreditGrantRequest names a grant.
+type VoidCreditGrantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Root tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Required. The grant.
+	GrantId string `protobuf:"bytes,2,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
+	// Required. Why, 1 to 1,000 characters.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidCreditGrantRequest) Reset() {
+	*x = VoidCreditGrantRequest{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidCreditGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidCreditGrantRequest) ProtoMessage() {}
+
+func (x *VoidCreditGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidCreditGrantRequest.ProtoReflect.Descriptor instead.
+func (*VoidCreditGrantRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *VoidCreditGrantRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *VoidCreditGrantRequest) GetGrantId() string {
+	if x != nil {
+		return x.GrantId
+	}
+	return ""
+}
+
+func (x *VoidCreditGrantRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// VoidCreditGrantResponse shows the grant.
+type VoidCreditGrantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant as it is now.
+	Grant         *CreditGrant `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidCreditGrantResponse) Reset() {
+	*x = VoidCreditGrantResponse{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidCreditGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidCreditGrantResponse) ProtoMessage() {}
+
+func (x *VoidCreditGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidCreditGrantResponse.ProtoReflect.Descriptor instead.
+func (*VoidCreditGrantResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *VoidCreditGrantResponse) GetGrant() *CreditGrant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+// ListCreditGrantsRequest asks for a page of grants.
+type ListCreditGrantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Root tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Optional. Grants per page, at most 1,000. Defaults to 100; larger values are lowered, negative ones refused.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Optional. next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCreditGrantsRequest) Reset() {
+	*x = ListCreditGrantsRequest{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCreditGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCreditGrantsRequest) ProtoMessage() {}
+
+func (x *ListCreditGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCreditGrantsRequest.ProtoReflect.Descriptor instead.
+func (*ListCreditGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListCreditGrantsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListCreditGrantsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListCreditGrantsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListCreditGrantsResponse is a page of grants.
+type ListCreditGrantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Grants, the earliest first.
+	Grants []*CreditGrant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	// Token of the next page. Empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCreditGrantsResponse) Reset() {
+	*x = ListCreditGrantsResponse{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCreditGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCreditGrantsResponse) ProtoMessage() {}
+
+func (x *ListCreditGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCreditGrantsResponse.ProtoReflect.Descriptor instead.
+func (*ListCreditGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListCreditGrantsResponse) GetGrants() []*CreditGrant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *ListCreditGrantsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// ListCreditEntriesRequest asks for a page of entries.
+type ListCreditEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Root tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Optional. Only entries that touch this grant.
+	GrantId string `protobuf:"bytes,2,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
+	// Optional. Entries per page, at most 1,000. Defaults to 100; larger values are lowered, negative ones refused.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Optional. next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCreditEntriesRequest) Reset() {
+	*x = ListCreditEntriesRequest{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCreditEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCreditEntriesRequest) ProtoMessage() {}
+
+func (x *ListCreditEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCreditEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ListCreditEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListCreditEntriesRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListCreditEntriesRequest) GetGrantId() string {
+	if x != nil {
+		return x.GrantId
+	}
+	return ""
+}
+
+func (x *ListCreditEntriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListCreditEntriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListCreditEntriesResponse is a page of entries.
+type ListCreditEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries, the earliest first.
+	Entries []*CreditEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Token of the next page. Empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCreditEntriesResponse) Reset() {
+	*x = ListCreditEntriesResponse{}
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCreditEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCreditEntriesResponse) ProtoMessage() {}
+
+func (x *ListCreditEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_billing_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCreditEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ListCreditEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_billing_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListCreditEntriesResponse) GetEntries() []*CreditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListCreditEntriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_taximeter_v1_billing_service_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\n" +
-	"\"taximeter/v1/billing_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ataximeter/v1/payment.proto\x1a\x1ftaximeter/v1/subscription.proto\"\xf0\x01\n" +
+	"\"taximeter/v1/billing_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19taximeter/v1/credit.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ataximeter/v1/payment.proto\x1a\x1ftaximeter/v1/subscription.proto\"\xf0\x01\n" +
 	"\x16PutSubscriptionRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x129\n" +
@@ -1257,11 +1917,49 @@ const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\x15RenderInvoiceResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\fR\acontent\x12\x1d\n" +
 	"\n" +
-	"media_type\x18\x02 \x01(\tR\tmediaType*`\n" +
+	"media_type\x18\x02 \x01(\tR\tmediaType\"r\n" +
+	"\x17PutCreditAccountRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12?\n" +
+	"\bsettings\x18\x02 \x01(\v2#.taximeter.v1.CreditAccountSettingsR\bsettings\"Q\n" +
+	"\x18PutCreditAccountResponse\x125\n" +
+	"\aaccount\x18\x01 \x01(\v2\x1b.taximeter.v1.CreditAccountR\aaccount\"1\n" +
+	"\x17GetCreditAccountRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"Q\n" +
+	"\x18GetCreditAccountResponse\x125\n" +
+	"\aaccount\x18\x01 \x01(\v2\x1b.taximeter.v1.CreditAccountR\aaccount\"^\n" +
+	"\x13GrantCreditsRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12/\n" +
+	"\x05grant\x18\x02 \x01(\v2\x19.taximeter.v1.CreditGrantR\x05grant\"~\n" +
+	"\x14GrantCreditsResponse\x12/\n" +
+	"\x05grant\x18\x01 \x01(\v2\x19.taximeter.v1.CreditGrantR\x05grant\x125\n" +
+	"\aaccount\x18\x02 \x01(\v2\x1b.taximeter.v1.CreditAccountR\aaccount\"c\n" +
+	"\x16VoidCreditGrantRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x19\n" +
+	"\bgrant_id\x18\x02 \x01(\tR\agrantId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"J\n" +
+	"\x17VoidCreditGrantResponse\x12/\n" +
+	"\x05grant\x18\x01 \x01(\v2\x19.taximeter.v1.CreditGrantR\x05grant\"m\n" +
+	"\x17ListCreditGrantsRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"u\n" +
+	"\x18ListCreditGrantsResponse\x121\n" +
+	"\x06grants\x18\x01 \x03(\v2\x19.taximeter.v1.CreditGrantR\x06grants\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x89\x01\n" +
+	"\x18ListCreditEntriesRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x19\n" +
+	"\bgrant_id\x18\x02 \x01(\tR\agrantId\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"x\n" +
+	"\x19ListCreditEntriesResponse\x123\n" +
+	"\aentries\x18\x01 \x03(\v2\x19.taximeter.v1.CreditEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*`\n" +
 	"\rInvoiceFormat\x12\x1e\n" +
 	"\x1aINVOICE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13INVOICE_FORMAT_HTML\x10\x01\x12\x16\n" +
-	"\x12INVOICE_FORMAT_PDF\x10\x022\xf5\f\n" +
+	"\x12INVOICE_FORMAT_PDF\x10\x022\xca\x11\n" +
 	"\x0eBillingService\x12^\n" +
 	"\x0fPutSubscription\x12$.taximeter.v1.PutSubscriptionRequest\x1a%.taximeter.v1.PutSubscriptionResponse\x12c\n" +
 	"\x0fGetSubscription\x12$.taximeter.v1.GetSubscriptionRequest\x1a%.taximeter.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12O\n" +
@@ -1281,7 +1979,13 @@ const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\x13CreatePortalSession\x12(.taximeter.v1.CreatePortalSessionRequest\x1a).taximeter.v1.CreatePortalSessionResponse\x12Z\n" +
 	"\fListPayments\x12!.taximeter.v1.ListPaymentsRequest\x1a\".taximeter.v1.ListPaymentsResponse\"\x03\x90\x02\x01\x12U\n" +
 	"\fRetryPayment\x12!.taximeter.v1.RetryPaymentRequest\x1a\".taximeter.v1.RetryPaymentResponse\x12j\n" +
-	"\x13ReceivePaymentEvent\x12(.taximeter.v1.ReceivePaymentEventRequest\x1a).taximeter.v1.ReceivePaymentEventResponseBW\n" +
+	"\x13ReceivePaymentEvent\x12(.taximeter.v1.ReceivePaymentEventRequest\x1a).taximeter.v1.ReceivePaymentEventResponse\x12a\n" +
+	"\x10PutCreditAccount\x12%.taximeter.v1.PutCreditAccountRequest\x1a&.taximeter.v1.PutCreditAccountResponse\x12f\n" +
+	"\x10GetCreditAccount\x12%.taximeter.v1.GetCreditAccountRequest\x1a&.taximeter.v1.GetCreditAccountResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\fGrantCredits\x12!.taximeter.v1.GrantCreditsRequest\x1a\".taximeter.v1.GrantCreditsResponse\x12^\n" +
+	"\x0fVoidCreditGrant\x12$.taximeter.v1.VoidCreditGrantRequest\x1a%.taximeter.v1.VoidCreditGrantResponse\x12f\n" +
+	"\x10ListCreditGrants\x12%.taximeter.v1.ListCreditGrantsRequest\x1a&.taximeter.v1.ListCreditGrantsResponse\"\x03\x90\x02\x01\x12i\n" +
+	"\x11ListCreditEntries\x12&.taximeter.v1.ListCreditEntriesRequest\x1a'.taximeter.v1.ListCreditEntriesResponse\"\x03\x90\x02\x01BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (
@@ -1297,7 +2001,7 @@ func file_taximeter_v1_billing_service_proto_rawDescGZIP() []byte {
 }
 
 var file_taximeter_v1_billing_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_taximeter_v1_billing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_taximeter_v1_billing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_taximeter_v1_billing_service_proto_goTypes = []any{
 	(InvoiceFormat)(0),                  // 0: taximeter.v1.InvoiceFormat
 	(*PutSubscriptionRequest)(nil),      // 1: taximeter.v1.PutSubscriptionRequest
@@ -1320,80 +2024,117 @@ var file_taximeter_v1_billing_service_proto_goTypes = []any{
 	(*CreateCreditNoteResponse)(nil),    // 18: taximeter.v1.CreateCreditNoteResponse
 	(*RenderInvoiceRequest)(nil),        // 19: taximeter.v1.RenderInvoiceRequest
 	(*RenderInvoiceResponse)(nil),       // 20: taximeter.v1.RenderInvoiceResponse
-	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
-	(*PhaseSettings)(nil),               // 22: taximeter.v1.PhaseSettings
-	(*Subscription)(nil),                // 23: taximeter.v1.Subscription
-	(*CreditCounts)(nil),                // 24: taximeter.v1.CreditCounts
-	(*Invoice)(nil),                     // 25: taximeter.v1.Invoice
-	(*PutPaymentAccountRequest)(nil),    // 26: taximeter.v1.PutPaymentAccountRequest
-	(*GetPaymentAccountRequest)(nil),    // 27: taximeter.v1.GetPaymentAccountRequest
-	(*GetPaymentCardRequest)(nil),       // 28: taximeter.v1.GetPaymentCardRequest
-	(*CreatePortalSessionRequest)(nil),  // 29: taximeter.v1.CreatePortalSessionRequest
-	(*ListPaymentsRequest)(nil),         // 30: taximeter.v1.ListPaymentsRequest
-	(*RetryPaymentRequest)(nil),         // 31: taximeter.v1.RetryPaymentRequest
-	(*ReceivePaymentEventRequest)(nil),  // 32: taximeter.v1.ReceivePaymentEventRequest
-	(*PutPaymentAccountResponse)(nil),   // 33: taximeter.v1.PutPaymentAccountResponse
-	(*GetPaymentAccountResponse)(nil),   // 34: taximeter.v1.GetPaymentAccountResponse
-	(*GetPaymentCardResponse)(nil),      // 35: taximeter.v1.GetPaymentCardResponse
-	(*CreatePortalSessionResponse)(nil), // 36: taximeter.v1.CreatePortalSessionResponse
-	(*ListPaymentsResponse)(nil),        // 37: taximeter.v1.ListPaymentsResponse
-	(*RetryPaymentResponse)(nil),        // 38: taximeter.v1.RetryPaymentResponse
-	(*ReceivePaymentEventResponse)(nil), // 39: taximeter.v1.ReceivePaymentEventResponse
+	(*PutCreditAccountRequest)(nil),     // 21: taximeter.v1.PutCreditAccountRequest
+	(*PutCreditAccountResponse)(nil),    // 22: taximeter.v1.PutCreditAccountResponse
+	(*GetCreditAccountRequest)(nil),     // 23: taximeter.v1.GetCreditAccountRequest
+	(*GetCreditAccountResponse)(nil),    // 24: taximeter.v1.GetCreditAccountResponse
+	(*GrantCreditsRequest)(nil),         // 25: taximeter.v1.GrantCreditsRequest
+	(*GrantCreditsResponse)(nil),        // 26: taximeter.v1.GrantCreditsResponse
+	(*VoidCreditGrantRequest)(nil),      // 27: taximeter.v1.VoidCreditGrantRequest
+	(*VoidCreditGrantResponse)(nil),     // 28: taximeter.v1.VoidCreditGrantResponse
+	(*ListCreditGrantsRequest)(nil),     // 29: taximeter.v1.ListCreditGrantsRequest
+	(*ListCreditGrantsResponse)(nil),    // 30: taximeter.v1.ListCreditGrantsResponse
+	(*ListCreditEntriesRequest)(nil),    // 31: taximeter.v1.ListCreditEntriesRequest
+	(*ListCreditEntriesResponse)(nil),   // 32: taximeter.v1.ListCreditEntriesResponse
+	(*timestamppb.Timestamp)(nil),       // 33: google.protobuf.Timestamp
+	(*PhaseSettings)(nil),               // 34: taximeter.v1.PhaseSettings
+	(*Subscription)(nil),                // 35: taximeter.v1.Subscription
+	(*CreditCounts)(nil),                // 36: taximeter.v1.CreditCounts
+	(*Invoice)(nil),                     // 37: taximeter.v1.Invoice
+	(*CreditAccountSettings)(nil),       // 38: taximeter.v1.CreditAccountSettings
+	(*CreditAccount)(nil),               // 39: taximeter.v1.CreditAccount
+	(*CreditGrant)(nil),                 // 40: taximeter.v1.CreditGrant
+	(*CreditEntry)(nil),                 // 41: taximeter.v1.CreditEntry
+	(*PutPaymentAccountRequest)(nil),    // 42: taximeter.v1.PutPaymentAccountRequest
+	(*GetPaymentAccountRequest)(nil),    // 43: taximeter.v1.GetPaymentAccountRequest
+	(*GetPaymentCardRequest)(nil),       // 44: taximeter.v1.GetPaymentCardRequest
+	(*CreatePortalSessionRequest)(nil),  // 45: taximeter.v1.CreatePortalSessionRequest
+	(*ListPaymentsRequest)(nil),         // 46: taximeter.v1.ListPaymentsRequest
+	(*RetryPaymentRequest)(nil),         // 47: taximeter.v1.RetryPaymentRequest
+	(*ReceivePaymentEventRequest)(nil),  // 48: taximeter.v1.ReceivePaymentEventRequest
+	(*PutPaymentAccountResponse)(nil),   // 49: taximeter.v1.PutPaymentAccountResponse
+	(*GetPaymentAccountResponse)(nil),   // 50: taximeter.v1.GetPaymentAccountResponse
+	(*GetPaymentCardResponse)(nil),      // 51: taximeter.v1.GetPaymentCardResponse
+	(*CreatePortalSessionResponse)(nil), // 52: taximeter.v1.CreatePortalSessionResponse
+	(*ListPaymentsResponse)(nil),        // 53: taximeter.v1.ListPaymentsResponse
+	(*RetryPaymentResponse)(nil),        // 54: taximeter.v1.RetryPaymentResponse
+	(*ReceivePaymentEventResponse)(nil), // 55: taximeter.v1.ReceivePaymentEventResponse
 }
 var file_taximeter_v1_billing_service_proto_depIdxs = []int32{
-	21, // 0: taximeter.v1.PutSubscriptionRequest.start_time:type_name -> google.protobuf.Timestamp
-	22, // 1: taximeter.v1.PutSubscriptionRequest.phases:type_name -> taximeter.v1.PhaseSettings
-	23, // 2: taximeter.v1.PutSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
-	23, // 3: taximeter.v1.GetSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
-	24, // 4: taximeter.v1.GetSubscriptionResponse.credits:type_name -> taximeter.v1.CreditCounts
-	23, // 5: taximeter.v1.ChangePlanResponse.subscription:type_name -> taximeter.v1.Subscription
-	23, // 6: taximeter.v1.CancelSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
-	25, // 7: taximeter.v1.ListInvoicesResponse.invoices:type_name -> taximeter.v1.Invoice
-	25, // 8: taximeter.v1.GetInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	25, // 9: taximeter.v1.FinalizeInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	25, // 10: taximeter.v1.VoidInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	25, // 11: taximeter.v1.VoidInvoiceResponse.reversal:type_name -> taximeter.v1.Invoice
-	25, // 12: taximeter.v1.CreateCreditNoteResponse.credit_note:type_name -> taximeter.v1.Invoice
+	33, // 0: taximeter.v1.PutSubscriptionRequest.start_time:type_name -> google.protobuf.Timestamp
+	34, // 1: taximeter.v1.PutSubscriptionRequest.phases:type_name -> taximeter.v1.PhaseSettings
+	35, // 2: taximeter.v1.PutSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
+	35, // 3: taximeter.v1.GetSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
+	36, // 4: taximeter.v1.GetSubscriptionResponse.credits:type_name -> taximeter.v1.CreditCounts
+	35, // 5: taximeter.v1.ChangePlanResponse.subscription:type_name -> taximeter.v1.Subscription
+	35, // 6: taximeter.v1.CancelSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
+	37, // 7: taximeter.v1.ListInvoicesResponse.invoices:type_name -> taximeter.v1.Invoice
+	37, // 8: taximeter.v1.GetInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	37, // 9: taximeter.v1.FinalizeInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	37, // 10: taximeter.v1.VoidInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	37, // 11: taximeter.v1.VoidInvoiceResponse.reversal:type_name -> taximeter.v1.Invoice
+	37, // 12: taximeter.v1.CreateCreditNoteResponse.credit_note:type_name -> taximeter.v1.Invoice
 	0,  // 13: taximeter.v1.RenderInvoiceRequest.format:type_name -> taximeter.v1.InvoiceFormat
-	1,  // 14: taximeter.v1.BillingService.PutSubscription:input_type -> taximeter.v1.PutSubscriptionRequest
-	3,  // 15: taximeter.v1.BillingService.GetSubscription:input_type -> taximeter.v1.GetSubscriptionRequest
-	5,  // 16: taximeter.v1.BillingService.ChangePlan:input_type -> taximeter.v1.ChangePlanRequest
-	7,  // 17: taximeter.v1.BillingService.CancelSubscription:input_type -> taximeter.v1.CancelSubscriptionRequest
-	9,  // 18: taximeter.v1.BillingService.ListInvoices:input_type -> taximeter.v1.ListInvoicesRequest
-	11, // 19: taximeter.v1.BillingService.GetInvoice:input_type -> taximeter.v1.GetInvoiceRequest
-	19, // 20: taximeter.v1.BillingService.RenderInvoice:input_type -> taximeter.v1.RenderInvoiceRequest
-	13, // 21: taximeter.v1.BillingService.FinalizeInvoice:input_type -> taximeter.v1.FinalizeInvoiceRequest
-	15, // 22: taximeter.v1.BillingService.VoidInvoice:input_type -> taximeter.v1.VoidInvoiceRequest
-	17, // 23: taximeter.v1.BillingService.CreateCreditNote:input_type -> taximeter.v1.CreateCreditNoteRequest
-	26, // 24: taximeter.v1.BillingService.PutPaymentAccount:input_type -> taximeter.v1.PutPaymentAccountRequest
-	27, // 25: taximeter.v1.BillingService.GetPaymentAccount:input_type -> taximeter.v1.GetPaymentAccountRequest
-	28, // 26: taximeter.v1.BillingService.GetPaymentCard:input_type -> taximeter.v1.GetPaymentCardRequest
-	29, // 27: taximeter.v1.BillingService.CreatePortalSession:input_type -> taximeter.v1.CreatePortalSessionRequest
-	30, // 28: taximeter.v1.BillingService.ListPayments:input_type -> taximeter.v1.ListPaymentsRequest
-	31, // 29: taximeter.v1.BillingService.RetryPayment:input_type -> taximeter.v1.RetryPaymentRequest
-	32, // 30: taximeter.v1.BillingService.ReceivePaymentEvent:input_type -> taximeter.v1.ReceivePaymentEventRequest
-	2,  // 31: taximeter.v1.BillingService.PutSubscription:output_type -> taximeter.v1.PutSubscriptionResponse
-	4,  // 32: taximeter.v1.BillingService.GetSubscription:output_type -> taximeter.v1.GetSubscriptionResponse
-	6,  // 33: taximeter.v1.BillingService.ChangePlan:output_type -> taximeter.v1.ChangePlanResponse
-	8,  // 34: taximeter.v1.BillingService.CancelSubscription:output_type -> taximeter.v1.CancelSubscriptionResponse
-	10, // 35: taximeter.v1.BillingService.ListInvoices:output_type -> taximeter.v1.ListInvoicesResponse
-	12, // 36: taximeter.v1.BillingService.GetInvoice:output_type -> taximeter.v1.GetInvoiceResponse
-	20, // 37: taximeter.v1.BillingService.RenderInvoice:output_type -> taximeter.v1.RenderInvoiceResponse
-	14, // 38: taximeter.v1.BillingService.FinalizeInvoice:output_type -> taximeter.v1.FinalizeInvoiceResponse
-	16, // 39: taximeter.v1.BillingService.VoidInvoice:output_type -> taximeter.v1.VoidInvoiceResponse
-	18, // 40: taximeter.v1.BillingService.CreateCreditNote:output_type -> taximeter.v1.CreateCreditNoteResponse
-	33, // 41: taximeter.v1.BillingService.PutPaymentAccount:output_type -> taximeter.v1.PutPaymentAccountResponse
-	34, // 42: taximeter.v1.BillingService.GetPaymentAccount:output_type -> taximeter.v1.GetPaymentAccountResponse
-	35, // 43: taximeter.v1.BillingService.GetPaymentCard:output_type -> taximeter.v1.GetPaymentCardResponse
-	36, // 44: taximeter.v1.BillingService.CreatePortalSession:output_type -> taximeter.v1.CreatePortalSessionResponse
-	37, // 45: taximeter.v1.BillingService.ListPayments:output_type -> taximeter.v1.ListPaymentsResponse
-	38, // 46: taximeter.v1.BillingService.RetryPayment:output_type -> taximeter.v1.RetryPaymentResponse
-	39, // 47: taximeter.v1.BillingService.ReceivePaymentEvent:output_type -> taximeter.v1.ReceivePaymentEventResponse
-	31, // [31:48] is the sub-list for method output_type
-	14, // [14:31] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	38, // 14: taximeter.v1.PutCreditAccountRequest.settings:type_name -> taximeter.v1.CreditAccountSettings
+	39, // 15: taximeter.v1.PutCreditAccountResponse.account:type_name -> taximeter.v1.CreditAccount
+	39, // 16: taximeter.v1.GetCreditAccountResponse.account:type_name -> taximeter.v1.CreditAccount
+	40, // 17: taximeter.v1.GrantCreditsRequest.grant:type_name -> taximeter.v1.CreditGrant
+	40, // 18: taximeter.v1.GrantCreditsResponse.grant:type_name -> taximeter.v1.CreditGrant
+	39, // 19: taximeter.v1.GrantCreditsResponse.account:type_name -> taximeter.v1.CreditAccount
+	40, // 20: taximeter.v1.VoidCreditGrantResponse.grant:type_name -> taximeter.v1.CreditGrant
+	40, // 21: taximeter.v1.ListCreditGrantsResponse.grants:type_name -> taximeter.v1.CreditGrant
+	41, // 22: taximeter.v1.ListCreditEntriesResponse.entries:type_name -> taximeter.v1.CreditEntry
+	1,  // 23: taximeter.v1.BillingService.PutSubscription:input_type -> taximeter.v1.PutSubscriptionRequest
+	3,  // 24: taximeter.v1.BillingService.GetSubscription:input_type -> taximeter.v1.GetSubscriptionRequest
+	5,  // 25: taximeter.v1.BillingService.ChangePlan:input_type -> taximeter.v1.ChangePlanRequest
+	7,  // 26: taximeter.v1.BillingService.CancelSubscription:input_type -> taximeter.v1.CancelSubscriptionRequest
+	9,  // 27: taximeter.v1.BillingService.ListInvoices:input_type -> taximeter.v1.ListInvoicesRequest
+	11, // 28: taximeter.v1.BillingService.GetInvoice:input_type -> taximeter.v1.GetInvoiceRequest
+	19, // 29: taximeter.v1.BillingService.RenderInvoice:input_type -> taximeter.v1.RenderInvoiceRequest
+	13, // 30: taximeter.v1.BillingService.FinalizeInvoice:input_type -> taximeter.v1.FinalizeInvoiceRequest
+	15, // 31: taximeter.v1.BillingService.VoidInvoice:input_type -> taximeter.v1.VoidInvoiceRequest
+	17, // 32: taximeter.v1.BillingService.CreateCreditNote:input_type -> taximeter.v1.CreateCreditNoteRequest
+	42, // 33: taximeter.v1.BillingService.PutPaymentAccount:input_type -> taximeter.v1.PutPaymentAccountRequest
+	43, // 34: taximeter.v1.BillingService.GetPaymentAccount:input_type -> taximeter.v1.GetPaymentAccountRequest
+	44, // 35: taximeter.v1.BillingService.GetPaymentCard:input_type -> taximeter.v1.GetPaymentCardRequest
+	45, // 36: taximeter.v1.BillingService.CreatePortalSession:input_type -> taximeter.v1.CreatePortalSessionRequest
+	46, // 37: taximeter.v1.BillingService.ListPayments:input_type -> taximeter.v1.ListPaymentsRequest
+	47, // 38: taximeter.v1.BillingService.RetryPayment:input_type -> taximeter.v1.RetryPaymentRequest
+	48, // 39: taximeter.v1.BillingService.ReceivePaymentEvent:input_type -> taximeter.v1.ReceivePaymentEventRequest
+	21, // 40: taximeter.v1.BillingService.PutCreditAccount:input_type -> taximeter.v1.PutCreditAccountRequest
+	23, // 41: taximeter.v1.BillingService.GetCreditAccount:input_type -> taximeter.v1.GetCreditAccountRequest
+	25, // 42: taximeter.v1.BillingService.GrantCredits:input_type -> taximeter.v1.GrantCreditsRequest
+	27, // 43: taximeter.v1.BillingService.VoidCreditGrant:input_type -> taximeter.v1.VoidCreditGrantRequest
+	29, // 44: taximeter.v1.BillingService.ListCreditGrants:input_type -> taximeter.v1.ListCreditGrantsRequest
+	31, // 45: taximeter.v1.BillingService.ListCreditEntries:input_type -> taximeter.v1.ListCreditEntriesRequest
+	2,  // 46: taximeter.v1.BillingService.PutSubscription:output_type -> taximeter.v1.PutSubscriptionResponse
+	4,  // 47: taximeter.v1.BillingService.GetSubscription:output_type -> taximeter.v1.GetSubscriptionResponse
+	6,  // 48: taximeter.v1.BillingService.ChangePlan:output_type -> taximeter.v1.ChangePlanResponse
+	8,  // 49: taximeter.v1.BillingService.CancelSubscription:output_type -> taximeter.v1.CancelSubscriptionResponse
+	10, // 50: taximeter.v1.BillingService.ListInvoices:output_type -> taximeter.v1.ListInvoicesResponse
+	12, // 51: taximeter.v1.BillingService.GetInvoice:output_type -> taximeter.v1.GetInvoiceResponse
+	20, // 52: taximeter.v1.BillingService.RenderInvoice:output_type -> taximeter.v1.RenderInvoiceResponse
+	14, // 53: taximeter.v1.BillingService.FinalizeInvoice:output_type -> taximeter.v1.FinalizeInvoiceResponse
+	16, // 54: taximeter.v1.BillingService.VoidInvoice:output_type -> taximeter.v1.VoidInvoiceResponse
+	18, // 55: taximeter.v1.BillingService.CreateCreditNote:output_type -> taximeter.v1.CreateCreditNoteResponse
+	49, // 56: taximeter.v1.BillingService.PutPaymentAccount:output_type -> taximeter.v1.PutPaymentAccountResponse
+	50, // 57: taximeter.v1.BillingService.GetPaymentAccount:output_type -> taximeter.v1.GetPaymentAccountResponse
+	51, // 58: taximeter.v1.BillingService.GetPaymentCard:output_type -> taximeter.v1.GetPaymentCardResponse
+	52, // 59: taximeter.v1.BillingService.CreatePortalSession:output_type -> taximeter.v1.CreatePortalSessionResponse
+	53, // 60: taximeter.v1.BillingService.ListPayments:output_type -> taximeter.v1.ListPaymentsResponse
+	54, // 61: taximeter.v1.BillingService.RetryPayment:output_type -> taximeter.v1.RetryPaymentResponse
+	55, // 62: taximeter.v1.BillingService.ReceivePaymentEvent:output_type -> taximeter.v1.ReceivePaymentEventResponse
+	22, // 63: taximeter.v1.BillingService.PutCreditAccount:output_type -> taximeter.v1.PutCreditAccountResponse
+	24, // 64: taximeter.v1.BillingService.GetCreditAccount:output_type -> taximeter.v1.GetCreditAccountResponse
+	26, // 65: taximeter.v1.BillingService.GrantCredits:output_type -> taximeter.v1.GrantCreditsResponse
+	28, // 66: taximeter.v1.BillingService.VoidCreditGrant:output_type -> taximeter.v1.VoidCreditGrantResponse
+	30, // 67: taximeter.v1.BillingService.ListCreditGrants:output_type -> taximeter.v1.ListCreditGrantsResponse
+	32, // 68: taximeter.v1.BillingService.ListCreditEntries:output_type -> taximeter.v1.ListCreditEntriesResponse
+	46, // [46:69] is the sub-list for method output_type
+	23, // [23:46] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_billing_service_proto_init() }
@@ -1401,6 +2142,7 @@ func file_taximeter_v1_billing_service_proto_init() {
 	if File_taximeter_v1_billing_service_proto != nil {
 		return
 	}
+	file_taximeter_v1_credit_proto_init()
 	file_taximeter_v1_invoice_proto_init()
 	file_taximeter_v1_payment_proto_init()
 	file_taximeter_v1_subscription_proto_init()
@@ -1412,7 +2154,7 @@ func file_taximeter_v1_billing_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_billing_service_proto_rawDesc), len(file_taximeter_v1_billing_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,14 +38,20 @@ const (
 	BillingService_ListPayments_FullMethodName        = "/taximeter.v1.BillingService/ListPayments"
 	BillingService_RetryPayment_FullMethodName        = "/taximeter.v1.BillingService/RetryPayment"
 	BillingService_ReceivePaymentEvent_FullMethodName = "/taximeter.v1.BillingService/ReceivePaymentEvent"
+	BillingService_PutCreditAccount_FullMethodName    = "/taximeter.v1.BillingService/PutCreditAccount"
+	BillingService_GetCreditAccount_FullMethodName    = "/taximeter.v1.BillingService/GetCreditAccount"
+	BillingService_GrantCredits_FullMethodName        = "/taximeter.v1.BillingService/GrantCredits"
+	BillingService_VoidCreditGrant_FullMethodName     = "/taximeter.v1.BillingService/VoidCreditGrant"
+	BillingService_ListCreditGrants_FullMethodName    = "/taximeter.v1.BillingService/ListCreditGrants"
+	BillingService_ListCreditEntries_FullMethodName   = "/taximeter.v1.BillingService/ListCreditEntries"
 )
 
 // BillingServiceClient is the client API for BillingService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-// first segment of a path; usage of everything below counts for it.
+// BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+// root tenant, the first segment of a path; usage of everything below counts for it.
 //
 // Keys of role read may call what shows an account that they are bound to, and nothing else here.
 type BillingServiceClient interface {
@@ -108,6 +114,26 @@ type BillingServiceClient interface {
 	// event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
 	// older than five minutes. Needs no key: the signature says who calls. Safe to retry.
 	ReceivePaymentEvent(ctx context.Context, in *ReceivePaymentEventRequest, opts ...grpc.CallOption) (*ReceivePaymentEventResponse, error)
+	// Opens the credit account of a root tenant, or changes its policy; in force at once. From then on usage of the
+	// tenant and of everything below it takes credits. FAILED_PRECONDITION (CREDIT_RATE_PINNED) for another rate than the
+	// account has. Needs role admin. Safe to retry.
+	PutCreditAccount(ctx context.Context, in *PutCreditAccountRequest, opts ...grpc.CallOption) (*PutCreditAccountResponse, error)
+	// Shows a credit account. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role read or admin. Safe to retry.
+	GetCreditAccount(ctx context.Context, in *GetCreditAccountRequest, opts ...grpc.CallOption) (*GetCreditAccountResponse, error)
+	// Gives credits to an account. Idempotent by (tenant, grant_id): the same grant again changes nothing; another one of
+	// the same id fails with ALREADY_EXISTS (CREDIT_GRANT_CONFLICT). NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role
+	// admin. Safe to retry.
+	GrantCredits(ctx context.Context, in *GrantCreditsRequest, opts ...grpc.CallOption) (*GrantCreditsResponse, error)
+	// Takes back what is left of a grant. What was used stays used, and what calls in flight hold of it stays theirs.
+	// NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN, CREDIT_GRANT_UNKNOWN). Needs role admin. Safe to retry.
+	VoidCreditGrant(ctx context.Context, in *VoidCreditGrantRequest, opts ...grpc.CallOption) (*VoidCreditGrantResponse, error)
+	// Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
+	// Needs role read or admin. Safe to retry.
+	ListCreditGrants(ctx context.Context, in *ListCreditGrantsRequest, opts ...grpc.CallOption) (*ListCreditGrantsResponse, error)
+	// Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
+	// it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
+	// Safe to retry.
+	ListCreditEntries(ctx context.Context, in *ListCreditEntriesRequest, opts ...grpc.CallOption) (*ListCreditEntriesResponse, error)
 }
 
 type billingServiceClient struct {
@@ -288,12 +314,72 @@ func (c *billingServiceClient) ReceivePaymentEvent(ctx context.Context, in *Rece
 	return out, nil
 }
 
+func (c *billingServiceClient) PutCreditAccount(ctx context.Context, in *PutCreditAccountRequest, opts ...grpc.CallOption) (*PutCreditAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutCreditAccountResponse)
+	err := c.cc.Invoke(ctx, BillingService_PutCreditAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) GetCreditAccount(ctx context.Context, in *GetCreditAccountRequest, opts ...grpc.CallOption) (*GetCreditAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCreditAccountResponse)
+	err := c.cc.Invoke(ctx, BillingService_GetCreditAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) GrantCredits(ctx context.Context, in *GrantCreditsRequest, opts ...grpc.CallOption) (*GrantCreditsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GrantCreditsResponse)
+	err := c.cc.Invoke(ctx, BillingService_GrantCredits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) VoidCreditGrant(ctx context.Context, in *VoidCreditGrantRequest, opts ...grpc.CallOption) (*VoidCreditGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VoidCreditGrantResponse)
+	err := c.cc.Invoke(ctx, BillingService_VoidCreditGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) ListCreditGrants(ctx context.Context, in *ListCreditGrantsRequest, opts ...grpc.CallOption) (*ListCreditGrantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCreditGrantsResponse)
+	err := c.cc.Invoke(ctx, BillingService_ListCreditGrants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) ListCreditEntries(ctx context.Context, in *ListCreditEntriesRequest, opts ...grpc.CallOption) (*ListCreditEntriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCreditEntriesResponse)
+	err := c.cc.Invoke(ctx, BillingService_ListCreditEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BillingServiceServer is the server API for BillingService service.
 // All implementations must embed UnimplementedBillingServiceServer
 // for forward compatibility.
 //
-// BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-// first segment of a path; usage of everything below counts for it.
+// BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+// root tenant, the first segment of a path; usage of everything below counts for it.
 //
 // Keys of role read may call what shows an account that they are bound to, and nothing else here.
 type BillingServiceServer interface {
@@ -356,6 +442,26 @@ type BillingServiceServer interface {
 	// event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
 	// older than five minutes. Needs no key: the signature says who calls. Safe to retry.
 	ReceivePaymentEvent(context.Context, *ReceivePaymentEventRequest) (*ReceivePaymentEventResponse, error)
+	// Opens the credit account of a root tenant, or changes its policy; in force at once. From then on usage of the
+	// tenant and of everything below it takes credits. FAILED_PRECONDITION (CREDIT_RATE_PINNED) for another rate than the
+	// account has. Needs role admin. Safe to retry.
+	PutCreditAccount(context.Context, *PutCreditAccountRequest) (*PutCreditAccountResponse, error)
+	// Shows a credit account. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role read or admin. Safe to retry.
+	GetCreditAccount(context.Context, *GetCreditAccountRequest) (*GetCreditAccountResponse, error)
+	// Gives credits to an account. Idempotent by (tenant, grant_id): the same grant again changes nothing; another one of
+	// the same id fails with ALREADY_EXISTS (CREDIT_GRANT_CONFLICT). NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role
+	// admin. Safe to retry.
+	GrantCredits(context.Context, *GrantCreditsRequest) (*GrantCreditsResponse, error)
+	// Takes back what is left of a grant. What was used stays used, and what calls in flight hold of it stays theirs.
+	// NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN, CREDIT_GRANT_UNKNOWN). Needs role admin. Safe to retry.
+	VoidCreditGrant(context.Context, *VoidCreditGrantRequest) (*VoidCreditGrantResponse, error)
+	// Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
+	// Needs role read or admin. Safe to retry.
+	ListCreditGrants(context.Context, *ListCreditGrantsRequest) (*ListCreditGrantsResponse, error)
+	// Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
+	// it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
+	// Safe to retry.
+	ListCreditEntries(context.Context, *ListCreditEntriesRequest) (*ListCreditEntriesResponse, error)
 	mustEmbedUnimplementedBillingServiceServer()
 }
 
@@ -416,6 +522,24 @@ func (UnimplementedBillingServiceServer) RetryPayment(context.Context, *RetryPay
 }
 func (UnimplementedBillingServiceServer) ReceivePaymentEvent(context.Context, *ReceivePaymentEventRequest) (*ReceivePaymentEventResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReceivePaymentEvent not implemented")
+}
+func (UnimplementedBillingServiceServer) PutCreditAccount(context.Context, *PutCreditAccountRequest) (*PutCreditAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutCreditAccount not implemented")
+}
+func (UnimplementedBillingServiceServer) GetCreditAccount(context.Context, *GetCreditAccountRequest) (*GetCreditAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCreditAccount not implemented")
+}
+func (UnimplementedBillingServiceServer) GrantCredits(context.Context, *GrantCreditsRequest) (*GrantCreditsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GrantCredits not implemented")
+}
+func (UnimplementedBillingServiceServer) VoidCreditGrant(context.Context, *VoidCreditGrantRequest) (*VoidCreditGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VoidCreditGrant not implemented")
+}
+func (UnimplementedBillingServiceServer) ListCreditGrants(context.Context, *ListCreditGrantsRequest) (*ListCreditGrantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCreditGrants not implemented")
+}
+func (UnimplementedBillingServiceServer) ListCreditEntries(context.Context, *ListCreditEntriesRequest) (*ListCreditEntriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCreditEntries not implemented")
 }
 func (UnimplementedBillingServiceServer) mustEmbedUnimplementedBillingServiceServer() {}
 func (UnimplementedBillingServiceServer) testEmbeddedByValue()                        {}
@@ -744,6 +868,114 @@ func _BillingService_ReceivePaymentEvent_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BillingService_PutCreditAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutCreditAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).PutCreditAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_PutCreditAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).PutCreditAccount(ctx, req.(*PutCreditAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_GetCreditAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCreditAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).GetCreditAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_GetCreditAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).GetCreditAccount(ctx, req.(*GetCreditAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_GrantCredits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GrantCreditsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).GrantCredits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_GrantCredits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).GrantCredits(ctx, req.(*GrantCreditsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_VoidCreditGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VoidCreditGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).VoidCreditGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_VoidCreditGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).VoidCreditGrant(ctx, req.(*VoidCreditGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_ListCreditGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCreditGrantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).ListCreditGrants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_ListCreditGrants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).ListCreditGrants(ctx, req.(*ListCreditGrantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_ListCreditEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCreditEntriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).ListCreditEntries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_ListCreditEntries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).ListCreditEntries(ctx, req.(*ListCreditEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // BillingService_ServiceDesc is the grpc.ServiceDesc for BillingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -818,6 +1050,30 @@ var BillingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReceivePaymentEvent",
 			Handler:    _BillingService_ReceivePaymentEvent_Handler,
+		},
+		{
+			MethodName: "PutCreditAccount",
+			Handler:    _BillingService_PutCreditAccount_Handler,
+		},
+		{
+			MethodName: "GetCreditAccount",
+			Handler:    _BillingService_GetCreditAccount_Handler,
+		},
+		{
+			MethodName: "GrantCredits",
+			Handler:    _BillingService_GrantCredits_Handler,
+		},
+		{
+			MethodName: "VoidCreditGrant",
+			Handler:    _BillingService_VoidCreditGrant_Handler,
+		},
+		{
+			MethodName: "ListCreditGrants",
+			Handler:    _BillingService_ListCreditGrants_Handler,
+		},
+		{
+			MethodName: "ListCreditEntries",
+			Handler:    _BillingService_ListCreditEntries_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

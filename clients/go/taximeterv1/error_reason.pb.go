@@ -197,6 +197,16 @@ const (
 	ErrorReason_ERROR_REASON_PAYMENT_SIGNATURE ErrorReason = 108
 	// NOT_FOUND: nothing of this id was to be pushed to the payment provider. Example: {"reason": "PAYMENT_UNKNOWN"}.
 	ErrorReason_ERROR_REASON_PAYMENT_UNKNOWN ErrorReason = 109
+	// NOT_FOUND: the tenant has no credit account. Example: {"reason": "CREDIT_ACCOUNT_UNKNOWN", "tenant": "acme"}.
+	ErrorReason_ERROR_REASON_CREDIT_ACCOUNT_UNKNOWN ErrorReason = 90
+	// FAILED_PRECONDITION: what a credit stands for was fixed when the account was opened. Example: {"reason":
+	// "CREDIT_RATE_PINNED", "tenant": "acme"}.
+	ErrorReason_ERROR_REASON_CREDIT_RATE_PINNED ErrorReason = 91
+	// ALREADY_EXISTS: the grant_id was used for another grant. Example: {"reason": "CREDIT_GRANT_CONFLICT", "grant_id":
+	// "welcome"}.
+	ErrorReason_ERROR_REASON_CREDIT_GRANT_CONFLICT ErrorReason = 92
+	// NOT_FOUND: the account has no such grant. Example: {"reason": "CREDIT_GRANT_UNKNOWN", "grant_id": "welcome"}.
+	ErrorReason_ERROR_REASON_CREDIT_GRANT_UNKNOWN ErrorReason = 93
 )
 
 // Enum value maps for ErrorReason.
@@ -272,6 +282,10 @@ var (
 		107: "ERROR_REASON_PAYMENT_PROVIDER",
 		108: "ERROR_REASON_PAYMENT_SIGNATURE",
 		109: "ERROR_REASON_PAYMENT_UNKNOWN",
+		90:  "ERROR_REASON_CREDIT_ACCOUNT_UNKNOWN",
+		91:  "ERROR_REASON_CREDIT_RATE_PINNED",
+		92:  "ERROR_REASON_CREDIT_GRANT_CONFLICT",
+		93:  "ERROR_REASON_CREDIT_GRANT_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -344,6 +358,10 @@ var (
 		"ERROR_REASON_PAYMENT_PROVIDER":        107,
 		"ERROR_REASON_PAYMENT_SIGNATURE":       108,
 		"ERROR_REASON_PAYMENT_UNKNOWN":         109,
+		"ERROR_REASON_CREDIT_ACCOUNT_UNKNOWN":  90,
+		"ERROR_REASON_CREDIT_RATE_PINNED":      91,
+		"ERROR_REASON_CREDIT_GRANT_CONFLICT":   92,
+		"ERROR_REASON_CREDIT_GRANT_UNKNOWN":    93,
 	}
 )
 
@@ -378,7 +396,7 @@ var File_taximeter_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xeb\x12\n" +
+	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\x88\x14\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\x1f\n" +
@@ -450,7 +468,11 @@ const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"$ERROR_REASON_PAYMENT_ACCOUNT_UNKNOWN\x10j\x12!\n" +
 	"\x1dERROR_REASON_PAYMENT_PROVIDER\x10k\x12\"\n" +
 	"\x1eERROR_REASON_PAYMENT_SIGNATURE\x10l\x12 \n" +
-	"\x1cERROR_REASON_PAYMENT_UNKNOWN\x10mBW\n" +
+	"\x1cERROR_REASON_PAYMENT_UNKNOWN\x10m\x12'\n" +
+	"#ERROR_REASON_CREDIT_ACCOUNT_UNKNOWN\x10Z\x12#\n" +
+	"\x1fERROR_REASON_CREDIT_RATE_PINNED\x10[\x12&\n" +
+	"\"ERROR_REASON_CREDIT_GRANT_CONFLICT\x10\\\x12%\n" +
+	"!ERROR_REASON_CREDIT_GRANT_UNKNOWN\x10]BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (

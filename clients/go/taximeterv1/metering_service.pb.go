@@ -269,17 +269,20 @@ const (
 	ReportMeasure_REPORT_MEASURE_LIST_COST ReportMeasure = 4
 	// unpriced_lines and adjusted_unpriced_lines.
 	ReportMeasure_REPORT_MEASURE_UNPRICED_LINES ReportMeasure = 5
+	// credit_microcredits and overdrawn_microcredits.
+	ReportMeasure_REPORT_MEASURE_CREDITS ReportMeasure = 85
 )
 
 // Enum value maps for ReportMeasure.
 var (
 	ReportMeasure_name = map[int32]string{
-		0: "REPORT_MEASURE_UNSPECIFIED",
-		1: "REPORT_MEASURE_CALLS",
-		2: "REPORT_MEASURE_QUANTITIES",
-		3: "REPORT_MEASURE_COST",
-		4: "REPORT_MEASURE_LIST_COST",
-		5: "REPORT_MEASURE_UNPRICED_LINES",
+		0:  "REPORT_MEASURE_UNSPECIFIED",
+		1:  "REPORT_MEASURE_CALLS",
+		2:  "REPORT_MEASURE_QUANTITIES",
+		3:  "REPORT_MEASURE_COST",
+		4:  "REPORT_MEASURE_LIST_COST",
+		5:  "REPORT_MEASURE_UNPRICED_LINES",
+		85: "REPORT_MEASURE_CREDITS",
 	}
 	ReportMeasure_value = map[string]int32{
 		"REPORT_MEASURE_UNSPECIFIED":    0,
@@ -288,6 +291,7 @@ var (
 		"REPORT_MEASURE_COST":           3,
 		"REPORT_MEASURE_LIST_COST":      4,
 		"REPORT_MEASURE_UNPRICED_LINES": 5,
+		"REPORT_MEASURE_CREDITS":        85,
 	}
 )
 
@@ -395,7 +399,8 @@ const (
 	// One JSON object per row; amounts are decimal strings.
 	ExportFormat_EXPORT_FORMAT_JSON_LINES ExportFormat = 2
 	// Apache Parquet, one row per group: a column for each dimension, calls, quantities (a map), cost_picos,
-	// list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, currency_code and is_other.
+	// list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, credit_microcredits,
+	// overdrawn_microcredits, currency_code and is_other.
 	ExportFormat_EXPORT_FORMAT_PARQUET ExportFormat = 3
 	// CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price.
 	ExportFormat_EXPORT_FORMAT_FOCUS ExportFormat = 4
@@ -524,9 +529,14 @@ type RecordResponse struct {
 	Warnings []*RecordWarning `protobuf:"bytes,50,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// What is remarkable about the record's provider_usage, such as "reasoning_inferred_from_total" or "total_mismatch".
 	// The names are stable; more may come.
-	UsageFlags    []string `protobuf:"bytes,85,rep,name=usage_flags,json=usageFlags,proto3" json:"usage_flags,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UsageFlags []string `protobuf:"bytes,85,rep,name=usage_flags,json=usageFlags,proto3" json:"usage_flags,omitempty"`
+	// Microcredits that the record has taken from the credit account of its root tenant. 0 without one, and when
+	// JOURNALED: they are taken when the record is applied.
+	CreditMicrocredits int64 `protobuf:"varint,86,opt,name=credit_microcredits,json=creditMicrocredits,proto3" json:"credit_microcredits,omitempty"`
+	// The part of credit_microcredits that no grant covers.
+	OverdrawnMicrocredits int64 `protobuf:"varint,87,opt,name=overdrawn_microcredits,json=overdrawnMicrocredits,proto3" json:"overdrawn_microcredits,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *RecordResponse) Reset() {
@@ -648,6 +658,20 @@ func (x *RecordResponse) GetUsageFlags() []string {
 		return x.UsageFlags
 	}
 	return nil
+}
+
+func (x *RecordResponse) GetCreditMicrocredits() int64 {
+	if x != nil {
+		return x.CreditMicrocredits
+	}
+	return 0
+}
+
+func (x *RecordResponse) GetOverdrawnMicrocredits() int64 {
+	if x != nil {
+		return x.OverdrawnMicrocredits
+	}
+	return 0
 }
 
 // RecordWarning is something about a record that was recorded all the same.
@@ -2275,8 +2299,8 @@ func (x *ReportInterval) GetEndTime() *timestamppb.Timestamp {
 // ReportOrder is one key to order rows by.
 type ReportOrder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. A dimension of group_by, or a measure: "calls", "cost", "list_cost", "unpriced_lines" or
-	// "quantities.CLASS". Usage without a value sorts first, or last when descending.
+	// Required. A dimension of group_by, or a measure: "calls", "cost", "list_cost", "unpriced_lines",
+	// "credits" or "quantities.CLASS". Usage without a value sorts first, or last when descending.
 	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
 	// Optional. Largest first.
 	Descending    bool `protobuf:"varint,2,opt,name=descending,proto3" json:"descending,omitempty"`
@@ -2693,9 +2717,13 @@ type ReportMeasures struct {
 	// Lines that had no price when they were recorded and were priced by an adjustment since.
 	AdjustedUnpricedLines int64 `protobuf:"varint,31,opt,name=adjusted_unpriced_lines,json=adjustedUnpricedLines,proto3" json:"adjusted_unpriced_lines,omitempty"`
 	// Sum of what the lines would have cost by the rate card alone, without the tenants' own prices.
-	ListCost      *Money `protobuf:"bytes,40,opt,name=list_cost,json=listCost,proto3" json:"list_cost,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ListCost *Money `protobuf:"bytes,40,opt,name=list_cost,json=listCost,proto3" json:"list_cost,omitempty"`
+	// Microcredits that the lines took from credit accounts, less what corrections gave back.
+	CreditMicrocredits int64 `protobuf:"varint,85,opt,name=credit_microcredits,json=creditMicrocredits,proto3" json:"credit_microcredits,omitempty"`
+	// The part of credit_microcredits that no grant covered.
+	OverdrawnMicrocredits int64 `protobuf:"varint,86,opt,name=overdrawn_microcredits,json=overdrawnMicrocredits,proto3" json:"overdrawn_microcredits,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *ReportMeasures) Reset() {
@@ -2775,6 +2803,20 @@ func (x *ReportMeasures) GetListCost() *Money {
 		return x.ListCost
 	}
 	return nil
+}
+
+func (x *ReportMeasures) GetCreditMicrocredits() int64 {
+	if x != nil {
+		return x.CreditMicrocredits
+	}
+	return 0
+}
+
+func (x *ReportMeasures) GetOverdrawnMicrocredits() int64 {
+	if x != nil {
+		return x.OverdrawnMicrocredits
+	}
+	return 0
 }
 
 // ExportReportRequest asks for a report as a file.
@@ -3067,8 +3109,12 @@ type EstimateResponse struct {
 	ListCost *Money `protobuf:"bytes,20,opt,name=list_cost,json=listCost,proto3" json:"list_cost,omitempty"`
 	// Timeline version of the own prices of limits_tenant. 0 when the card's prices apply.
 	TenantPricesVersion int64 `protobuf:"varint,21,opt,name=tenant_prices_version,json=tenantPricesVersion,proto3" json:"tenant_prices_version,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Microcredits that all calls would take, at the expected cost, where limits_tenant has credits. 0 otherwise. What
+	// is left, and whether it stops the calls, is in limits; there every call costs as much as the most expensive, and
+	// scopes of grants are not looked at.
+	CreditMicrocredits int64 `protobuf:"varint,85,opt,name=credit_microcredits,json=creditMicrocredits,proto3" json:"credit_microcredits,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *EstimateResponse) Reset() {
@@ -3188,6 +3234,13 @@ func (x *EstimateResponse) GetListCost() *Money {
 func (x *EstimateResponse) GetTenantPricesVersion() int64 {
 	if x != nil {
 		return x.TenantPricesVersion
+	}
+	return 0
+}
+
+func (x *EstimateResponse) GetCreditMicrocredits() int64 {
+	if x != nil {
+		return x.CreditMicrocredits
 	}
 	return 0
 }
@@ -3354,7 +3407,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\n" +
 	"#taximeter/v1/metering_service.proto\x12\ftaximeter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x18taximeter/v1/money.proto\x1a\x18taximeter/v1/quota.proto\x1a\x18taximeter/v1/usage.proto\"B\n" +
 	"\rRecordRequest\x121\n" +
-	"\x06record\x18\x01 \x01(\v2\x19.taximeter.v1.UsageRecordR\x06record\"\xeb\x04\n" +
+	"\x06record\x18\x01 \x01(\v2\x19.taximeter.v1.UsageRecordR\x06record\"\xd3\x05\n" +
 	"\x0eRecordResponse\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12'\n" +
 	"\x04cost\x18\x02 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x12,\n" +
@@ -3373,7 +3426,9 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x15tenant_prices_version\x18\x15 \x01(\x03R\x13tenantPricesVersion\x127\n" +
 	"\bwarnings\x182 \x03(\v2\x1b.taximeter.v1.RecordWarningR\bwarnings\x12\x1f\n" +
 	"\vusage_flags\x18U \x03(\tR\n" +
-	"usageFlags\"^\n" +
+	"usageFlags\x12/\n" +
+	"\x13credit_microcredits\x18V \x01(\x03R\x12creditMicrocredits\x125\n" +
+	"\x16overdrawn_microcredits\x18W \x01(\x03R\x15overdrawnMicrocredits\"^\n" +
 	"\rRecordWarning\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.taximeter.v1.RecordWarningKindR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x88\x01\n" +
@@ -3552,7 +3607,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x10ReportGroupValue\x12\x1c\n" +
 	"\tdimension\x18\x01 \x01(\tR\tdimension\x12\x19\n" +
 	"\x05value\x18\x02 \x01(\tH\x00R\x05value\x88\x01\x01B\b\n" +
-	"\x06_value\"\xab\x03\n" +
+	"\x06_value\"\x93\x04\n" +
 	"\x0eReportMeasures\x12\x14\n" +
 	"\x05calls\x18\x01 \x01(\x03R\x05calls\x12L\n" +
 	"\n" +
@@ -3562,7 +3617,9 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x0eunpriced_lines\x18\x04 \x01(\x03R\runpricedLines\x12<\n" +
 	"\x0fadjustment_cost\x18\x1e \x01(\v2\x13.taximeter.v1.MoneyR\x0eadjustmentCost\x126\n" +
 	"\x17adjusted_unpriced_lines\x18\x1f \x01(\x03R\x15adjustedUnpricedLines\x120\n" +
-	"\tlist_cost\x18( \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x1a=\n" +
+	"\tlist_cost\x18( \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x12/\n" +
+	"\x13credit_microcredits\x18U \x01(\x03R\x12creditMicrocredits\x125\n" +
+	"\x16overdrawn_microcredits\x18V \x01(\x03R\x15overdrawnMicrocredits\x1a=\n" +
 	"\x0fQuantitiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"z\n" +
@@ -3588,7 +3645,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"high_usage\x18( \x01(\v2\x13.taximeter.v1.UsageR\thighUsage\x124\n" +
 	"\x06sample\x18) \x01(\v2\x1c.taximeter.v1.EstimateSampleR\x06sample\x12#\n" +
 	"\rlimits_tenant\x18* \x01(\tR\flimitsTenant\x12(\n" +
-	"\x10calls_per_minute\x18+ \x01(\x03R\x0ecallsPerMinute\"\xf9\x04\n" +
+	"\x10calls_per_minute\x18+ \x01(\x03R\x0ecallsPerMinute\"\xaa\x05\n" +
 	"\x10EstimateResponse\x127\n" +
 	"\rcost_per_call\x18\x01 \x01(\v2\x13.taximeter.v1.MoneyR\vcostPerCall\x12'\n" +
 	"\x04cost\x18\x02 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x12,\n" +
@@ -3603,7 +3660,8 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x11sample_item_count\x18+ \x01(\x03R\x0fsampleItemCount\x12%\n" +
 	"\x0eunpriced_lines\x18, \x01(\x03R\runpricedLines\x120\n" +
 	"\tlist_cost\x18\x14 \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x122\n" +
-	"\x15tenant_prices_version\x18\x15 \x01(\x03R\x13tenantPricesVersion\"\x87\x01\n" +
+	"\x15tenant_prices_version\x18\x15 \x01(\x03R\x13tenantPricesVersion\x12/\n" +
+	"\x13credit_microcredits\x18U \x01(\x03R\x12creditMicrocredits\"\x87\x01\n" +
 	"\x0eEstimateSample\x12/\n" +
 	"\x05query\x18\x01 \x01(\v2\x19.taximeter.v1.ReportQueryR\x05query\x12\x1d\n" +
 	"\n" +
@@ -3635,14 +3693,15 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\bDecision\x12\x18\n" +
 	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDECISION_ALLOW\x10\x01\x12\x11\n" +
-	"\rDECISION_DENY\x10\x02*\xc2\x01\n" +
+	"\rDECISION_DENY\x10\x02*\xde\x01\n" +
 	"\rReportMeasure\x12\x1e\n" +
 	"\x1aREPORT_MEASURE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REPORT_MEASURE_CALLS\x10\x01\x12\x1d\n" +
 	"\x19REPORT_MEASURE_QUANTITIES\x10\x02\x12\x17\n" +
 	"\x13REPORT_MEASURE_COST\x10\x03\x12\x1c\n" +
 	"\x18REPORT_MEASURE_LIST_COST\x10\x04\x12!\n" +
-	"\x1dREPORT_MEASURE_UNPRICED_LINES\x10\x05*\xb9\x01\n" +
+	"\x1dREPORT_MEASURE_UNPRICED_LINES\x10\x05\x12\x1a\n" +
+	"\x16REPORT_MEASURE_CREDITS\x10U*\xb9\x01\n" +
 	"\x0eFilterOperator\x12\x1f\n" +
 	"\x1bFILTER_OPERATOR_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FILTER_OPERATOR_IN\x10\x01\x12\x1a\n" +

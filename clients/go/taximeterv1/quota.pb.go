@@ -37,6 +37,11 @@ const (
 	LimitKind_LIMIT_KIND_TOKENS_PER_DAY LimitKind = 2
 	// Cost per UTC day, in pico-units of the currency.
 	LimitKind_LIMIT_KIND_COST_PER_DAY LimitKind = 3
+	// Credits of the root tenant, in microcredits, where it has a credit account. maximum is what has been granted and
+	// has neither expired nor been voided, with the overdraft that the account allows; used is what usage has taken of
+	// it. No reset: reset_time is absent unless room is known to come, from a hold that expires or a grant that takes
+	// effect. It cannot be set as a limit.
+	LimitKind_LIMIT_KIND_CREDITS LimitKind = 4
 )
 
 // Enum value maps for LimitKind.
@@ -46,12 +51,14 @@ var (
 		1: "LIMIT_KIND_REQUESTS_PER_MINUTE",
 		2: "LIMIT_KIND_TOKENS_PER_DAY",
 		3: "LIMIT_KIND_COST_PER_DAY",
+		4: "LIMIT_KIND_CREDITS",
 	}
 	LimitKind_value = map[string]int32{
 		"LIMIT_KIND_UNSPECIFIED":         0,
 		"LIMIT_KIND_REQUESTS_PER_MINUTE": 1,
 		"LIMIT_KIND_TOKENS_PER_DAY":      2,
 		"LIMIT_KIND_COST_PER_DAY":        3,
+		"LIMIT_KIND_CREDITS":             4,
 	}
 )
 
@@ -392,12 +399,13 @@ const file_taximeter_v1_quota_proto_rawDesc = "" +
 	"\x0fTemporaryLimits\x12,\n" +
 	"\x06limits\x18\x01 \x01(\v2\x14.taximeter.v1.LimitsR\x06limits\x129\n" +
 	"\n" +
-	"until_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime*\x87\x01\n" +
+	"until_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime*\x9f\x01\n" +
 	"\tLimitKind\x12\x1a\n" +
 	"\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eLIMIT_KIND_REQUESTS_PER_MINUTE\x10\x01\x12\x1d\n" +
 	"\x19LIMIT_KIND_TOKENS_PER_DAY\x10\x02\x12\x1b\n" +
-	"\x17LIMIT_KIND_COST_PER_DAY\x10\x03BW\n" +
+	"\x17LIMIT_KIND_COST_PER_DAY\x10\x03\x12\x16\n" +
+	"\x12LIMIT_KIND_CREDITS\x10\x04BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (

@@ -15,6 +15,16 @@ from taximeter.audit import AuditChange, AuditDifference, AuditEvent, AuditVerif
 from taximeter.client import Meter
 from taximeter.config import Connection, resolve_connection
 from taximeter.corrections import CorrectedRecord, CorrectionKind
+from taximeter.credits import (
+    CreditAccount,
+    CreditEntry,
+    CreditEntryKind,
+    CreditGrant,
+    CreditGrantKind,
+    CreditGrantState,
+    CreditMove,
+    CreditPolicy,
+)
 from taximeter.errors import (
     AbortedError,
     CancelledError,
@@ -39,6 +49,7 @@ from taximeter.errors import (
     UnavailableError,
     UsageMissingError,
 )
+from taximeter.estimates import Estimate, EstimateLimit, Sample
 from taximeter.events import (
     QuotaEvent,
     QuotaEvents,
@@ -77,8 +88,6 @@ from taximeter.results import (
     BatchItem,
     CostLine,
     Durability,
-    Estimate,
-    EstimateLimit,
     HoldExtension,
     HoldSettlement,
     HoldState,
@@ -94,7 +103,6 @@ from taximeter.results import (
     RecordWarningKind,
     Report,
     ReportRow,
-    Sample,
 )
 from taximeter.settings import (
     Caller,
@@ -153,6 +161,14 @@ __all__ = [
     "CorrectionKind",
     "CostLine",
     "CreatedKey",
+    "CreditAccount",
+    "CreditEntry",
+    "CreditEntryKind",
+    "CreditGrant",
+    "CreditGrantKind",
+    "CreditGrantState",
+    "CreditMove",
+    "CreditPolicy",
     "DeadlineError",
     "Durability",
     "Estimate",

@@ -4,7 +4,7 @@
 from datetime import datetime
 
 from taximeter import _convert, _convert_settings
-from taximeter._paying import Paying
+from taximeter._crediting import Crediting
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
 from taximeter.settings import (
     PublishedRateCard,
@@ -21,7 +21,7 @@ from taximeter.v1 import (
 )
 
 
-class Administration(Paying):
+class Administration(Crediting):
     """Calls of RateCardService and OperationsService. All raise ServerError."""
 
     def __init__(self, session: Session) -> None:

@@ -213,6 +213,8 @@ def recorded(record_id: str, message: metering_service_pb2.RecordResponse) -> Re
         list_cost=money(message.list_cost) if message.HasField("list_cost") else None,
         tenant_prices_version=message.tenant_prices_version,
         usage_flags=tuple(message.usage_flags),
+        credit_microcredits=message.credit_microcredits,
+        overdrawn_microcredits=message.overdrawn_microcredits,
         hold=hold_settlement(message.hold) if message.HasField("hold") else None,
         warnings=tuple(record_warning(warning) for warning in message.warnings),
     )

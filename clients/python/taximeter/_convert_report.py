@@ -2,8 +2,9 @@
 """Between the values of this package and the messages of taximeter.v1, for reports."""
 
 from taximeter._convert import cost_lines, instant, limit_status, money, pricing_state, timestamp
+from taximeter.estimates import Estimate, EstimateLimit, Sample
 from taximeter.report_query import ReportQuery
-from taximeter.results import Estimate, EstimateLimit, Measures, ReportRow, Sample
+from taximeter.results import Measures, ReportRow
 from taximeter.v1 import metering_service_pb2
 
 
@@ -17,6 +18,8 @@ def measures(message: metering_service_pb2.ReportMeasures) -> Measures:
         adjustment_cost=money(message.adjustment_cost),
         adjusted_unpriced_lines=message.adjusted_unpriced_lines,
         list_cost=money(message.list_cost),
+        credit_microcredits=message.credit_microcredits,
+        overdrawn_microcredits=message.overdrawn_microcredits,
     )
 
 
@@ -88,6 +91,7 @@ def estimate(message: metering_service_pb2.EstimateResponse) -> Estimate:
         unpriced_lines=message.unpriced_lines,
         list_cost=money(message.list_cost) if message.HasField("list_cost") else None,
         tenant_prices_version=message.tenant_prices_version,
+        credit_microcredits=message.credit_microcredits,
     )
 
 

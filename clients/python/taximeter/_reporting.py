@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from taximeter import _convert, _convert_report
 from taximeter._session import Session
+from taximeter.estimates import Estimate, Sample
 from taximeter.report_query import NO_FILTERS, Filters, ReportQuery, filters_in
-from taximeter.results import Estimate, Report, Sample
+from taximeter.results import Report
 from taximeter.usage import Usage
 from taximeter.v1 import metering_service_pb2, metering_service_pb2_grpc
 

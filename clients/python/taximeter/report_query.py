@@ -39,6 +39,8 @@ class Measure(StrEnum):
     """What the rate card alone would have charged."""
     UNPRICED_LINES = "UNPRICED_LINES"
     """Lines without a price."""
+    CREDITS = "CREDITS"
+    """Microcredits that were taken, and what no grant covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Order:
     """A key to order rows by."""
 
     by: str
-    """Dimension of the groups, "calls", "cost", "list_cost", "unpriced_lines" or "quantities.CLASS"."""
+    """Dimension of the groups, "calls", "cost", "list_cost", "unpriced_lines", "credits" or "quantities.CLASS"."""
     descending: bool = False
     """Largest first."""
 

@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from taximeter.errors import ServerError
 from taximeter.money import Money
-from taximeter.report_query import ReportQuery
 
 _NO_COST = Money("", 0)
 
@@ -52,6 +51,8 @@ class LimitKind(StrEnum):
     """Input, output and reasoning tokens per UTC day. Cache traffic does not count."""
     COST_PER_DAY = "COST_PER_DAY"
     """Cost per UTC day, in pico-units of the currency."""
+    CREDITS = "CREDITS"
+    """Credits of the root tenant, in microcredits; never set as a limit."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A limit that this client does not know yet."""
 
@@ -207,6 +208,10 @@ class Recorded:
     """What to know although it was recorded and charged in full. Empty when all is well."""
     usage_flags: tuple[str, ...] = ()
     """What is remarkable about its provider's usage, such as "reasoning_inferred_from_total"."""
+    credit_microcredits: int = 0
+    """Microcredits that it has taken from its root tenant's credits. 0 without an account, and when journaled."""
+    overdrawn_microcredits: int = 0
+    """The part of it that no grant covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +293,10 @@ class Measures:
     """Lines that had no price when they were recorded and were priced by an adjustment since."""
     list_cost: Money = _NO_COST
     """What the lines would have cost by the rate card alone, without the tenants' own prices."""
+    credit_microcredits: int = 0
+    """Microcredits that the lines took from credit accounts, less what corrections gave back."""
+    overdrawn_microcredits: int = 0
+    """The part of it that no grant covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,65 +341,3 @@ class LevelRecorded:
     """Their cost."""
     unrecorded: timedelta
     """How much of the time was too long ago to be recorded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The price of usage that has not happened."""
-
-    cost_per_call: Money
-    """Cost of one call."""
-    cost: Money
-    """Cost of all calls."""
-    lines: tuple[CostLine, ...]
-    """Lines of one call."""
-    rate_card_id: str
-    """Card that was used."""
-    rate_card_row: str
-    """Row that the model resolved to."""
-    pricing_state: PricingState
-    """Whether all lines have a price."""
-    low_cost: Money = _NO_COST
-    """Cost of all calls if each were as cheap as the cheapest."""
-    high_cost: Money = _NO_COST
-    """Cost of all calls if each were as expensive as the most expensive."""
-    limits: tuple["EstimateLimit", ...] = ()
-    """Limits of the tenant asked for and its parents; those that would stop the calls first, soonest first."""
-    sample_item_count: int = 0
-    """Items of the sample. 0 without one."""
-    unpriced_lines: int = 0
-    """Lines of the sample that have no price; their cost is in none of the costs."""
-    list_cost: Money | None = None
-    """Cost of all calls by the rate card alone. None when the card's prices apply."""
-    tenant_prices_version: int = 0
-    """Timeline version of the tenant's own prices. 0 when the card's prices apply."""
-
-
-@dataclass(frozen=True, slots=True)
-class EstimateLimit:
-    """What calls would do to one limit."""
-
-    status: LimitStatus
-    """The limit as it is now."""
-    needed: int
-    """What all calls would consume at most, in the unit of the limit."""
-    remaining_after: int
-    """What would remain in the window in which least remains; 0 when the limit stops the calls."""
-    stops: bool
-    """Whether the limit would stop the calls."""
-    passed_count: int
-    """Calls, or items of the sample, that would go through before it does; all when it does not."""
-    stop_time: datetime | None
-    """When it would stop them. None when it does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A run that was recorded, to project."""
-
-    query: ReportQuery
-    """Which records are the run: an interval, a tenant, filters."""
-    item_count: int = 0
-    """Items that the run processed, when item_dimension does not tell. 0 means 1."""
-    item_dimension: str = ""
-    """Dimension whose values tell the items apart, such as "attributes.row_id"."""

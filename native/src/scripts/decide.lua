@@ -4,7 +4,7 @@
 -- Freed seconds: 0 when not asked for, this when no wait can help.
 local NEVER = 1
 -- What follows in a status: what is held; when the day's limits are free; which limits are temporary.
-local SHOWS_HELD, SHOWS_FREE, SHOWS_TEMPORARY = 1, 2, 4
+local SHOWS_HELD, SHOWS_FREE, SHOWS_TEMPORARY, SHOWS_CREDITS = 1, 2, 4, 8
 
 -- Which limits of a level have no room for so much.
 local function find_full(level, requests, tokens, hi, lo)
@@ -69,11 +69,14 @@ end
 
 -- LevelStatus, see quota.rs: flags; flags of limits without room; what follows; requests maximum/used/free second,
 -- tokens maximum/used, cost maximum/used as pairs; where it follows, tokens and cost held; free seconds of tokens and
--- cost; flags of temporary limits, and until when. A level without limits is one zero byte.
+-- cost; flags of temporary limits, and until when; of credits the maximum, used, held, and the free second. A level
+-- without limits is one zero byte.
 -- `others`: what the limits that have room are asked for, when they have room for it.
 local function pack_status(level, full, need, others)
-  local flags = level.flags
-  if flags == 0 then
+  local flags, account = level.flags, level.account
+  if account then
+    flags = flags + credits.flags(account)
+  elseif flags == 0 then
     return '\0'
   end
   local held, settings, day_full, shows, behind = level.held, level.settings, full - full % 2, 0, ''
@@ -90,6 +93,11 @@ local function pack_status(level, full, need, others)
   if settings and settings.temporary then
     shows = shows + SHOWS_TEMPORARY
     behind = behind .. struct.pack('<BI8', string.byte(settings.temporary), settings.until_second)
+  end
+  if account then
+    shows = shows + SHOWS_CREDITS
+    behind = behind .. credits.status(account)
+      .. struct.pack('<I8', has(full, HAS_CREDITS) and credits.free_at(account, need.call) or NEVER)
   end
   return struct.pack('<BBBI8I8I8I8I8I8I8I8I8', flags, full, shows, level.limit_requests, level.sum,
     requests_free_at(level, has(full, HAS_REQUESTS) and need.requests or others.requests), level.limit_tokens,
@@ -119,8 +127,8 @@ local function need_of(requests, tokens, hi, lo)
 end
 
 -- Flags of the limits without room, by level; whether any of them denies; the need. The first and the last are nil when
--- all have room.
-local function find_all_full(levels, requests, tokens, hi, lo)
+-- all have room. call: what credits are needed for, where there is an account.
+local function find_all_full(levels, requests, tokens, hi, lo, call)
   local full, denied, need = nil, false, nil
   for i = 1, #levels do
     local level = levels[i]
@@ -129,6 +137,13 @@ local function find_all_full(levels, requests, tokens, hi, lo)
       full, need = full or { 0, 0, 0, 0 }, need or need_of(requests, tokens, hi, lo)
       full[i] = found
       denied = denied or denying(level, found) ~= 0
+    end
+  end
+  if call then
+    local is_short, denies = credits.is_short(levels[1].account, call)
+    if is_short then
+      full, need = full or { 0, 0, 0, 0 }, need or need_of(requests, tokens, hi, lo)
+      full[1], need.call, denied = full[1] + HAS_CREDITS, call, denied or denies
     end
   end
   return full, denied, need
@@ -143,6 +158,7 @@ local function call_free_at(levels, full, need)
       has(deny, HAS_REQUESTS) and requests_free_at(level, need.requests) or 0,
       has(deny, HAS_TOKENS) and day_free_at(level, HAS_TOKENS, need.tokens, need.hi, need.lo) or 0,
       has(deny, HAS_COST) and day_free_at(level, HAS_COST, need.tokens, need.hi, need.lo) or 0,
+      has(deny, HAS_CREDITS) and (credits.free_at(level.account, need.call) or NEVER) or 0,
     }
     for _, free in ipairs(frees) do
       if free == NEVER then

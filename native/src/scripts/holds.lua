@@ -13,19 +13,21 @@ local MARK = { '<Bc16I8I4I8I8I4I4' }
 for level_count = 2, 4 do
   MARK[level_count] = MARK[level_count - 1] .. 'I4'
 end
+-- Behind it stands what the hold claims of credits, see credit_limit.lua.
 local HELD_STATE, SETTLED, RELEASED, EXPIRED, SETTLED_BEFORE, UNKNOWN, NO_HOLD, REFUSED = 1, 2, 3, 4, 5, 6, 7, 8
 
 local function decode_mark(packed, level_count)
-  local state, fingerprint, card_time, day, tokens, hi, lo, a, b, c, d = struct.unpack(MARK[level_count], packed)
-  -- Behind the last number stands a position; it is not looked at.
+  local state, fingerprint, card_time, day, tokens, hi, lo, a, b, c, d, e = struct.unpack(MARK[level_count], packed)
+  -- Behind the last number stands the position behind the mark.
+  local numbers = { a, b, c, d, e }
   return { state = state, fingerprint = fingerprint, card_time = card_time, day = day, tokens = tokens, hi = hi,
-    lo = lo, numbers = { a, b, c, d } }
+    lo = lo, numbers = numbers, claims = string.sub(packed, numbers[level_count + 1]) }
 end
 
 local function pack_mark(mark, level_count)
   local numbers = mark.numbers
   return struct.pack(MARK[level_count], mark.state, mark.fingerprint, mark.card_time, mark.day, mark.tokens, mark.hi,
-    mark.lo, numbers[1], numbers[2], numbers[3], numbers[4])
+    mark.lo, numbers[1], numbers[2], numbers[3], numbers[4]) .. mark.claims
 end
 
 -- An absolute time goes into the append-only file as it is.
@@ -63,6 +65,21 @@ local function free_hold(levels, mark)
       hold_less(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo)
     end
   end
+  local root = levels[1]
+  if mark.claims ~= '' and root.account and is_live_at(root, mark, 1) then
+    credits.unclaim(root.account, mark.numbers[1], mark.claims)
+    root.dirty = true
+  end
+end
+
+-- What a hold that is live may have of each grant although it has expired; nil when it claims nothing.
+local function claims_of_hold(key, levels)
+  local packed = redis.call('GET', key)
+  local mark = packed and decode_mark(packed, #levels)
+  if mark and mark.claims ~= '' and state_of(mark, levels) == HELD_STATE then
+    return credits.read_claims(mark.claims)
+  end
+  return nil
 end
 
 local function any_too_much(levels, day, tokens, hi, lo)
@@ -88,7 +105,7 @@ local FIRST, REPEATED = '\0', '\1'
 local function full_still_set(mark, levels)
   local full = {}
   for i, level in ipairs(levels) do
-    full[i] = common_flags(mark.numbers[i], level.flags)
+    full[i] = common_flags(mark.numbers[i], level.flags + (level.account and HAS_CREDITS or 0))
   end
   return full
 end
@@ -113,7 +130,8 @@ local function place_hold(levels, mark, ttl, grid)
 end
 
 -- A check: flags, number of levels; requests, tokens, cost pair. Where it has a mark then time of the card, time to
--- live in seconds (0: no hold), grid, seconds to remember it for, fingerprint of the request.
+-- live in seconds (0: no hold), grid, seconds to remember it for, fingerprint of the request. At last, where it says
+-- what the call is to cost, that as credits.read_call takes it.
 local DRY_RUN, IS_NAMED, HAS_MARK = 1, 2, 4
 local ASKED, ASKED_FIRST = '<I8I8I8I8', 3
 local MARKED = ASKED .. 'I8I4I4I4c16'
@@ -121,7 +139,10 @@ local MARKED = ASKED .. 'I8I4I4I4c16'
 -- A check that is remembered, or places a hold, or both. `marks`: those that this call is to write, by their keys, and
 -- as a list of key, mark, and until when it is kept. Returns the answer, and the events.
 local function reserve(marks, key, check, is_named, levels, events)
-  local requests, tokens, hi, lo, card_time, ttl, grid, keep, fingerprint = struct.unpack(MARKED, check, ASKED_FIRST)
+  local requests, tokens, hi, lo, card_time, ttl, grid, keep, fingerprint, behind =
+    struct.unpack(MARKED, check, ASKED_FIRST)
+  local account = levels[1].account
+  local call = account and credits.need(account, check, behind)
   local packed = is_named and (marks[key] or redis.call('GET', key))
   if packed then
     local before = decode_mark(packed, #levels)
@@ -131,16 +152,20 @@ local function reserve(marks, key, check, is_named, levels, events)
     local hold = REPEATED .. pack_hold(before, levels)
     local denied = before.state == REFUSED
     local full, need = denied and full_still_set(before, levels), need_of(requests, tokens, hi, lo)
+    need.call = call
     return pack_answer(levels, denied, full, need, hold), events
   end
-  local full, denied, need = find_all_full(levels, requests, tokens, hi, lo)
+  local full, denied, need = find_all_full(levels, requests, tokens, hi, lo, call)
   local mark = { state = denied and REFUSED or NO_HOLD, fingerprint = fingerprint, card_time = card_time,
-    day = levels[1].day, tokens = tokens, hi = hi, lo = lo, numbers = denied and full or { 0, 0, 0, 0 } }
+    day = levels[1].day, tokens = tokens, hi = hi, lo = lo, numbers = denied and full or { 0, 0, 0, 0 }, claims = '' }
   local keep_until = levels[1].second + keep
   if not denied and ttl > 0 then
     mark.state = HELD_STATE
     if not place_hold(levels, mark, ttl, grid) then
       return struct.pack('<B', TOO_MUCH), events
+    end
+    if account then
+      mark.claims = credits.claim(account, call, mark.numbers[1])
     end
     keep_until = mark_until(mark, levels, keep)
   end
@@ -175,8 +200,10 @@ local function decide(keys, args)
     if set[HAS_MARK] then
       replies[i], events = reserve(marks, keys[key], check, set[IS_NAMED], levels, events)
     else
-      local requests, tokens, hi, lo = struct.unpack(ASKED, check, ASKED_FIRST)
-      local full, denied, need = find_all_full(levels, requests, tokens, hi, lo)
+      local requests, tokens, hi, lo, behind = struct.unpack(ASKED, check, ASKED_FIRST)
+      local account = levels[1].account
+      local call = account and credits.need(account, check, behind)
+      local full, denied, need = find_all_full(levels, requests, tokens, hi, lo, call)
       if not denied and not set[DRY_RUN] then
         events = count_requests(levels, requests, events)
       end
@@ -206,15 +233,15 @@ local function find_too_small(levels, day, need)
 end
 
 -- extend. KEYS: mark; tenant levels. ARGV: partition; '<I8I8I8I4I4I4' tokens and cost pair that the hold is to have in
--- all, time to live from now, grid, seconds to remember it for. Neither amounts nor expiry ever become less, so that a
--- call that is repeated, or comes late, takes nothing back.
+-- all, time to live from now, grid, seconds to remember it for, and as for a check what the call is to cost. Neither
+-- amounts nor expiry ever become less, so that a call that is repeated, or comes late, takes nothing back.
 -- Returns CLOCK, DECISION, state, and for a hold that was live what pack_hold says, then one LevelStatus per level. Or
 -- one byte: TOO_MUCH. A hold that the limits do not let grow stays as it was, its expiry too.
 local function extend(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
-  local tokens, hi, lo, ttl, grid, keep = struct.unpack('<I8I8I8I4I4I4', args[2])
+  local tokens, hi, lo, ttl, grid, keep, behind = struct.unpack('<I8I8I8I4I4I4', args[2])
   local now, micros = store_seconds()
   local clock, packed, book = struct.pack(CLOCK, now, micros), redis.call('GET', keys[1]), {}
   local levels = path_of(book, keys, 2, #keys, args[1], now)
@@ -226,16 +253,31 @@ local function extend(keys, args)
   local more_hi, more_lo = cost_beyond(hi, lo, mark.hi, mark.lo)
   local need = { requests = 0, tokens = beyond(tokens, mark.tokens), hi = more_hi, lo = more_lo }
   local full, denied = find_too_small(levels, mark.day, need)
+  local account = levels[1].account
+  if account then
+    need.call = credits.need(account, args[2], behind)
+    local is_short, denies = credits.is_short_again(account, need.call, mark.claims)
+    if is_short then
+      full = full or { 0, 0, 0, 0 }
+      full[1], denied = full[1] + HAS_CREDITS, denied or denies
+    end
+  end
   if not denied then
     if any_too_much(levels, mark.day, need.tokens, need.hi, need.lo) then
       return struct.pack('<B', TOO_MUCH)
     end
+    local claims, until_before = mark.claims, mark.numbers[1]
+    mark.claims = ''
     free_hold(levels, mark)
     mark.tokens = mark.tokens + need.tokens
     mark.hi, mark.lo = add(mark.hi, mark.lo, need.hi, need.lo)
     for i, level in ipairs(levels) do
       mark.numbers[i] = math.max(mark.numbers[i], expiry_from(level, ttl, grid))
       hold_more(level, mark.numbers[i], mark.day, mark.tokens, mark.hi, mark.lo)
+    end
+    if account then
+      mark.claims = credits.claim_again(account, need.call, until_before, mark.numbers[1], claims)
+      levels[1].dirty = true
     end
     keep_mark(keys[1], pack_mark(mark, #levels), mark_until(mark, levels, keep))
   end

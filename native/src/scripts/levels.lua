@@ -17,8 +17,9 @@ local WINDOW_SECONDS = 61
 --   2 temporary limits, 8 the plan, 16 settings, which may set no limit: see limits.lua.
 --   1 What is held: see held.lua. A level at which something was ever held keeps this part, because the clock of its
 --     holds must not begin anew.
+--   32 nothing: it says that the level has a credit account, see credits.lua.
 --
--- and then pairs (second, count), oldest first, of the other seconds in the window. The next part is 32.
+-- and then pairs (second, count), oldest first, of the other seconds in the window. The next part is 64.
 local HEAD = '<BBI8I8I8I8'
 local HEAD_SIZE = 1 + LIMITS_SIZE
 local COUNTERS = '<I8I8I8I8I8I8I8I8I8I8I8I8I8'
@@ -28,8 +29,8 @@ local COUNTERS_TOLD = COUNTERS .. TOLD
 local LEVEL = '<BBI8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
 local LEVEL_TOLD = LEVEL .. TOLD
 local LEVEL_SIZE = HEAD_SIZE + 13 * 8
-local LEVEL_PLAIN, PART_HELD, PART_TOLD, PARTS_MAX = 1, 1, 4, 31
-local OTHER_PARTS = PART_HELD + PART_TOLD
+local LEVEL_PLAIN, PART_HELD, PART_TOLD, PART_CREDITS, PARTS_MAX = 1, 1, 4, 32, 63
+local OTHER_PARTS = PART_HELD + PART_TOLD + PART_CREDITS
 local PAIR = '<I4I4'
 local PAIR_SIZE = 8
 local NEW_LEVEL = ''
@@ -41,9 +42,10 @@ end
 -- more than what is written into it.
 local tables = {}
 
--- `packed`: from the store; false where it has none. Sets every field that a level has. resized, dirty: whether it has
--- to be written whole, and at all. path: the levels from the root to this one, where the call has asked for them.
--- before: what the counters were before records were added.
+-- `packed`: from the store; false where it has none. Sets every field that a level has: 32 at most, because a table
+-- with more would be made anew whenever one of them becomes nil. account: its credits, or false. resized, dirty:
+-- whether it has to be written whole, and at all. path: the levels from the root to this one, where the call has asked
+-- for them. before: what the counters were before records were added.
 local function decode_level(number, key, packed)
   local parts = packed and (string.byte(packed) or 0) - LEVEL_PLAIN or 0
   if parts < 0 or parts > PARTS_MAX then
@@ -59,7 +61,7 @@ local function decode_level(number, key, packed)
     level.last_lo, level.second, level.count, level.sum, level.told_requests, level.told_tokens, level.told_cost,
     level.told_second = struct.unpack(set[PART_TOLD] and LEVEL_TOLD or LEVEL, packed or NEW_LEVEL)
   level.key, level.held, level.settings, level.path, level.before = key, nil, nil, nil, nil
-  level.is_told, level.resized, level.dirty = set[PART_TOLD], not packed, false
+  level.is_told, level.account, level.resized, level.dirty = set[PART_TOLD], set[PART_CREDITS], not packed, false
   local position = LEVEL_SIZE + 1
   if level.is_told then
     position = position + TOLD_SIZE
@@ -80,6 +82,7 @@ end
 
 local function pack_head(level)
   local parts = (level.held and PART_HELD or 0) + (level.is_told and PART_TOLD or 0)
+    + (level.account and PART_CREDITS or 0)
   if level.settings then
     return struct.pack('<B', LEVEL_PLAIN + parts + level.settings.parts) .. level.settings.own
   end
@@ -111,6 +114,9 @@ local function save_level(level)
     redis.call('SETRANGE', key, HEAD_SIZE, pack_counters(level) .. settings .. pack_held(held) .. changed)
   else
     redis.call('SETRANGE', key, HEAD_SIZE, pack_counters(level))
+  end
+  if level.account then
+    credits.save(level.account)
   end
 end
 
@@ -200,6 +206,9 @@ local function load_level(number, key, partition, depth, now)
   roll_window(level, now)
   if level.held then
     roll_held(level, now, is_new_day)
+  end
+  if level.account then
+    level.account = credits.load(key, level)
   end
   return level
 end

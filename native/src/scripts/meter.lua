@@ -21,8 +21,39 @@ local function pack_id(id)
   return struct.pack('<I8I8', tonumber(ms), tonumber(seq))
 end
 
--- Flags of a record.
-local TO_LEDGER, HAS_HOLD = 1, 2
+-- Flags of a record: it goes to the ledger; it settles a hold; it was applied before, so that its moves of credits are
+-- those of the first time; it changes a credit account.
+local TO_LEDGER, HAS_HOLD, HAS_MOVES, IS_CREDIT = 1, 2, 4, 8
+
+-- Decides what an item does to the credits of its root level. settled: see settle. Returns false when it cannot be,
+-- with its reply set.
+local function stage_credits(item, levels, settled)
+  local level, set, moves, refusal = levels[1], BITS[item.flags], nil, nil
+  if set[HAS_MOVES] and not set[IS_CREDIT] and not level.account and credits.has_none(item.numbers, item.behind) then
+    return true
+  elseif set[IS_CREDIT] or set[HAS_MOVES] then
+    local account = level.account or credits.load(level.key, level)
+    if set[IS_CREDIT] then
+      moves, refusal = credits.change(account, item.numbers, item.behind, set[HAS_MOVES])
+    else
+      moves = credits.repeat_moves(account, item.numbers, item.behind, true)
+    end
+    if not moves then
+      item.reply = 'R' .. refusal
+      return false
+    end
+    level.resized, level.account = level.resized or not level.account, account
+  elseif level.account then
+    local claims = item.hold and not settled[item.hold] and claims_of_hold(item.hold, levels)
+    moves = credits.charge(level.account, item.numbers, item.behind, claims or {})
+    if not moves then
+      item.reply = 'O'
+      return false
+    end
+  end
+  item.moves = moves and credits.encode(moves) or ''
+  return true
+end
 
 -- Decides one record without writing anything. Sets its reply, or the earlier record of this call that it repeats, or,
 -- where it is to be written, its levels, to which it is added.
@@ -48,6 +79,9 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, b
     item.reply = 'O'
     return
   end
+  if not stage_credits(item, levels, staged) then
+    return
+  end
   for i = 1, #levels do
     local level = levels[i]
     level.before, level.dirty = level.before or { level.tokens, level.hi, level.lo }, true
@@ -62,11 +96,13 @@ end
 
 -- The stream first: it is the only key that was not read before, so the only one that can still refuse.
 local function apply(ledger, item)
-  local packed_id, settlement = item.entry, item.settlement
+  local packed_id, settlement, moves = item.entry, item.settlement, item.moves
   if has(item.flags, TO_LEDGER) then
-    packed_id = pack_id(redis.call('XADD', ledger, '*', 'e', item.entry))
+    -- An entry that has its moves already is written as it is.
+    local more = has(item.flags, HAS_MOVES) and '' or moves
+    packed_id = pack_id(redis.call('XADD', ledger, '*', 'e', item.entry .. more))
   end
-  item.mark = item.mark .. settlement .. packed_id
+  item.mark = item.mark .. settlement .. moves .. packed_id
   redis.call('HSET', item.dedup_key, item.identity, item.mark)
   if string.byte(settlement) == SETTLED then
     end_hold(item.hold, SETTLED)
@@ -74,18 +110,20 @@ local function apply(ledger, item)
   local levels = item.levels
   -- All that share them are answered after all of them were added.
   levels.statuses = levels.statuses or pack_statuses(levels, nil, ONE_MORE)
-  return 'A' .. packed_id .. settlement .. levels.statuses
+  return 'A' .. packed_id .. settlement .. levels.statuses .. moves
 end
 
 -- record. KEYS: ledger stream; then per record its dedup keys, its tenant levels, root first, and where flagged the
 -- mark of its hold.
 -- ARGV: partition; then per record: identity (16 bytes); dedup mark, beginning with the fingerprint (16 bytes);
--- '<BBBI8I8I8I8' number of dedup keys, number of levels, flags, day, tokens, cost pair; the ledger entry, or, when it
--- is not to be written because the ledger files have it, '<I8I8' its stream id.
--- A stored mark is the mark, SETTLEMENT where there was a hold, and '<I8I8' the stream id.
--- Returns CLOCK and the epoch, then per record one of: 'A' '<I8I8' stream id, SETTLEMENT
--- where there was a hold, LevelStatus...; 'D' stored mark (same payload before); 'C' mark (other payload before); 'O'
--- (a counter would overflow).
+-- '<BBBI8I8I8I8' number of dedup keys, number of levels, flags, day, tokens, cost pair, then what credits.change,
+-- credits.repeat_moves or credits.charge takes, as the flags say; the ledger entry, or, when it is not to be written
+-- because the ledger files have it, '<I8I8' its stream id.
+-- A stored mark is the mark, SETTLEMENT where there was a hold, moves of credits as in a LedgerEntry, and '<I8I8' the
+-- stream id.
+-- Returns CLOCK and the epoch, then per record one of: 'A' '<I8I8' stream id, SETTLEMENT where there was a hold,
+-- LevelStatus..., moves of credits; 'D' stored mark (same payload before); 'C' mark (other payload before); 'O' (a
+-- counter would overflow); 'R' why a credit account was not changed.
 local function record(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
@@ -94,14 +132,15 @@ local function record(keys, args)
   local items, staged, book = {}, {}, {}
   local key = 2
   for i = 2, #args, 4 do
-    local dedup_count, level_count, flags, day, tokens, hi, lo = struct.unpack('<BBBI8I8I8I8', args[i + 2])
+    local dedup_count, level_count, flags, day, tokens, hi, lo, behind_numbers =
+      struct.unpack('<BBBI8I8I8I8', args[i + 2])
     local first_level = key + dedup_count
     local behind = first_level + level_count
     -- One constructor with all fields, as for levels.
     local item = {
       identity = args[i], mark = args[i + 1], entry = args[i + 3], dedup_key = keys[first_level - 1], flags = flags,
-      day = day, tokens = tokens, hi = hi, lo = lo, hold = nil, settlement = '', levels = nil, repeats = nil,
-      reply = nil,
+      day = day, tokens = tokens, hi = hi, lo = lo, numbers = args[i + 2], behind = behind_numbers, hold = nil,
+      settlement = '', moves = '', levels = nil, repeats = nil, reply = nil,
     }
     local last_level = behind - 1
     if has(flags, HAS_HOLD) then
@@ -147,6 +186,15 @@ end
 local function id_parts(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(seq)
+end
+
+-- credit_account. KEYS: a root level. ARGV: partition. Returns its credit account as JSON, nil when it has none.
+local function credit_account(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local account = load_level(1, keys[1], args[1], 1, (store_seconds())).account
+  return account and credits.json(account)
 end
 
 -- open. KEYS: epoch list, ledger stream. ARGV: partition; last archived stream id.
@@ -206,4 +254,5 @@ redis.register_function('@prefix@_extend', extend)
 redis.register_function('@prefix@_release', release)
 redis.register_function('@prefix@_put_limits', put_limits)
 redis.register_function('@prefix@_count', count)
+redis.register_function{function_name = '@prefix@_credit_account', callback = credit_account, flags = {'no-writes'}}
 redis.register_function{function_name = '@prefix@_quota_status', callback = quota_status, flags = {'no-writes'}}

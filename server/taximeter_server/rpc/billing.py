@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BillingService: subscriptions of root tenants, their invoices, and with payments.py how they pay."""
+"""BillingService: subscriptions of root tenants, their invoices; how they pay (payments.py), credits (credits.py)."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -15,6 +15,7 @@ from taximeter_server.pages import PageTokens
 from taximeter_server.payments import Payments
 from taximeter_server.rpc.convert_billing import new_subscription_of, to_subscription
 from taximeter_server.rpc.convert_invoices import to_invoice
+from taximeter_server.rpc.credits import CreditMethods
 from taximeter_server.rpc.payments import PaymentCalls
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
@@ -29,7 +30,15 @@ class BillingService:
     descriptor: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["BillingService"]
     serves_without_store: ClassVar[bool] = False
 
-    def __init__(self, billing: Billing, payments: Payments, *, page_tokens: PageTokens) -> None:
+    def __init__(
+        self,
+        billing: Billing,
+        payments: Payments,
+        credit_methods: CreditMethods,
+        *,
+        page_tokens: PageTokens,
+    ) -> None:
+        self._credit_methods = credit_methods
         self._payments = PaymentCalls(payments, self._account_of, page_tokens=page_tokens)
         self._subscriptions = billing.subscriptions
         self._invoices = billing.invoices
@@ -54,11 +63,14 @@ class BillingService:
             "VoidInvoice": self.void_invoice,
             "CreateCreditNote": self.create_credit_note,
             **self._payments.handlers(),
+            **self._credit_methods.handlers(),
         }
 
     def slow_methods(self) -> frozenset[str]:
         """Return the methods that read the ledger."""
-        return frozenset({"ListInvoices", "GetInvoice", "RenderInvoice", "FinalizeInvoice"})
+        return frozenset(
+            {"ListInvoices", "GetInvoice", "RenderInvoice", "FinalizeInvoice", "ListCreditEntries"}
+        )
 
     def put_subscription(
         self, request: pb.PutSubscriptionRequest, principal: Principal

@@ -41,6 +41,7 @@ _MEASURES = {
     pb.REPORT_MEASURE_COST: "cost",
     pb.REPORT_MEASURE_LIST_COST: "list_cost",
     pb.REPORT_MEASURE_UNPRICED_LINES: "unpriced_lines",
+    pb.REPORT_MEASURE_CREDITS: "credits",
 }
 
 
@@ -160,4 +161,7 @@ def _to_measures(measures: ReportMeasures, asked: Collection[str], currency_code
     if not asked or "unpriced_lines" in asked:
         message.unpriced_lines = int64(measures.unpriced_lines)
         message.adjusted_unpriced_lines = int64(measures.adjusted_unpriced_lines)
+    if not asked or "credits" in asked:
+        message.credit_microcredits = int64(measures.credit_microcredits)
+        message.overdrawn_microcredits = int64(measures.overdrawn_microcredits)
     return message

@@ -2,7 +2,7 @@
 """Estimate of MeteringService: what calls would cost, and what they would do to limits."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter.v1 import money_pb2, quota_pb2, tenant_service_pb2, usage_pb2
@@ -29,6 +29,7 @@ from taximeter_server.tenant_path import check_tenant
 from taximeter_server.usage_class import QUOTA_TOKEN_CLASSES
 
 COUNT_MAX = 1_000_000_000
+_FOR_EVER_MS = 10**15
 _SAMPLE_FIELDS = frozenset({"sample", "call_count", "rate_card_id", "limits_tenant", "calls_per_minute"})
 _FIELDS = {
     "input": "uncached_input_tokens",
@@ -52,6 +53,7 @@ class _Totals:
     cost_picos: int
     token_count: int
     request_count: int
+    microcredits: int = 0
 
 
 class Estimates:
@@ -63,13 +65,18 @@ class Estimates:
         *,
         price: Callable[[bytes], bytes],
         quota_status: Callable[[str], bytes],
+        credit_rate: Callable[[str], int | None],
         currency_code: Callable[[], str],
         clock: Callable[[], int],
     ) -> None:
-        """price, quota_status: the engine's. clock: milliseconds since 1970 UTC."""
+        """price, quota_status: the engine's. credit_rate: pico-units per microcredit of a tenant, None without credits.
+
+        clock: milliseconds since 1970 UTC.
+        """
         self._reporter = reporter
         self._price = price
         self._quota_status = quota_status
+        self._credit_rate = credit_rate
         self._currency_code = currency_code
         self._clock = clock
 
@@ -85,6 +92,9 @@ class Estimates:
         else:
             response, totals = self._quote(request)
         if request.limits_tenant:
+            if rate := self._credit_rate(request.limits_tenant):
+                response.credit_microcredits = int64(round_half_even(_picos(response.cost), rate))
+                totals = replace(totals, microcredits=-(-totals.cost_picos // rate))
             response.limits.extend(self._limits(request, totals))
         return response
 
@@ -221,10 +231,14 @@ def _outcome(
         quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE: totals.request_count,
         quota_pb2.LIMIT_KIND_TOKENS_PER_DAY: totals.token_count,
         quota_pb2.LIMIT_KIND_COST_PER_DAY: max(0, totals.cost_picos),
+        quota_pb2.LIMIT_KIND_CREDITS: max(0, totals.microcredits),
     }
     is_minute = status.kind == quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE
     length_ms = MINUTE_MS if is_minute else DAY_MS
     end_ms = now_ms + MINUTE_MS if is_minute else (now_ms // DAY_MS + 1) * DAY_MS
+    if status.kind == quota_pb2.LIMIT_KIND_CREDITS:
+        # What is used up does not come back by itself.
+        length_ms, end_ms = _FOR_EVER_MS, now_ms + _FOR_EVER_MS
     batch = Batch(totals.item_count, amounts.get(status.kind, 0), calls_per_minute)
     window = Window(status.maximum, status.remaining, end_ms, length_ms)
     return batch, run_batch(batch, window, now_ms=now_ms)

@@ -12,9 +12,10 @@ import click
 
 from taximeter.cli.app import App
 from taximeter.cli.output import JSON, time_text
+from taximeter.estimates import Estimate
 from taximeter.money import decimal_string
 from taximeter.report_query import ReportQuery
-from taximeter.results import Estimate, Measures
+from taximeter.results import Measures
 
 _LATEST = timedelta(minutes=5)
 """How far ahead of the server's clock records may be."""

@@ -9,6 +9,7 @@ import click
 
 from taximeter._reporting import ExportFormat
 from taximeter.cli.app import App, TaximeterGroup, pass_app
+from taximeter.cli.credits import credits_group
 from taximeter.cli.measures import measure_columns, measure_values
 from taximeter.cli.output import (
     CSV,
@@ -45,7 +46,10 @@ MakeQuery = Callable[[Period, str, Iterable[str]], ReportQuery]
 
 @click.group(cls=TaximeterGroup)
 def billing() -> None:
-    """Summaries, reports, rollups and estimates."""
+    """Summaries, reports, rollups, estimates and credits."""
+
+
+billing.add_command(credits_group)
 
 
 @billing.command()

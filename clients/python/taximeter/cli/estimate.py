@@ -10,6 +10,7 @@ import click
 from taximeter.cli.app import App, pass_app
 from taximeter.cli.batch_watch import Batch, watch_batch
 from taximeter.cli.billing import billing
+from taximeter.cli.limit_bars import shown_quantity
 from taximeter.cli.output import (
     JSON,
     TABLE,
@@ -22,10 +23,11 @@ from taximeter.cli.output import (
     write_table,
 )
 from taximeter.cli.parameters import COUNT, INT64_MAX, InstantType, PairType, SecondsType
+from taximeter.credits import credits_text
+from taximeter.estimates import Estimate, EstimateLimit, Sample
 from taximeter.money import decimal_string
 from taximeter.period import parse_period
 from taximeter.report_query import ReportQuery, filters_in
-from taximeter.results import Estimate, EstimateLimit, LimitKind, Sample
 from taximeter.usage import Usage
 
 _COLUMNS = (
@@ -177,6 +179,7 @@ def _document(result: Estimate, calls: int, values: Mapping[str, Any]) -> dict[s
         "cost": decimal_string(result.cost.picos, 2),
         "low_cost": decimal_string(result.low_cost.picos, 2),
         "high_cost": decimal_string(result.high_cost.picos, 2),
+        "credits": credits_text(result.credit_microcredits),
         "pricing_state": result.pricing_state.value,
         "rate_card_id": result.rate_card_id,
         "rate_card_row": result.rate_card_row,
@@ -200,7 +203,7 @@ def _document(result: Estimate, calls: int, values: Mapping[str, Any]) -> dict[s
 
 def _limit(limit: EstimateLimit) -> dict[str, Any]:
     def quantity(value: int) -> int | str:
-        return decimal_string(value, 2) if limit.status.kind is LimitKind.COST_PER_DAY else value
+        return shown_quantity(limit.status.kind, value)
 
     return {
         "tenant": limit.status.tenant,

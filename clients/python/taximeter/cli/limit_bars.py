@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from taximeter.credits import credits_text
 from taximeter.money import decimal_string
 from taximeter.results import LimitKind, LimitStatus
 
@@ -25,14 +26,16 @@ def limit_bars(tenant: str, limits: Iterable[LimitStatus]) -> Table:
             limit.kind.value.lower() + (" (shadow)" if limit.shadow else ""),
             _bar(limit, percent),
             str(percent),
-            *(quantity_text(limit, value) for value in (limit.used, limit.held, limit.maximum)),
+            *(str(shown_quantity(limit.kind, value)) for value in (limit.used, limit.held, limit.maximum)),
         )
     return table
 
 
-def quantity_text(limit: LimitStatus, value: int) -> str:
-    """Returns a quantity in the limit's unit; costs as decimals."""
-    return decimal_string(value, 2) if limit.kind is LimitKind.COST_PER_DAY else str(value)
+def shown_quantity(kind: LimitKind, value: int) -> int | str:
+    """Returns a quantity of a kind of limit for people: costs and credits as exact decimals."""
+    if kind is LimitKind.CREDITS:
+        return credits_text(value)
+    return decimal_string(value, 2) if kind is LimitKind.COST_PER_DAY else value
 
 
 def _bar(limit: LimitStatus, percent: int) -> Text:

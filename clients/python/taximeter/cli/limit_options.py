@@ -12,7 +12,10 @@ from taximeter.money import decimal_string, parse_picos
 from taximeter.results import LimitKind
 from taximeter.settings import Limits
 
-_KINDS = {kind.value.lower(): kind for kind in LimitKind if kind is not LimitKind.UNRECOGNIZED}
+_KINDS = {
+    kind.value.lower(): kind
+    for kind in (LimitKind.REQUESTS_PER_MINUTE, LimitKind.TOKENS_PER_DAY, LimitKind.COST_PER_DAY)
+}
 _FIELDS = ("requests_per_minute", "tokens_per_day", "cost_per_day_picos")
 
 LIMIT_COLUMNS = (

@@ -4,6 +4,7 @@
 from typing import Any
 
 from taximeter.cli.output import Column
+from taximeter.credits import credits_text
 from taximeter.money import decimal_string
 from taximeter.results import Measures
 
@@ -39,6 +40,8 @@ def measure_columns(currency: str) -> list[Column]:
         Column("unpriced_lines", "unpriced", numeric=True, optional=True),
         Column("adjustment_cost", "of it adjusted", numeric=True, optional=True),
         Column("adjusted_unpriced_lines", "priced later", numeric=True, optional=True),
+        Column("credits", "credits", numeric=True, optional=True),
+        Column("overdrawn_credits", "overdrawn", numeric=True, optional=True),
     ]
 
 
@@ -53,6 +56,8 @@ def measure_values(measures: Measures) -> dict[str, Any]:
     values["unpriced_lines"] = measures.unpriced_lines
     values["adjustment_cost"] = decimal_string(measures.adjustment_cost.picos, _COST_DIGITS_MIN)
     values["adjusted_unpriced_lines"] = measures.adjusted_unpriced_lines
+    values["credits"] = credits_text(measures.credit_microcredits)
+    values["overdrawn_credits"] = credits_text(measures.overdrawn_microcredits)
     return values
 
 

@@ -8,7 +8,7 @@ import click
 from rich.live import Live
 
 from taximeter.cli.app import App, TaximeterGroup, pass_app
-from taximeter.cli.limit_bars import limit_bars, quantity_text
+from taximeter.cli.limit_bars import limit_bars, shown_quantity
 from taximeter.cli.limit_options import limit_options, taken_limits
 from taximeter.cli.output import (
     CSV,
@@ -24,7 +24,7 @@ from taximeter.cli.output import (
 )
 from taximeter.cli.parameters import period_options
 from taximeter.period import Period
-from taximeter.results import LimitKind, LimitStatus
+from taximeter.results import LimitStatus
 from taximeter.settings import Limits
 from taximeter.simulation import SimulatedTenant
 
@@ -167,7 +167,7 @@ def _simulated(found: SimulatedTenant) -> dict[str, Any]:
 
 def _limit(found: LimitStatus) -> dict[str, Any]:
     def quantity(value: int) -> int | str:
-        return quantity_text(found, value) if found.kind is LimitKind.COST_PER_DAY else value
+        return shown_quantity(found.kind, value)
 
     return {
         "tenant": found.tenant,

@@ -37,8 +37,8 @@ def query_options(command: CommandT) -> CommandT:
         "--order-by",
         "order_by",
         multiple=True,
-        help="A dimension, calls, cost, list_cost, unpriced_lines or quantities.CLASS; -cost is largest "
-        "first. Repeatable.",
+        help="A dimension, calls, cost, list_cost, unpriced_lines, credits or quantities.CLASS; -cost is "
+        "largest first. Repeatable.",
     )
     @click.option("--top", type=COUNT, default=0, help="Only so many rows; the others become one last row.")
     @click.option("--compare-to", help=f"{PREVIOUS_PERIOD}, {PREVIOUS_YEAR}, or a period as in --period.")

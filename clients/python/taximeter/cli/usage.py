@@ -15,6 +15,7 @@ from taximeter.cli.json_text import json_array, json_object
 from taximeter.cli.measures import TOKEN_CLASSES
 from taximeter.cli.output import JSON, output_option
 from taximeter.cli.parameters import DayType
+from taximeter.credits import credits_text
 from taximeter.money import decimal_string
 from taximeter.period import Period
 from taximeter.report_query import Filter, ReportQuery
@@ -85,8 +86,6 @@ def get_metrics(
     filters.pop("output")
     if last < first:
         raise click.UsageError("--to is before --from.")
-    if unit == CREDITS:
-        raise click.UsageError("--unit credits: this server has no credits yet; ask for tokens or usd.")
     period = Period(first, last, _UTC)
     query = ReportQuery(
         start_time=period.start_time,
@@ -139,8 +138,12 @@ def _document(report: Report, dimension: str | None, unit: str) -> str:
 def _count(slug: str | None, measures: Measures, unit: str) -> int:
     if unit == USD:
         return measures.cost.picos
+    if unit == CREDITS:
+        return measures.credit_microcredits
     return measures.quantities.get(slug, 0) if slug in TOKEN_CLASSES else 0
 
 
 def _number(count: int, unit: str) -> str:
+    if unit == CREDITS:
+        return credits_text(count)
     return decimal_string(count) if unit == USD else str(count)

@@ -11,6 +11,7 @@ from importlib.resources import files
 from string import Template
 
 from taximeter.cli.output import cell_text, time_text
+from taximeter.credits import credits_text
 from taximeter.money import PICOS_PER_UNIT, decimal_string
 from taximeter.page.collect import LIMITS_MAX, Page, token_count
 from taximeter.results import LimitKind, LimitStatus, Measures, ReportRow
@@ -21,6 +22,7 @@ _LIMIT_NAMES = {
     LimitKind.REQUESTS_PER_MINUTE: "requests per minute",
     LimitKind.TOKENS_PER_DAY: "tokens today",
     LimitKind.COST_PER_DAY: "cost today",
+    LimitKind.CREDITS: "credits",
 }
 _SHORT_ID = 12
 _CENT_PICOS = PICOS_PER_UNIT // 100
@@ -264,6 +266,8 @@ def _limits(page: Page) -> str:
 
 def _limit_row(page: Page, limit: LimitStatus) -> str:
     def quantity(value: int) -> str:
+        if limit.kind is LimitKind.CREDITS:
+            return credits_text(value)
         return _money(page, value) if limit.kind is LimitKind.COST_PER_DAY else f"{value:,}"
 
     used = limit.used + limit.held

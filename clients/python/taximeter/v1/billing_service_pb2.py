@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from taximeter.v1 import credit_pb2 as taximeter_dot_v1_dot_credit__pb2
 from taximeter.v1 import invoice_pb2 as taximeter_dot_v1_dot_invoice__pb2
 from taximeter.v1 import payment_pb2 as taximeter_dot_v1_dot_payment__pb2
 from taximeter.v1 import subscription_pb2 as taximeter_dot_v1_dot_subscription__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"taximeter/v1/billing_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ataximeter/v1/payment.proto\x1a\x1ftaximeter/v1/subscription.proto\"\xc0\x01\n\x16PutSubscriptionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\nanchor_day\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12+\n\x06phases\x18\x05 \x03(\x0b\x32\x1b.taximeter.v1.PhaseSettingsB\r\n\x0b_anchor_day\"K\n\x17PutSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\"(\n\x16GetSubscriptionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"x\n\x17GetSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\x12+\n\x07\x63redits\x18\x02 \x01(\x0b\x32\x1a.taximeter.v1.CreditCounts\"~\n\x11\x43hangePlanRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x15\n\rat_period_end\x18\x03 \x01(\x08\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"F\n\x12\x43hangePlanResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\"<\n\x19\x43\x61ncelSubscriptionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07\x61t_once\x18\x02 \x01(\x08\"N\n\x1a\x43\x61ncelSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\"d\n\x13ListInvoicesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x16\n\x0ewithout_drafts\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"X\n\x14ListInvoicesResponse\x12\'\n\x08invoices\x18\x01 \x03(\x0b\x32\x15.taximeter.v1.Invoice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x11GetInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\"<\n\x12GetInvoiceResponse\x12&\n\x07invoice\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\",\n\x16\x46inalizeInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\"A\n\x17\x46inalizeInvoiceResponse\x12&\n\x07invoice\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\"8\n\x12VoidInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"f\n\x13VoidInvoiceResponse\x12&\n\x07invoice\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\x12\'\n\x08reversal\x18\x02 \x01(\x0b\x32\x15.taximeter.v1.Invoice\"g\n\x17\x43reateCreditNoteRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"F\n\x18\x43reateCreditNoteResponse\x12*\n\x0b\x63redit_note\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\"W\n\x14RenderInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\x12+\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1b.taximeter.v1.InvoiceFormat\"<\n\x15RenderInvoiceResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t*`\n\rInvoiceFormat\x12\x1e\n\x1aINVOICE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13INVOICE_FORMAT_HTML\x10\x01\x12\x16\n\x12INVOICE_FORMAT_PDF\x10\x02\x32\xf5\x0c\n\x0e\x42illingService\x12^\n\x0fPutSubscription\x12$.taximeter.v1.PutSubscriptionRequest\x1a%.taximeter.v1.PutSubscriptionResponse\x12\x63\n\x0fGetSubscription\x12$.taximeter.v1.GetSubscriptionRequest\x1a%.taximeter.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12O\n\nChangePlan\x12\x1f.taximeter.v1.ChangePlanRequest\x1a .taximeter.v1.ChangePlanResponse\x12g\n\x12\x43\x61ncelSubscription\x12\'.taximeter.v1.CancelSubscriptionRequest\x1a(.taximeter.v1.CancelSubscriptionResponse\x12Z\n\x0cListInvoices\x12!.taximeter.v1.ListInvoicesRequest\x1a\".taximeter.v1.ListInvoicesResponse\"\x03\x90\x02\x01\x12T\n\nGetInvoice\x12\x1f.taximeter.v1.GetInvoiceRequest\x1a .taximeter.v1.GetInvoiceResponse\"\x03\x90\x02\x01\x12]\n\rRenderInvoice\x12\".taximeter.v1.RenderInvoiceRequest\x1a#.taximeter.v1.RenderInvoiceResponse\"\x03\x90\x02\x01\x12^\n\x0f\x46inalizeInvoice\x12$.taximeter.v1.FinalizeInvoiceRequest\x1a%.taximeter.v1.FinalizeInvoiceResponse\x12R\n\x0bVoidInvoice\x12 .taximeter.v1.VoidInvoiceRequest\x1a!.taximeter.v1.VoidInvoiceResponse\x12\x61\n\x10\x43reateCreditNote\x12%.taximeter.v1.CreateCreditNoteRequest\x1a&.taximeter.v1.CreateCreditNoteResponse\x12\x64\n\x11PutPaymentAccount\x12&.taximeter.v1.PutPaymentAccountRequest\x1a\'.taximeter.v1.PutPaymentAccountResponse\x12i\n\x11GetPaymentAccount\x12&.taximeter.v1.GetPaymentAccountRequest\x1a\'.taximeter.v1.GetPaymentAccountResponse\"\x03\x90\x02\x01\x12`\n\x0eGetPaymentCard\x12#.taximeter.v1.GetPaymentCardRequest\x1a$.taximeter.v1.GetPaymentCardResponse\"\x03\x90\x02\x01\x12j\n\x13\x43reatePortalSession\x12(.taximeter.v1.CreatePortalSessionRequest\x1a).taximeter.v1.CreatePortalSessionResponse\x12Z\n\x0cListPayments\x12!.taximeter.v1.ListPaymentsRequest\x1a\".taximeter.v1.ListPaymentsResponse\"\x03\x90\x02\x01\x12U\n\x0cRetryPayment\x12!.taximeter.v1.RetryPaymentRequest\x1a\".taximeter.v1.RetryPaymentResponse\x12j\n\x13ReceivePaymentEvent\x12(.taximeter.v1.ReceivePaymentEventRequest\x1a).taximeter.v1.ReceivePaymentEventResponseBW\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"taximeter/v1/billing_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19taximeter/v1/credit.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ataximeter/v1/payment.proto\x1a\x1ftaximeter/v1/subscription.proto\"\xc0\x01\n\x16PutSubscriptionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\nanchor_day\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12+\n\x06phases\x18\x05 \x03(\x0b\x32\x1b.taximeter.v1.PhaseSettingsB\r\n\x0b_anchor_day\"K\n\x17PutSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\"(\n\x16GetSubscriptionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"x\n\x17GetSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\x12+\n\x07\x63redits\x18\x02 \x01(\x0b\x32\x1a.taximeter.v1.CreditCounts\"~\n\x11\x43hangePlanRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x15\n\rat_period_end\x18\x03 \x01(\x08\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"F\n\x12\x43hangePlanResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\"<\n\x19\x43\x61ncelSubscriptionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07\x61t_once\x18\x02 \x01(\x08\"N\n\x1a\x43\x61ncelSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.taximeter.v1.Subscription\"d\n\x13ListInvoicesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x16\n\x0ewithout_drafts\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"X\n\x14ListInvoicesResponse\x12\'\n\x08invoices\x18\x01 \x03(\x0b\x32\x15.taximeter.v1.Invoice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x11GetInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\"<\n\x12GetInvoiceResponse\x12&\n\x07invoice\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\",\n\x16\x46inalizeInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\"A\n\x17\x46inalizeInvoiceResponse\x12&\n\x07invoice\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\"8\n\x12VoidInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"f\n\x13VoidInvoiceResponse\x12&\n\x07invoice\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\x12\'\n\x08reversal\x18\x02 \x01(\x0b\x32\x15.taximeter.v1.Invoice\"g\n\x17\x43reateCreditNoteRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"F\n\x18\x43reateCreditNoteResponse\x12*\n\x0b\x63redit_note\x18\x01 \x01(\x0b\x32\x15.taximeter.v1.Invoice\"W\n\x14RenderInvoiceRequest\x12\x12\n\ninvoice_id\x18\x01 \x01(\t\x12+\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1b.taximeter.v1.InvoiceFormat\"<\n\x15RenderInvoiceResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\"`\n\x17PutCreditAccountRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x08settings\x18\x02 \x01(\x0b\x32#.taximeter.v1.CreditAccountSettings\"H\n\x18PutCreditAccountResponse\x12,\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.CreditAccount\")\n\x17GetCreditAccountRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"H\n\x18GetCreditAccountResponse\x12,\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1b.taximeter.v1.CreditAccount\"O\n\x13GrantCreditsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x05grant\x18\x02 \x01(\x0b\x32\x19.taximeter.v1.CreditGrant\"n\n\x14GrantCreditsResponse\x12(\n\x05grant\x18\x01 \x01(\x0b\x32\x19.taximeter.v1.CreditGrant\x12,\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x1b.taximeter.v1.CreditAccount\"J\n\x16VoidCreditGrantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"C\n\x17VoidCreditGrantResponse\x12(\n\x05grant\x18\x01 \x01(\x0b\x32\x19.taximeter.v1.CreditGrant\"P\n\x17ListCreditGrantsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x18ListCreditGrantsResponse\x12)\n\x06grants\x18\x01 \x03(\x0b\x32\x19.taximeter.v1.CreditGrant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x18ListCreditEntriesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x19ListCreditEntriesResponse\x12*\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x19.taximeter.v1.CreditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*`\n\rInvoiceFormat\x12\x1e\n\x1aINVOICE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13INVOICE_FORMAT_HTML\x10\x01\x12\x16\n\x12INVOICE_FORMAT_PDF\x10\x02\x32\xca\x11\n\x0e\x42illingService\x12^\n\x0fPutSubscription\x12$.taximeter.v1.PutSubscriptionRequest\x1a%.taximeter.v1.PutSubscriptionResponse\x12\x63\n\x0fGetSubscription\x12$.taximeter.v1.GetSubscriptionRequest\x1a%.taximeter.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12O\n\nChangePlan\x12\x1f.taximeter.v1.ChangePlanRequest\x1a .taximeter.v1.ChangePlanResponse\x12g\n\x12\x43\x61ncelSubscription\x12\'.taximeter.v1.CancelSubscriptionRequest\x1a(.taximeter.v1.CancelSubscriptionResponse\x12Z\n\x0cListInvoices\x12!.taximeter.v1.ListInvoicesRequest\x1a\".taximeter.v1.ListInvoicesResponse\"\x03\x90\x02\x01\x12T\n\nGetInvoice\x12\x1f.taximeter.v1.GetInvoiceRequest\x1a .taximeter.v1.GetInvoiceResponse\"\x03\x90\x02\x01\x12]\n\rRenderInvoice\x12\".taximeter.v1.RenderInvoiceRequest\x1a#.taximeter.v1.RenderInvoiceResponse\"\x03\x90\x02\x01\x12^\n\x0f\x46inalizeInvoice\x12$.taximeter.v1.FinalizeInvoiceRequest\x1a%.taximeter.v1.FinalizeInvoiceResponse\x12R\n\x0bVoidInvoice\x12 .taximeter.v1.VoidInvoiceRequest\x1a!.taximeter.v1.VoidInvoiceResponse\x12\x61\n\x10\x43reateCreditNote\x12%.taximeter.v1.CreateCreditNoteRequest\x1a&.taximeter.v1.CreateCreditNoteResponse\x12\x64\n\x11PutPaymentAccount\x12&.taximeter.v1.PutPaymentAccountRequest\x1a\'.taximeter.v1.PutPaymentAccountResponse\x12i\n\x11GetPaymentAccount\x12&.taximeter.v1.GetPaymentAccountRequest\x1a\'.taximeter.v1.GetPaymentAccountResponse\"\x03\x90\x02\x01\x12`\n\x0eGetPaymentCard\x12#.taximeter.v1.GetPaymentCardRequest\x1a$.taximeter.v1.GetPaymentCardResponse\"\x03\x90\x02\x01\x12j\n\x13\x43reatePortalSession\x12(.taximeter.v1.CreatePortalSessionRequest\x1a).taximeter.v1.CreatePortalSessionResponse\x12Z\n\x0cListPayments\x12!.taximeter.v1.ListPaymentsRequest\x1a\".taximeter.v1.ListPaymentsResponse\"\x03\x90\x02\x01\x12U\n\x0cRetryPayment\x12!.taximeter.v1.RetryPaymentRequest\x1a\".taximeter.v1.RetryPaymentResponse\x12j\n\x13ReceivePaymentEvent\x12(.taximeter.v1.ReceivePaymentEventRequest\x1a).taximeter.v1.ReceivePaymentEventResponse\x12\x61\n\x10PutCreditAccount\x12%.taximeter.v1.PutCreditAccountRequest\x1a&.taximeter.v1.PutCreditAccountResponse\x12\x66\n\x10GetCreditAccount\x12%.taximeter.v1.GetCreditAccountRequest\x1a&.taximeter.v1.GetCreditAccountResponse\"\x03\x90\x02\x01\x12U\n\x0cGrantCredits\x12!.taximeter.v1.GrantCreditsRequest\x1a\".taximeter.v1.GrantCreditsResponse\x12^\n\x0fVoidCreditGrant\x12$.taximeter.v1.VoidCreditGrantRequest\x1a%.taximeter.v1.VoidCreditGrantResponse\x12\x66\n\x10ListCreditGrants\x12%.taximeter.v1.ListCreditGrantsRequest\x1a&.taximeter.v1.ListCreditGrantsResponse\"\x03\x90\x02\x01\x12i\n\x11ListCreditEntries\x12&.taximeter.v1.ListCreditEntriesRequest\x1a\'.taximeter.v1.ListCreditEntriesResponse\"\x03\x90\x02\x01\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,48 +52,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BILLINGSERVICE'].methods_by_name['GetPaymentCard']._serialized_options = b'\220\002\001'
   _globals['_BILLINGSERVICE'].methods_by_name['ListPayments']._loaded_options = None
   _globals['_BILLINGSERVICE'].methods_by_name['ListPayments']._serialized_options = b'\220\002\001'
-  _globals['_INVOICEFORMAT']._serialized_start=1850
-  _globals['_INVOICEFORMAT']._serialized_end=1946
-  _globals['_PUTSUBSCRIPTIONREQUEST']._serialized_start=175
-  _globals['_PUTSUBSCRIPTIONREQUEST']._serialized_end=367
-  _globals['_PUTSUBSCRIPTIONRESPONSE']._serialized_start=369
-  _globals['_PUTSUBSCRIPTIONRESPONSE']._serialized_end=444
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=446
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=486
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=488
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=608
-  _globals['_CHANGEPLANREQUEST']._serialized_start=610
-  _globals['_CHANGEPLANREQUEST']._serialized_end=736
-  _globals['_CHANGEPLANRESPONSE']._serialized_start=738
-  _globals['_CHANGEPLANRESPONSE']._serialized_end=808
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=810
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=870
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=872
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=950
-  _globals['_LISTINVOICESREQUEST']._serialized_start=952
-  _globals['_LISTINVOICESREQUEST']._serialized_end=1052
-  _globals['_LISTINVOICESRESPONSE']._serialized_start=1054
-  _globals['_LISTINVOICESRESPONSE']._serialized_end=1142
-  _globals['_GETINVOICEREQUEST']._serialized_start=1144
-  _globals['_GETINVOICEREQUEST']._serialized_end=1183
-  _globals['_GETINVOICERESPONSE']._serialized_start=1185
-  _globals['_GETINVOICERESPONSE']._serialized_end=1245
-  _globals['_FINALIZEINVOICEREQUEST']._serialized_start=1247
-  _globals['_FINALIZEINVOICEREQUEST']._serialized_end=1291
-  _globals['_FINALIZEINVOICERESPONSE']._serialized_start=1293
-  _globals['_FINALIZEINVOICERESPONSE']._serialized_end=1358
-  _globals['_VOIDINVOICEREQUEST']._serialized_start=1360
-  _globals['_VOIDINVOICEREQUEST']._serialized_end=1416
-  _globals['_VOIDINVOICERESPONSE']._serialized_start=1418
-  _globals['_VOIDINVOICERESPONSE']._serialized_end=1520
-  _globals['_CREATECREDITNOTEREQUEST']._serialized_start=1522
-  _globals['_CREATECREDITNOTEREQUEST']._serialized_end=1625
-  _globals['_CREATECREDITNOTERESPONSE']._serialized_start=1627
-  _globals['_CREATECREDITNOTERESPONSE']._serialized_end=1697
-  _globals['_RENDERINVOICEREQUEST']._serialized_start=1699
-  _globals['_RENDERINVOICEREQUEST']._serialized_end=1786
-  _globals['_RENDERINVOICERESPONSE']._serialized_start=1788
-  _globals['_RENDERINVOICERESPONSE']._serialized_end=1848
-  _globals['_BILLINGSERVICE']._serialized_start=1949
-  _globals['_BILLINGSERVICE']._serialized_end=3602
+  _globals['_BILLINGSERVICE'].methods_by_name['GetCreditAccount']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['GetCreditAccount']._serialized_options = b'\220\002\001'
+  _globals['_BILLINGSERVICE'].methods_by_name['ListCreditGrants']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['ListCreditGrants']._serialized_options = b'\220\002\001'
+  _globals['_BILLINGSERVICE'].methods_by_name['ListCreditEntries']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['ListCreditEntries']._serialized_options = b'\220\002\001'
+  _globals['_INVOICEFORMAT']._serialized_start=2881
+  _globals['_INVOICEFORMAT']._serialized_end=2977
+  _globals['_PUTSUBSCRIPTIONREQUEST']._serialized_start=202
+  _globals['_PUTSUBSCRIPTIONREQUEST']._serialized_end=394
+  _globals['_PUTSUBSCRIPTIONRESPONSE']._serialized_start=396
+  _globals['_PUTSUBSCRIPTIONRESPONSE']._serialized_end=471
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=473
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=513
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=515
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=635
+  _globals['_CHANGEPLANREQUEST']._serialized_start=637
+  _globals['_CHANGEPLANREQUEST']._serialized_end=763
+  _globals['_CHANGEPLANRESPONSE']._serialized_start=765
+  _globals['_CHANGEPLANRESPONSE']._serialized_end=835
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=837
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=897
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=899
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=977
+  _globals['_LISTINVOICESREQUEST']._serialized_start=979
+  _globals['_LISTINVOICESREQUEST']._serialized_end=1079
+  _globals['_LISTINVOICESRESPONSE']._serialized_start=1081
+  _globals['_LISTINVOICESRESPONSE']._serialized_end=1169
+  _globals['_GETINVOICEREQUEST']._serialized_start=1171
+  _globals['_GETINVOICEREQUEST']._serialized_end=1210
+  _globals['_GETINVOICERESPONSE']._serialized_start=1212
+  _globals['_GETINVOICERESPONSE']._serialized_end=1272
+  _globals['_FINALIZEINVOICEREQUEST']._serialized_start=1274
+  _globals['_FINALIZEINVOICEREQUEST']._serialized_end=1318
+  _globals['_FINALIZEINVOICERESPONSE']._serialized_start=1320
+  _globals['_FINALIZEINVOICERESPONSE']._serialized_end=1385
+  _globals['_VOIDINVOICEREQUEST']._serialized_start=1387
+  _globals['_VOIDINVOICEREQUEST']._serialized_end=1443
+  _globals['_VOIDINVOICERESPONSE']._serialized_start=1445
+  _globals['_VOIDINVOICERESPONSE']._serialized_end=1547
+  _globals['_CREATECREDITNOTEREQUEST']._serialized_start=1549
+  _globals['_CREATECREDITNOTEREQUEST']._serialized_end=1652
+  _globals['_CREATECREDITNOTERESPONSE']._serialized_start=1654
+  _globals['_CREATECREDITNOTERESPONSE']._serialized_end=1724
+  _globals['_RENDERINVOICEREQUEST']._serialized_start=1726
+  _globals['_RENDERINVOICEREQUEST']._serialized_end=1813
+  _globals['_RENDERINVOICERESPONSE']._serialized_start=1815
+  _globals['_RENDERINVOICERESPONSE']._serialized_end=1875
+  _globals['_PUTCREDITACCOUNTREQUEST']._serialized_start=1877
+  _globals['_PUTCREDITACCOUNTREQUEST']._serialized_end=1973
+  _globals['_PUTCREDITACCOUNTRESPONSE']._serialized_start=1975
+  _globals['_PUTCREDITACCOUNTRESPONSE']._serialized_end=2047
+  _globals['_GETCREDITACCOUNTREQUEST']._serialized_start=2049
+  _globals['_GETCREDITACCOUNTREQUEST']._serialized_end=2090
+  _globals['_GETCREDITACCOUNTRESPONSE']._serialized_start=2092
+  _globals['_GETCREDITACCOUNTRESPONSE']._serialized_end=2164
+  _globals['_GRANTCREDITSREQUEST']._serialized_start=2166
+  _globals['_GRANTCREDITSREQUEST']._serialized_end=2245
+  _globals['_GRANTCREDITSRESPONSE']._serialized_start=2247
+  _globals['_GRANTCREDITSRESPONSE']._serialized_end=2357
+  _globals['_VOIDCREDITGRANTREQUEST']._serialized_start=2359
+  _globals['_VOIDCREDITGRANTREQUEST']._serialized_end=2433
+  _globals['_VOIDCREDITGRANTRESPONSE']._serialized_start=2435
+  _globals['_VOIDCREDITGRANTRESPONSE']._serialized_end=2502
+  _globals['_LISTCREDITGRANTSREQUEST']._serialized_start=2504
+  _globals['_LISTCREDITGRANTSREQUEST']._serialized_end=2584
+  _globals['_LISTCREDITGRANTSRESPONSE']._serialized_start=2586
+  _globals['_LISTCREDITGRANTSRESPONSE']._serialized_end=2680
+  _globals['_LISTCREDITENTRIESREQUEST']._serialized_start=2682
+  _globals['_LISTCREDITENTRIESREQUEST']._serialized_end=2781
+  _globals['_LISTCREDITENTRIESRESPONSE']._serialized_start=2783
+  _globals['_LISTCREDITENTRIESRESPONSE']._serialized_end=2879
+  _globals['_BILLINGSERVICE']._serialized_start=2980
+  _globals['_BILLINGSERVICE']._serialized_end=5230
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from taximeter.v1 import credit_pb2 as _credit_pb2
 from taximeter.v1 import invoice_pb2 as _invoice_pb2
 from taximeter.v1 import subscription_pb2 as _subscription_pb2
 import builtins as _builtins
@@ -602,3 +603,333 @@ class RenderInvoiceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenderInvoiceResponse: _TypeAlias = RenderInvoiceResponse  # noqa: Y015
+
+@_typing.final
+class PutCreditAccountRequest(_message.Message):
+    """PutCreditAccountRequest carries the settings of an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Root tenant: a path of one segment."""
+    @_builtins.property
+    def settings(self) -> _credit_pb2.CreditAccountSettings:
+        """Required. Its settings."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        settings: _credit_pb2.CreditAccountSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCreditAccountRequest: _TypeAlias = PutCreditAccountRequest  # noqa: Y015
+
+@_typing.final
+class PutCreditAccountResponse(_message.Message):
+    """PutCreditAccountResponse shows the account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> _credit_pb2.CreditAccount:
+        """The account."""
+
+    def __init__(
+        self,
+        *,
+        account: _credit_pb2.CreditAccount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCreditAccountResponse: _TypeAlias = PutCreditAccountResponse  # noqa: Y015
+
+@_typing.final
+class GetCreditAccountRequest(_message.Message):
+    """GetCreditAccountRequest names an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Root tenant."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCreditAccountRequest: _TypeAlias = GetCreditAccountRequest  # noqa: Y015
+
+@_typing.final
+class GetCreditAccountResponse(_message.Message):
+    """GetCreditAccountResponse shows an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> _credit_pb2.CreditAccount:
+        """The account."""
+
+    def __init__(
+        self,
+        *,
+        account: _credit_pb2.CreditAccount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCreditAccountResponse: _TypeAlias = GetCreditAccountResponse  # noqa: Y015
+
+@_typing.final
+class GrantCreditsRequest(_message.Message):
+    """GrantCreditsRequest carries a grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Root tenant."""
+    @_builtins.property
+    def grant(self) -> _credit_pb2.CreditGrant:
+        """Required. The grant."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        grant: _credit_pb2.CreditGrant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantCreditsRequest: _TypeAlias = GrantCreditsRequest  # noqa: Y015
+
+@_typing.final
+class GrantCreditsResponse(_message.Message):
+    """GrantCreditsResponse shows the grant and the account that has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def grant(self) -> _credit_pb2.CreditGrant:
+        """The grant as it is now."""
+
+    @_builtins.property
+    def account(self) -> _credit_pb2.CreditAccount:
+        """The account as it is now."""
+
+    def __init__(
+        self,
+        *,
+        grant: _credit_pb2.CreditGrant | None = ...,
+        account: _credit_pb2.CreditAccount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantCreditsResponse: _TypeAlias = GrantCreditsResponse  # noqa: Y015
+
+@_typing.final
+class VoidCreditGrantRequest(_message.Message):
+    """VoidCreditGrantRequest names a grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Root tenant."""
+    grant_id: _builtins.str
+    """Required. The grant."""
+    reason: _builtins.str
+    """Required. Why, 1 to 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "reason", b"reason", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidCreditGrantRequest: _TypeAlias = VoidCreditGrantRequest  # noqa: Y015
+
+@_typing.final
+class VoidCreditGrantResponse(_message.Message):
+    """VoidCreditGrantResponse shows the grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def grant(self) -> _credit_pb2.CreditGrant:
+        """The grant as it is now."""
+
+    def __init__(
+        self,
+        *,
+        grant: _credit_pb2.CreditGrant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidCreditGrantResponse: _TypeAlias = VoidCreditGrantResponse  # noqa: Y015
+
+@_typing.final
+class ListCreditGrantsRequest(_message.Message):
+    """ListCreditGrantsRequest asks for a page of grants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Root tenant."""
+    page_size: _builtins.int
+    """Optional. Grants per page, at most 1,000. Defaults to 100; larger values are lowered, negative ones refused."""
+    page_token: _builtins.str
+    """Optional. next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditGrantsRequest: _TypeAlias = ListCreditGrantsRequest  # noqa: Y015
+
+@_typing.final
+class ListCreditGrantsResponse(_message.Message):
+    """ListCreditGrantsResponse is a page of grants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Empty on the last."""
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_credit_pb2.CreditGrant]:
+        """Grants, the earliest first."""
+
+    def __init__(
+        self,
+        *,
+        grants: _abc.Iterable[_credit_pb2.CreditGrant] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditGrantsResponse: _TypeAlias = ListCreditGrantsResponse  # noqa: Y015
+
+@_typing.final
+class ListCreditEntriesRequest(_message.Message):
+    """ListCreditEntriesRequest asks for a page of entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Root tenant."""
+    grant_id: _builtins.str
+    """Optional. Only entries that touch this grant."""
+    page_size: _builtins.int
+    """Optional. Entries per page, at most 1,000. Defaults to 100; larger values are lowered, negative ones refused."""
+    page_token: _builtins.str
+    """Optional. next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditEntriesRequest: _TypeAlias = ListCreditEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListCreditEntriesResponse(_message.Message):
+    """ListCreditEntriesResponse is a page of entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Empty on the last."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_credit_pb2.CreditEntry]:
+        """Entries, the earliest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_credit_pb2.CreditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditEntriesResponse: _TypeAlias = ListCreditEntriesResponse  # noqa: Y015

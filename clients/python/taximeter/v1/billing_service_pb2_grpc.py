@@ -28,8 +28,8 @@ if _version_not_supported:
 
 
 class BillingServiceStub:
-    """BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-    first segment of a path; usage of everything below counts for it.
+    """BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+    root tenant, the first segment of a path; usage of everything below counts for it.
 
     Keys of role read may call what shows an account that they are bound to, and nothing else here.
     """
@@ -125,11 +125,41 @@ class BillingServiceStub:
                 request_serializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventResponse.FromString,
                 _registered_method=True)
+        self.PutCreditAccount = channel.unary_unary(
+                '/taximeter.v1.BillingService/PutCreditAccount',
+                request_serializer=taximeter_dot_v1_dot_billing__service__pb2.PutCreditAccountRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.PutCreditAccountResponse.FromString,
+                _registered_method=True)
+        self.GetCreditAccount = channel.unary_unary(
+                '/taximeter.v1.BillingService/GetCreditAccount',
+                request_serializer=taximeter_dot_v1_dot_billing__service__pb2.GetCreditAccountRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.GetCreditAccountResponse.FromString,
+                _registered_method=True)
+        self.GrantCredits = channel.unary_unary(
+                '/taximeter.v1.BillingService/GrantCredits',
+                request_serializer=taximeter_dot_v1_dot_billing__service__pb2.GrantCreditsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.GrantCreditsResponse.FromString,
+                _registered_method=True)
+        self.VoidCreditGrant = channel.unary_unary(
+                '/taximeter.v1.BillingService/VoidCreditGrant',
+                request_serializer=taximeter_dot_v1_dot_billing__service__pb2.VoidCreditGrantRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.VoidCreditGrantResponse.FromString,
+                _registered_method=True)
+        self.ListCreditGrants = channel.unary_unary(
+                '/taximeter.v1.BillingService/ListCreditGrants',
+                request_serializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsResponse.FromString,
+                _registered_method=True)
+        self.ListCreditEntries = channel.unary_unary(
+                '/taximeter.v1.BillingService/ListCreditEntries',
+                request_serializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditEntriesRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class BillingServiceServicer:
-    """BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-    first segment of a path; usage of everything below counts for it.
+    """BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+    root tenant, the first segment of a path; usage of everything below counts for it.
 
     Keys of role read may call what shows an account that they are bound to, and nothing else here.
     """
@@ -278,6 +308,56 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutCreditAccount(self, request, context):
+        """Opens the credit account of a root tenant, or changes its policy; in force at once. From then on usage of the
+        tenant and of everything below it takes credits. FAILED_PRECONDITION (CREDIT_RATE_PINNED) for another rate than the
+        account has. Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCreditAccount(self, request, context):
+        """Shows a credit account. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantCredits(self, request, context):
+        """Gives credits to an account. Idempotent by (tenant, grant_id): the same grant again changes nothing; another one of
+        the same id fails with ALREADY_EXISTS (CREDIT_GRANT_CONFLICT). NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role
+        admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidCreditGrant(self, request, context):
+        """Takes back what is left of a grant. What was used stays used, and what calls in flight hold of it stays theirs.
+        NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN, CREDIT_GRANT_UNKNOWN). Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCreditGrants(self, request, context):
+        """Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
+        Needs role read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCreditEntries(self, request, context):
+        """Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
+        it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
+        Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BillingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -366,6 +446,36 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     request_deserializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventResponse.SerializeToString,
             ),
+            'PutCreditAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutCreditAccount,
+                    request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.PutCreditAccountRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_billing__service__pb2.PutCreditAccountResponse.SerializeToString,
+            ),
+            'GetCreditAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCreditAccount,
+                    request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.GetCreditAccountRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_billing__service__pb2.GetCreditAccountResponse.SerializeToString,
+            ),
+            'GrantCredits': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantCredits,
+                    request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.GrantCreditsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_billing__service__pb2.GrantCreditsResponse.SerializeToString,
+            ),
+            'VoidCreditGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidCreditGrant,
+                    request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.VoidCreditGrantRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_billing__service__pb2.VoidCreditGrantResponse.SerializeToString,
+            ),
+            'ListCreditGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCreditGrants,
+                    request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsResponse.SerializeToString,
+            ),
+            'ListCreditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCreditEntries,
+                    request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditEntriesRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditEntriesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'taximeter.v1.BillingService', rpc_method_handlers)
@@ -375,8 +485,8 @@ def add_BillingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BillingService:
-    """BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-    first segment of a path; usage of everything below counts for it.
+    """BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+    root tenant, the first segment of a path; usage of everything below counts for it.
 
     Keys of role read may call what shows an account that they are bound to, and nothing else here.
     """
@@ -830,6 +940,168 @@ class BillingService:
             '/taximeter.v1.BillingService/ReceivePaymentEvent',
             taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventRequest.SerializeToString,
             taximeter_dot_v1_dot_payment__pb2.ReceivePaymentEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutCreditAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/PutCreditAccount',
+            taximeter_dot_v1_dot_billing__service__pb2.PutCreditAccountRequest.SerializeToString,
+            taximeter_dot_v1_dot_billing__service__pb2.PutCreditAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCreditAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/GetCreditAccount',
+            taximeter_dot_v1_dot_billing__service__pb2.GetCreditAccountRequest.SerializeToString,
+            taximeter_dot_v1_dot_billing__service__pb2.GetCreditAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantCredits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/GrantCredits',
+            taximeter_dot_v1_dot_billing__service__pb2.GrantCreditsRequest.SerializeToString,
+            taximeter_dot_v1_dot_billing__service__pb2.GrantCreditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidCreditGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/VoidCreditGrant',
+            taximeter_dot_v1_dot_billing__service__pb2.VoidCreditGrantRequest.SerializeToString,
+            taximeter_dot_v1_dot_billing__service__pb2.VoidCreditGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCreditGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/ListCreditGrants',
+            taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsRequest.SerializeToString,
+            taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCreditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/ListCreditEntries',
+            taximeter_dot_v1_dot_billing__service__pb2.ListCreditEntriesRequest.SerializeToString,
+            taximeter_dot_v1_dot_billing__service__pb2.ListCreditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,8 +29,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BillingServiceStub:
-    """BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-    first segment of a path; usage of everything below counts for it.
+    """BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+    root tenant, the first segment of a path; usage of everything below counts for it.
 
     Keys of role read may call what shows an account that they are bound to, and nothing else here.
     """
@@ -112,11 +112,36 @@ class BillingServiceStub:
     event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
     older than five minutes. Needs no key: the signature says who calls. Safe to retry.
     """
+    PutCreditAccount: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.PutCreditAccountRequest, _billing_service_pb2.PutCreditAccountResponse]
+    """Opens the credit account of a root tenant, or changes its policy; in force at once. From then on usage of the
+    tenant and of everything below it takes credits. FAILED_PRECONDITION (CREDIT_RATE_PINNED) for another rate than the
+    account has. Needs role admin. Safe to retry.
+    """
+    GetCreditAccount: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.GetCreditAccountRequest, _billing_service_pb2.GetCreditAccountResponse]
+    """Shows a credit account. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role read or admin. Safe to retry."""
+    GrantCredits: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.GrantCreditsRequest, _billing_service_pb2.GrantCreditsResponse]
+    """Gives credits to an account. Idempotent by (tenant, grant_id): the same grant again changes nothing; another one of
+    the same id fails with ALREADY_EXISTS (CREDIT_GRANT_CONFLICT). NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role
+    admin. Safe to retry.
+    """
+    VoidCreditGrant: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.VoidCreditGrantRequest, _billing_service_pb2.VoidCreditGrantResponse]
+    """Takes back what is left of a grant. What was used stays used, and what calls in flight hold of it stays theirs.
+    NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN, CREDIT_GRANT_UNKNOWN). Needs role admin. Safe to retry.
+    """
+    ListCreditGrants: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.ListCreditGrantsRequest, _billing_service_pb2.ListCreditGrantsResponse]
+    """Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
+    Needs role read or admin. Safe to retry.
+    """
+    ListCreditEntries: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.ListCreditEntriesRequest, _billing_service_pb2.ListCreditEntriesResponse]
+    """Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
+    it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
+    Safe to retry.
+    """
 
 @_typing.type_check_only
 class BillingServiceAsyncStub(BillingServiceStub):
-    """BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-    first segment of a path; usage of everything below counts for it.
+    """BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+    root tenant, the first segment of a path; usage of everything below counts for it.
 
     Keys of role read may call what shows an account that they are bound to, and nothing else here.
     """
@@ -195,10 +220,35 @@ class BillingServiceAsyncStub(BillingServiceStub):
     event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
     older than five minutes. Needs no key: the signature says who calls. Safe to retry.
     """
+    PutCreditAccount: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.PutCreditAccountRequest, _billing_service_pb2.PutCreditAccountResponse]  # type: ignore[assignment]
+    """Opens the credit account of a root tenant, or changes its policy; in force at once. From then on usage of the
+    tenant and of everything below it takes credits. FAILED_PRECONDITION (CREDIT_RATE_PINNED) for another rate than the
+    account has. Needs role admin. Safe to retry.
+    """
+    GetCreditAccount: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.GetCreditAccountRequest, _billing_service_pb2.GetCreditAccountResponse]  # type: ignore[assignment]
+    """Shows a credit account. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role read or admin. Safe to retry."""
+    GrantCredits: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.GrantCreditsRequest, _billing_service_pb2.GrantCreditsResponse]  # type: ignore[assignment]
+    """Gives credits to an account. Idempotent by (tenant, grant_id): the same grant again changes nothing; another one of
+    the same id fails with ALREADY_EXISTS (CREDIT_GRANT_CONFLICT). NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role
+    admin. Safe to retry.
+    """
+    VoidCreditGrant: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.VoidCreditGrantRequest, _billing_service_pb2.VoidCreditGrantResponse]  # type: ignore[assignment]
+    """Takes back what is left of a grant. What was used stays used, and what calls in flight hold of it stays theirs.
+    NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN, CREDIT_GRANT_UNKNOWN). Needs role admin. Safe to retry.
+    """
+    ListCreditGrants: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.ListCreditGrantsRequest, _billing_service_pb2.ListCreditGrantsResponse]  # type: ignore[assignment]
+    """Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
+    Needs role read or admin. Safe to retry.
+    """
+    ListCreditEntries: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.ListCreditEntriesRequest, _billing_service_pb2.ListCreditEntriesResponse]  # type: ignore[assignment]
+    """Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
+    it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
+    Safe to retry.
+    """
 
 class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """BillingService keeps what tenants have subscribed to and what they are invoiced. An account is a root tenant, the
-    first segment of a path; usage of everything below counts for it.
+    """BillingService keeps the credits of tenants, what they have subscribed to and what they are invoiced. An account is a
+    root tenant, the first segment of a path; usage of everything below counts for it.
 
     Keys of role read may call what shows an account that they are bound to, and nothing else here.
     """
@@ -376,6 +426,67 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes an event of the payment provider, signed by it; POST /webhooks/payments of the same port ends here, too. An
         event that came before changes nothing. UNAUTHENTICATED (PAYMENT_SIGNATURE) unless the signature is good and not
         older than five minutes. Needs no key: the signature says who calls. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def PutCreditAccount(
+        self,
+        request: _billing_service_pb2.PutCreditAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_service_pb2.PutCreditAccountResponse, _abc.Awaitable[_billing_service_pb2.PutCreditAccountResponse]]:
+        """Opens the credit account of a root tenant, or changes its policy; in force at once. From then on usage of the
+        tenant and of everything below it takes credits. FAILED_PRECONDITION (CREDIT_RATE_PINNED) for another rate than the
+        account has. Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCreditAccount(
+        self,
+        request: _billing_service_pb2.GetCreditAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_service_pb2.GetCreditAccountResponse, _abc.Awaitable[_billing_service_pb2.GetCreditAccountResponse]]:
+        """Shows a credit account. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role read or admin. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def GrantCredits(
+        self,
+        request: _billing_service_pb2.GrantCreditsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_service_pb2.GrantCreditsResponse, _abc.Awaitable[_billing_service_pb2.GrantCreditsResponse]]:
+        """Gives credits to an account. Idempotent by (tenant, grant_id): the same grant again changes nothing; another one of
+        the same id fails with ALREADY_EXISTS (CREDIT_GRANT_CONFLICT). NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN). Needs role
+        admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def VoidCreditGrant(
+        self,
+        request: _billing_service_pb2.VoidCreditGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_service_pb2.VoidCreditGrantResponse, _abc.Awaitable[_billing_service_pb2.VoidCreditGrantResponse]]:
+        """Takes back what is left of a grant. What was used stays used, and what calls in flight hold of it stays theirs.
+        NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN, CREDIT_GRANT_UNKNOWN). Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCreditGrants(
+        self,
+        request: _billing_service_pb2.ListCreditGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_service_pb2.ListCreditGrantsResponse, _abc.Awaitable[_billing_service_pb2.ListCreditGrantsResponse]]:
+        """Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
+        Needs role read or admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCreditEntries(
+        self,
+        request: _billing_service_pb2.ListCreditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_service_pb2.ListCreditEntriesResponse, _abc.Awaitable[_billing_service_pb2.ListCreditEntriesResponse]]:
+        """Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
+        it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
+        Safe to retry.
         """
 
 def add_BillingServiceServicer_to_server(servicer: BillingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

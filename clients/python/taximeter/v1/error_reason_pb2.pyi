@@ -219,6 +219,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PAYMENT_UNKNOWN: _ErrorReason.ValueType  # 109
     """NOT_FOUND: nothing of this id was to be pushed to the payment provider. Example: {"reason": "PAYMENT_UNKNOWN"}."""
+    ERROR_REASON_CREDIT_ACCOUNT_UNKNOWN: _ErrorReason.ValueType  # 90
+    """NOT_FOUND: the tenant has no credit account. Example: {"reason": "CREDIT_ACCOUNT_UNKNOWN", "tenant": "acme"}."""
+    ERROR_REASON_CREDIT_RATE_PINNED: _ErrorReason.ValueType  # 91
+    """FAILED_PRECONDITION: what a credit stands for was fixed when the account was opened. Example: {"reason":
+    "CREDIT_RATE_PINNED", "tenant": "acme"}.
+    """
+    ERROR_REASON_CREDIT_GRANT_CONFLICT: _ErrorReason.ValueType  # 92
+    """ALREADY_EXISTS: the grant_id was used for another grant. Example: {"reason": "CREDIT_GRANT_CONFLICT", "grant_id":
+    "welcome"}.
+    """
+    ERROR_REASON_CREDIT_GRANT_UNKNOWN: _ErrorReason.ValueType  # 93
+    """NOT_FOUND: the account has no such grant. Example: {"reason": "CREDIT_GRANT_UNKNOWN", "grant_id": "welcome"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -421,4 +433,16 @@ ERROR_REASON_PAYMENT_SIGNATURE: ErrorReason.ValueType  # 108
 """
 ERROR_REASON_PAYMENT_UNKNOWN: ErrorReason.ValueType  # 109
 """NOT_FOUND: nothing of this id was to be pushed to the payment provider. Example: {"reason": "PAYMENT_UNKNOWN"}."""
+ERROR_REASON_CREDIT_ACCOUNT_UNKNOWN: ErrorReason.ValueType  # 90
+"""NOT_FOUND: the tenant has no credit account. Example: {"reason": "CREDIT_ACCOUNT_UNKNOWN", "tenant": "acme"}."""
+ERROR_REASON_CREDIT_RATE_PINNED: ErrorReason.ValueType  # 91
+"""FAILED_PRECONDITION: what a credit stands for was fixed when the account was opened. Example: {"reason":
+"CREDIT_RATE_PINNED", "tenant": "acme"}.
+"""
+ERROR_REASON_CREDIT_GRANT_CONFLICT: ErrorReason.ValueType  # 92
+"""ALREADY_EXISTS: the grant_id was used for another grant. Example: {"reason": "CREDIT_GRANT_CONFLICT", "grant_id":
+"welcome"}.
+"""
+ERROR_REASON_CREDIT_GRANT_UNKNOWN: ErrorReason.ValueType  # 93
+"""NOT_FOUND: the account has no such grant. Example: {"reason": "CREDIT_GRANT_UNKNOWN", "grant_id": "welcome"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

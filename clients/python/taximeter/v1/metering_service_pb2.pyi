@@ -162,6 +162,8 @@ class _ReportMeasureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReportM
     """list_cost."""
     REPORT_MEASURE_UNPRICED_LINES: _ReportMeasure.ValueType  # 5
     """unpriced_lines and adjusted_unpriced_lines."""
+    REPORT_MEASURE_CREDITS: _ReportMeasure.ValueType  # 85
+    """credit_microcredits and overdrawn_microcredits."""
 
 class ReportMeasure(_ReportMeasure, metaclass=_ReportMeasureEnumTypeWrapper):
     """ReportMeasure names a field of ReportMeasures. It may grow."""
@@ -178,6 +180,8 @@ REPORT_MEASURE_LIST_COST: ReportMeasure.ValueType  # 4
 """list_cost."""
 REPORT_MEASURE_UNPRICED_LINES: ReportMeasure.ValueType  # 5
 """unpriced_lines and adjusted_unpriced_lines."""
+REPORT_MEASURE_CREDITS: ReportMeasure.ValueType  # 85
+"""credit_microcredits and overdrawn_microcredits."""
 Global___ReportMeasure: _TypeAlias = ReportMeasure  # noqa: Y015
 
 class _FilterOperator:
@@ -232,7 +236,8 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """One JSON object per row; amounts are decimal strings."""
     EXPORT_FORMAT_PARQUET: _ExportFormat.ValueType  # 3
     """Apache Parquet, one row per group: a column for each dimension, calls, quantities (a map), cost_picos,
-    list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, currency_code and is_other.
+    list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, credit_microcredits,
+    overdrawn_microcredits, currency_code and is_other.
     """
     EXPORT_FORMAT_FOCUS: _ExportFormat.ValueType  # 4
     """CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price."""
@@ -250,7 +255,8 @@ EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 2
 """One JSON object per row; amounts are decimal strings."""
 EXPORT_FORMAT_PARQUET: ExportFormat.ValueType  # 3
 """Apache Parquet, one row per group: a column for each dimension, calls, quantities (a map), cost_picos,
-list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, currency_code and is_other.
+list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, credit_microcredits,
+overdrawn_microcredits, currency_code and is_other.
 """
 EXPORT_FORMAT_FOCUS: ExportFormat.ValueType  # 4
 """CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price."""
@@ -299,6 +305,8 @@ class RecordResponse(_message.Message):
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     USAGE_FLAGS_FIELD_NUMBER: _builtins.int
+    CREDIT_MICROCREDITS_FIELD_NUMBER: _builtins.int
+    OVERDRAWN_MICROCREDITS_FIELD_NUMBER: _builtins.int
     duplicate: _builtins.bool
     """True when the same record had been applied before: cost, lines, card and state are those of the first time."""
     rate_card_id: _builtins.str
@@ -311,6 +319,12 @@ class RecordResponse(_message.Message):
     """How durable the record is."""
     tenant_prices_version: _builtins.int
     """Timeline version of the tenant's own prices. 0 when the card's prices were charged."""
+    credit_microcredits: _builtins.int
+    """Microcredits that the record has taken from the credit account of its root tenant. 0 without one, and when
+    JOURNALED: they are taken when the record is applied.
+    """
+    overdrawn_microcredits: _builtins.int
+    """The part of credit_microcredits that no grant covers."""
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
         """Sum of the lines' costs, exact."""
@@ -363,10 +377,12 @@ class RecordResponse(_message.Message):
         tenant_prices_version: _builtins.int = ...,
         warnings: _abc.Iterable[Global___RecordWarning] | None = ...,
         usage_flags: _abc.Iterable[_builtins.str] | None = ...,
+        credit_microcredits: _builtins.int = ...,
+        overdrawn_microcredits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "hold", b"hold", "list_cost", b"list_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duplicate", b"duplicate", "durability", b"durability", "hold", b"hold", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version", "usage_flags", b"usage_flags", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "credit_microcredits", b"credit_microcredits", "duplicate", b"duplicate", "durability", b"durability", "hold", b"hold", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "overdrawn_microcredits", b"overdrawn_microcredits", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "tenant_prices_version", b"tenant_prices_version", "usage_flags", b"usage_flags", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1250,8 +1266,8 @@ class ReportOrder(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     DESCENDING_FIELD_NUMBER: _builtins.int
     by: _builtins.str
-    """Required. A dimension of group_by, or a measure: "calls", "cost", "list_cost", "unpriced_lines" or
-    "quantities.CLASS". Usage without a value sorts first, or last when descending.
+    """Required. A dimension of group_by, or a measure: "calls", "cost", "list_cost", "unpriced_lines",
+    "credits" or "quantities.CLASS". Usage without a value sorts first, or last when descending.
     """
     descending: _builtins.bool
     """Optional. Largest first."""
@@ -1487,12 +1503,18 @@ class ReportMeasures(_message.Message):
     ADJUSTMENT_COST_FIELD_NUMBER: _builtins.int
     ADJUSTED_UNPRICED_LINES_FIELD_NUMBER: _builtins.int
     LIST_COST_FIELD_NUMBER: _builtins.int
+    CREDIT_MICROCREDITS_FIELD_NUMBER: _builtins.int
+    OVERDRAWN_MICROCREDITS_FIELD_NUMBER: _builtins.int
     calls: _builtins.int
     """Calls recorded."""
     unpriced_lines: _builtins.int
     """Lines that had no price when they were recorded; cost has them only as far as they were adjusted since."""
     adjusted_unpriced_lines: _builtins.int
     """Lines that had no price when they were recorded and were priced by an adjustment since."""
+    credit_microcredits: _builtins.int
+    """Microcredits that the lines took from credit accounts, less what corrections gave back."""
+    overdrawn_microcredits: _builtins.int
+    """The part of credit_microcredits that no grant covered."""
     @_builtins.property
     def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Quantity by usage class, in the unit of the class. Classes without usage are left out."""
@@ -1519,10 +1541,12 @@ class ReportMeasures(_message.Message):
         adjustment_cost: _money_pb2.Money | None = ...,
         adjusted_unpriced_lines: _builtins.int = ...,
         list_cost: _money_pb2.Money | None = ...,
+        credit_microcredits: _builtins.int = ...,
+        overdrawn_microcredits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment_cost", b"adjustment_cost", "cost", b"cost", "list_cost", b"list_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_unpriced_lines", b"adjusted_unpriced_lines", "adjustment_cost", b"adjustment_cost", "calls", b"calls", "cost", b"cost", "list_cost", b"list_cost", "quantities", b"quantities", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_unpriced_lines", b"adjusted_unpriced_lines", "adjustment_cost", b"adjustment_cost", "calls", b"calls", "cost", b"cost", "credit_microcredits", b"credit_microcredits", "list_cost", b"list_cost", "overdrawn_microcredits", b"overdrawn_microcredits", "quantities", b"quantities", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1683,6 +1707,7 @@ class EstimateResponse(_message.Message):
     UNPRICED_LINES_FIELD_NUMBER: _builtins.int
     LIST_COST_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
+    CREDIT_MICROCREDITS_FIELD_NUMBER: _builtins.int
     rate_card_id: _builtins.str
     """Card that was used."""
     rate_card_row: _builtins.str
@@ -1695,6 +1720,11 @@ class EstimateResponse(_message.Message):
     """Lines of the sample that have no price; their cost is in none of the costs."""
     tenant_prices_version: _builtins.int
     """Timeline version of the own prices of limits_tenant. 0 when the card's prices apply."""
+    credit_microcredits: _builtins.int
+    """Microcredits that all calls would take, at the expected cost, where limits_tenant has credits. 0 otherwise. What
+    is left, and whether it stops the calls, is in limits; there every call costs as much as the most expensive, and
+    scopes of grants are not looked at.
+    """
     @_builtins.property
     def cost_per_call(self) -> _money_pb2.Money:
         """Cost of one call."""
@@ -1743,10 +1773,11 @@ class EstimateResponse(_message.Message):
         unpriced_lines: _builtins.int = ...,
         list_cost: _money_pb2.Money | None = ...,
         tenant_prices_version: _builtins.int = ...,
+        credit_microcredits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "list_cost", b"list_cost", "low_cost", b"low_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "low_cost", b"low_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "sample_item_count", b"sample_item_count", "tenant_prices_version", b"tenant_prices_version", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "credit_microcredits", b"credit_microcredits", "high_cost", b"high_cost", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "low_cost", b"low_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "sample_item_count", b"sample_item_count", "tenant_prices_version", b"tenant_prices_version", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -36,6 +36,12 @@ class _LimitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitKind.V
     """input + output + reasoning tokens of all modalities per UTC day. Cache traffic does not count."""
     LIMIT_KIND_COST_PER_DAY: _LimitKind.ValueType  # 3
     """Cost per UTC day, in pico-units of the currency."""
+    LIMIT_KIND_CREDITS: _LimitKind.ValueType  # 4
+    """Credits of the root tenant, in microcredits, where it has a credit account. maximum is what has been granted and
+    has neither expired nor been voided, with the overdraft that the account allows; used is what usage has taken of
+    it. No reset: reset_time is absent unless room is known to come, from a hold that expires or a grant that takes
+    effect. It cannot be set as a limit.
+    """
 
 class LimitKind(_LimitKind, metaclass=_LimitKindEnumTypeWrapper):
     """LimitKind names what is limited and over which window. It may grow."""
@@ -48,6 +54,12 @@ LIMIT_KIND_TOKENS_PER_DAY: LimitKind.ValueType  # 2
 """input + output + reasoning tokens of all modalities per UTC day. Cache traffic does not count."""
 LIMIT_KIND_COST_PER_DAY: LimitKind.ValueType  # 3
 """Cost per UTC day, in pico-units of the currency."""
+LIMIT_KIND_CREDITS: LimitKind.ValueType  # 4
+"""Credits of the root tenant, in microcredits, where it has a credit account. maximum is what has been granted and
+has neither expired nor been voided, with the overdraft that the account allows; used is what usage has taken of
+it. No reset: reset_time is absent unless room is known to come, from a hold that expires or a grant that takes
+effect. It cannot be set as a limit.
+"""
 Global___LimitKind: _TypeAlias = LimitKind  # noqa: Y015
 
 @_typing.final
