@@ -71,7 +71,7 @@ def flood(server: ServerProcess, key: str, connections: int, callers: int) -> It
 
 @pytest.mark.wide
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("connections", "callers"), [(1, 128), (4, 512)])
+@pytest.mark.parametrize(("connections", "callers"), [(1, 128), (4, 512), (16, 2048)])
 def test_a_flood_costs_others_at_most_five_times_their_p99(
     connections: int, callers: int, tmp_path: Path
 ) -> None:
