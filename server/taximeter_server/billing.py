@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager
 
 from taximeter_server.billing_keeper import BillingKeeper
 from taximeter_server.credit_notes import CreditNotes
+from taximeter_server.credits import Credits
 from taximeter_server.invoice_usage import Owed, UsageReports
 from taximeter_server.invoices import Invoices
 from taximeter_server.plans import Plans
 from taximeter_server.store import DocumentStore
+from taximeter_server.subscription_credits import SubscriptionCredits
 from taximeter_server.subscriptions import Subscriptions
 
 
@@ -21,6 +23,7 @@ class Billing:
         store: DocumentStore,
         plans: Plans,
         reports: UsageReports,
+        account_credits: Credits,
         *,
         audited: Callable[[str], AbstractContextManager[None]],
         clock: Callable[[], int],
@@ -32,7 +35,10 @@ class Billing:
         audited: see BillingKeeper. currency_code: that of what is recorded. grace_seconds: see Invoices.
         """
         kept = store.billing
-        self.subscriptions = Subscriptions(kept, plans, currency_code=currency_code, clock=clock)
+        self.credits = SubscriptionCredits(account_credits)
+        self.subscriptions = Subscriptions(
+            kept, plans, self.credits, currency_code=currency_code, clock=clock
+        )
         self.invoices = Invoices(kept, Owed(reports), grace_seconds=grace_seconds, clock=clock)
         self.credit_notes = CreditNotes(kept, self.invoices)
-        self.keeper = BillingKeeper(kept, self.invoices, audited=audited, clock=clock)
+        self.keeper = BillingKeeper(kept, self.invoices, self.credits, audited=audited, clock=clock)

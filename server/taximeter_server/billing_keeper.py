@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finalises invoices by itself when their grace is over.
+"""Finalises invoices by itself when their grace is over, and grants what subscriptions include.
 
 Any number of servers may do so on one store: of those that finalise the same draft one wins, and a kill leaves it a
 draft or a document, nothing between. So nothing here has to be remembered.
@@ -14,6 +14,8 @@ import structlog
 from taximeter_server.errors import RequestError
 from taximeter_server.invoices import Invoices
 from taximeter_server.store_billing import BillingStore
+from taximeter_server.subscription import Subscription
+from taximeter_server.subscription_credits import SubscriptionCredits
 
 INTERVAL_SECONDS = 5
 
@@ -30,6 +32,7 @@ class BillingKeeper:
         self,
         store: BillingStore,
         invoices: Invoices,
+        included: SubscriptionCredits,
         *,
         audited: Callable[[str], AbstractContextManager[None]],
         clock: Callable[[], int],
@@ -38,6 +41,7 @@ class BillingKeeper:
         """audited: audits what the server changes by itself, by the name of the change."""
         self._store = store
         self._invoices = invoices
+        self._included = included
         self._audited = audited
         self._clock = clock
         self._interval_seconds = interval_seconds
@@ -48,15 +52,15 @@ class BillingKeeper:
         """Finalise what is due until stop is set."""
         while not stop.is_set():
             try:
-                self.finalize_due(stop.is_set)
+                self.keep(stop.is_set)
             except RequestError as error:
-                _log.warning("invoices are finalised later", problem=error.reason)
+                _log.warning("billing goes on later", problem=error.reason)
             except Exception as error:  # noqa: BLE001 (the thread goes on, whatever one invoice is like)
-                _log.error("invoices could not be finalised and will be tried again", exc_info=error)
+                _log.error("billing failed and will be tried again", exc_info=error)
             stop.wait(self._interval_seconds)
 
-    def finalize_due(self, is_stopped: Callable[[], bool] = lambda: False) -> int:
-        """Finalise every draft that is due, each tenant's in order. Returns how many."""
+    def keep(self, is_stopped: Callable[[], bool] = lambda: False) -> int:
+        """Grant what is included, and finalise every draft that is due, in order. Returns how many."""
         now_ms, invoiced_until_ms = self._clock(), self._store.invoiced_until_ms()
         count = 0
         for tenant, document in sorted(self._store.subscriptions().items()):
@@ -64,10 +68,14 @@ class BillingKeeper:
             known, until_ms = self._waits.get(tenant, (None, 0))
             if known == seen and until_ms > now_ms:
                 continue
+            subscription = Subscription.from_json(document)
+            if self._included.is_due(subscription, now_ms):
+                with self._audited("grant included credits"):
+                    self._included.keep(subscription, now_ms)
             while not is_stopped():
                 invoice_id, due_ms = self._invoices.next_due(tenant)
                 if due_ms > now_ms:
-                    self._waits[tenant] = (seen, due_ms)
+                    self._waits[tenant] = (seen, min(due_ms, self._included.next_ms(subscription, now_ms)))
                     break
                 with self._audited("finalize invoice"):
                     self._invoices.finalize(invoice_id)

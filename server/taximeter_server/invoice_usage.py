@@ -4,8 +4,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from taximeter_server.invoice import USAGE
-from taximeter_server.invoice_draft import Amount, Amounts, Key, plan_amounts
+from taximeter_server.credit_grant import ALLOW
+from taximeter_server.invoice import OVERAGE, USAGE
+from taximeter_server.invoice_draft import Amount, Amounts, Key, overage_amount, plan_amounts
 from taximeter_server.report_query import RANGE_DAYS_MAX, ReportPage, ReportQuery
 from taximeter_server.subscription import Part, Period, Subscription
 
@@ -48,6 +49,10 @@ class Owed:
         closed = [part for each in periods if each.end_ms <= period.start_ms for part in each.parts]
         for chunk in _chunks([part for part in closed if part.terms.credits is None]):
             owed |= _closed_amounts(chunk, billed, reading)
+        for part in period.parts:
+            owed |= _overage(part, reading)
+        for chunk in _chunks([part for part in closed if _overage_picos(part) is not None]):
+            owed |= _closed_overage(chunk, billed, reading)
         return owed, reading.as_of
 
 
@@ -58,6 +63,19 @@ class _Reading:
         self._reports = reports
         self._tenant = tenant
         self.as_of = as_of
+
+    def overdrawn_microcredits(self, start_ms: int, end_ms: int) -> int:
+        """Return the credits of a half-open interval that nothing covered."""
+        query = ReportQuery(
+            start_time_us=start_ms * _US_PER_MS,
+            end_time_us=end_ms * _US_PER_MS,
+            tenant=self._tenant,
+            measures=("credits",),
+            as_of=self.as_of,
+        )
+        page = self._reports.report(query)
+        self.as_of = page.as_of
+        return page.total.overdrawn_microcredits
 
     def sums(self, start_ms: int, end_ms: int) -> _Sums:
         """Return the sums of a half-open interval by model."""
@@ -79,6 +97,33 @@ class _Reading:
             self.as_of = page.as_of
             if not token:
                 return sums
+
+
+def _overage_picos(part: Part) -> int | None:
+    """Return the price of a credit that was used and not covered; None where the next grant pays it, or nobody."""
+    terms = part.terms.credits
+    return terms.overage_picos if terms is not None and terms.overage_policy == ALLOW else None
+
+
+def _overage(part: Part, reading: _Reading) -> dict[Key, Amount]:
+    price_picos = _overage_picos(part)
+    if price_picos is None:
+        return {}
+    overdrawn = reading.overdrawn_microcredits(part.start_ms, part.end_ms)
+    return {Key(part.start_ms, OVERAGE, part.plan): overage_amount(part, overdrawn, price_picos)}
+
+
+def _closed_overage(chunk: Sequence[Part], billed: Amounts, reading: _Reading) -> dict[Key, Amount]:
+    """Return what closed parts owe, as _closed_amounts() does."""
+    starts = {part.start_ms for part in chunk}
+    said = {key: amount for key, amount in billed.items() if key.kind == OVERAGE and key.start_ms in starts}
+    found = reading.overdrawn_microcredits(chunk[0].start_ms, chunk[-1].end_ms)
+    if found == sum(amount.quantity for amount in said.values()):
+        return said
+    amounts: dict[Key, Amount] = {}
+    for part in chunk:
+        amounts |= _overage(part, reading)
+    return amounts
 
 
 def _usage_amounts(part: Part, sums: _Sums) -> dict[Key, Amount]:

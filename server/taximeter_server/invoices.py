@@ -19,10 +19,10 @@ from taximeter_server.store_names import (
     SUBSCRIPTIONS,
 )
 from taximeter_server.subscription import Period, Subscription
+from taximeter_server.subscription_credits import NEVER_MS
 from taximeter_server.subscriptions import check_root_tenant
 from taximeter_server.tenants import Tenant
 
-NEVER_MS = 1 << 62
 ATTEMPTS_MAX = 50
 """Lost races for the next number after which a change gives up."""
 SERIES = {INVOICE: "INV"}

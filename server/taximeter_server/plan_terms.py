@@ -5,18 +5,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from taximeter_server.credit_grant import (
+    ALLOW,
+    BLOCK,
+    MICROCREDITS_MAX,
+    OVERDRAFT,
+    PICOS_PER_MICROCREDIT_MAX,
+)
 from taximeter_server.currency import CURRENCIES
 from taximeter_server.errors import FieldViolation, InvalidFieldsError
 
 PICOS_PER_UNIT = 10**12
-MICROCREDITS_PER_CREDIT = 10**6
 PRICE_PICOS_MAX = 10**12 * PICOS_PER_UNIT
-INT64_MAX = 2**63 - 1
 
 DAY, MONTH, YEAR = "day", "month", "year"
 CADENCE_COUNTS_MAX = {DAY: 366, MONTH: 12, YEAR: 1}
 """No period is longer than a year."""
-BLOCK, OVERDRAFT, ALLOW = "block", "overdraft", "allow"
 OVERAGE_POLICIES = (BLOCK, OVERDRAFT, ALLOW)
 
 DUE_DAYS_DEFAULT = 14
@@ -58,9 +62,11 @@ class TopUpTerms:
 
     def problems(self, path: str) -> Iterator[Problem]:
         """Yield what is wrong."""
-        yield from _outside(f"{path}.amount_microcredits", self.amount_microcredits, 1, INT64_MAX)
+        yield from _outside(f"{path}.amount_microcredits", self.amount_microcredits, 1, MICROCREDITS_MAX)
         yield from _outside(f"{path}.price", self.price_picos, 0, PRICE_PICOS_MAX)
-        yield from _outside(f"{path}.threshold_microcredits", self.threshold_microcredits, 0, INT64_MAX)
+        yield from _outside(
+            f"{path}.threshold_microcredits", self.threshold_microcredits, 0, MICROCREDITS_MAX
+        )
         yield from _outside(f"{path}.cooldown", self.cooldown_s, 0, COOLDOWN_S_MAX)
         yield from _outside(f"{path}.daily_count_max", self.daily_count_max, 1, DAILY_COUNT_MAX)
 
@@ -82,15 +88,22 @@ class CreditTerms:
 
     def problems(self, path: str) -> Iterator[Problem]:
         """Yield what is wrong."""
-        yield from _outside(f"{path}.picos_per_microcredit", self.picos_per_microcredit, 1, INT64_MAX)
-        yield from _outside(f"{path}.included_microcredits", self.included_microcredits, 0, INT64_MAX)
+        yield from _outside(
+            f"{path}.picos_per_microcredit", self.picos_per_microcredit, 1, PICOS_PER_MICROCREDIT_MAX
+        )
+        yield from _outside(f"{path}.included_microcredits", self.included_microcredits, 0, MICROCREDITS_MAX)
         if self.included_expire_days is not None:
             yield from _outside(f"{path}.included_expire_days", self.included_expire_days, 0, EXPIRE_DAYS_MAX)
         if self.overage_picos is not None:
             yield from _outside(f"{path}.overage_price", self.overage_picos, 0, PRICE_PICOS_MAX)
+            if self.overage_policy != ALLOW:
+                # What is owed then is paid by the next grant.
+                yield f"{path}.overage_price", "left out with another overage_policy than allow"
         if self.overage_policy not in OVERAGE_POLICIES:
             yield f"{path}.overage_policy", "block, overdraft or allow"
-        yield from _outside(f"{path}.overdraft_microcredits", self.overdraft_microcredits, 0, INT64_MAX)
+        yield from _outside(
+            f"{path}.overdraft_microcredits", self.overdraft_microcredits, 0, MICROCREDITS_MAX
+        )
         if self.overdraft_microcredits and self.overage_policy != OVERDRAFT:
             yield f"{path}.overdraft_microcredits", "0 with another overage_policy than overdraft"
         if self.top_up is not None:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from taximeter_server._native import MappingNode, Mark, Scalar, join_path
+from taximeter_server.credit_grant import BLOCK, MICROCREDITS_PER_CREDIT
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.limits import Limits
 from taximeter_server.plan_terms import (
-    BLOCK,
     COOLDOWN_S_DEFAULT,
     DAY,
     DUE_DAYS_DEFAULT,
-    MICROCREDITS_PER_CREDIT,
     MONTH,
     OVERAGE_POLICIES,
     YEAR,

@@ -70,16 +70,12 @@ class Parts:
     start_time_ms: int
 
 
-def _ignore(_address: str) -> None:
-    return
-
-
 async def serve(
     config: Config,
     *,
     clock: Callable[[], int],
     stop: asyncio.Event,
-    on_serving: Callable[[str], None] = _ignore,
+    on_serving: Callable[[str], None] = lambda _address: None,
 ) -> None:
     """Run until stop is set, then stop in order. on_serving: called once with "HOST:PORT" as bound.
 
@@ -229,6 +225,7 @@ def _make_billing(
         parts.documents,
         Plans(parts.documents, parts.engine, parts.clock),
         reporter,
+        parts.credits,
         audited=audit.log.own_call,
         clock=parts.documents.time_ms,
         currency_code=lambda: follower.currency_code,

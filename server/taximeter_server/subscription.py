@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
-from taximeter_server.billing_calendar import Anchor, Span, after, spans
+from taximeter_server.billing_calendar import MS_PER_SECOND, Anchor, Span, after, spans
 from taximeter_server.errors import StoreCorruptError
 from taximeter_server.plan_terms import Cadence, PlanTerms
 
@@ -128,6 +128,13 @@ class Subscription:
                 if span.start_ms >= until_ms:
                     return
                 yield Period(span, tuple(_parts(segments, span)))
+
+    def free_second(self, time_ms: int) -> int:
+        """Return the first whole second from time_ms on at which no plan begins: what began then may have granted."""
+        starts = {one.start_ms for one in self.segments}
+        while time_ms in starts:
+            time_ms += MS_PER_SECOND
+        return time_ms
 
     def period_at(self, time_ms: int) -> Period | None:
         """Return the period that holds an instant; the first to come where none does; None after the end."""

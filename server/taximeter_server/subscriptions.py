@@ -20,11 +20,14 @@ from taximeter_server.report_time_zone import is_time_zone
 from taximeter_server.store_billing import BillingStore, FieldChange, StoredAccount
 from taximeter_server.store_names import SUBSCRIPTIONS
 from taximeter_server.subscription import PhaseSettings, Segment, Subscription, begin
+from taximeter_server.subscription_credits import AHEAD_MS, SubscriptionCredits
 from taximeter_server.tenant_path import check_tenant
 
 PHASES_MAX = 10
 START_DISTANCE_MAX_MS = 400 * 86_400_000
 ANCHOR_DAY_MAX = 31
+SETTLED_MS = 2 * AHEAD_MS
+"""What a period includes is settled so long before it begins."""
 ATTEMPTS_MAX = 20
 """Lost races for one subscription after which a change gives up."""
 
@@ -87,6 +90,7 @@ class Subscriptions:
         self,
         store: BillingStore,
         plans: Plans,
+        included: SubscriptionCredits,
         *,
         currency_code: Callable[[], str],
         clock: Callable[[], int],
@@ -95,6 +99,7 @@ class Subscriptions:
         self.clock = clock
         self._store = store
         self._plans = plans
+        self._included = included
         self._currency_code = currency_code
 
     def account(self, tenant: str) -> StoredAccount:
@@ -144,7 +149,7 @@ class Subscriptions:
         ends = [at for at, one in enumerate(before.segments) if one.terms is None and one.start_ms <= now_ms]
         past = before.segments[: ends[-1] + 1] if ends else ()
         to_come = before.segments[len(past) :]
-        if to_come and to_come[0].start_ms <= now_ms:
+        if to_come and to_come[0].start_ms <= now_ms + SETTLED_MS:
             raise SubscriptionExistsError(before.tenant)
         if past and past[-1].start_ms > start_ms:
             raise InvalidFieldsError.of("start_time", "not before the end of the last subscription")
@@ -152,15 +157,16 @@ class Subscriptions:
 
     def _phase(self, phase: NewPhase) -> PhaseSettings:
         return PhaseSettings(
-            plan=phase.plan, terms=self._terms(phase.plan), duration=phase.duration, is_trial=phase.is_trial
+            plan=phase.plan,
+            terms=self._terms(phase.plan),
+            duration=phase.duration,
+            is_trial=phase.is_trial,
         )
 
     def _terms(self, plan: str) -> PlanTerms:
         terms = self._plans.get(plan).terms
         if terms is None:
             raise PlanWithoutTermsError(plan)
-        if terms.credits is not None:
-            raise InvalidFieldsError.of("plan", "it has credits, which are not yet served")
         currency_code = self._currency_code()
         if currency_code and terms.currency_code != currency_code:
             raise InvalidFieldsError.of(
@@ -184,6 +190,8 @@ class Subscriptions:
             last = before.segments[-1]
             if (last.plan, last.terms) == (plan, terms) and last.start_ms <= at_ms and not last.is_trial:
                 return before
+            if terms.credits is not None or (active.terms is not None and active.terms.credits is not None):
+                _require_time(before, now_ms)
             return before.with_plan(plan, terms, at_ms, continues=at_period_end or not active.is_trial)
 
         return self._change(tenant, change)
@@ -200,6 +208,17 @@ class Subscriptions:
 
         return self._change(tenant, change)
 
+    def _check_rates(self, subscription: Subscription) -> None:
+        """Raise InvalidFieldsError unless a credit is worth the same in all plans, and in the account."""
+        rates = {
+            one.terms.credits.picos_per_microcredit
+            for one in subscription.segments
+            if one.terms is not None and one.terms.credits is not None
+        }
+        account = self._included.account(subscription.tenant) if rates else None
+        if len(rates | ({account.settings.picos_per_microcredit} if account else set())) > 1:
+            raise InvalidFieldsError.of("plan", "its credits are worth other than those that the tenant has")
+
     def _change(self, tenant: str, change: Callable[[StoredAccount, int], Subscription]) -> Subscription:
         for _ in range(ATTEMPTS_MAX):
             account = self.account(tenant)
@@ -207,9 +226,21 @@ class Subscriptions:
             document = changed.to_json()
             if document == account.subscription:
                 return changed
+            self._check_rates(changed)
             if self._store.replace([FieldChange(SUBSCRIPTIONS, tenant, account.subscription, document)]):
                 return changed
         raise StoreUnavailableError
+
+
+def _require_time(subscription: Subscription, now_ms: int) -> None:
+    """Raise InvalidFieldsError when credits of a period that is to begin may have been granted already."""
+    period = subscription.period_at(now_ms)
+    if period is not None and any(
+        0 < begin_ms - now_ms < SETTLED_MS for begin_ms in (period.start_ms, period.end_ms)
+    ):
+        raise InvalidFieldsError.of(
+            "plan", "credits of the period that begins within 10 minutes are granted: change it then"
+        )
 
 
 def _found(tenant: str, account: StoredAccount) -> Subscription:
@@ -238,6 +269,8 @@ def _instant(
     if period is None:
         raise SubscriptionEndedError(subscription.tenant)
     # Before the first period everything changes at its start.
-    at_ms = period.end_ms if at_period_end else max(now_ms, period.start_ms)
+    is_begun = period.start_ms <= now_ms
+    at_once_ms = subscription.free_second(now_ms) if is_begun else period.start_ms
+    at_ms = period.end_ms if at_period_end else at_once_ms
     active = subscription.segment_at(at_ms - 1) or subscription.segments[0]
     return at_ms, active

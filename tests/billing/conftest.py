@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import redis
-from billing.set_clock import NoLimits, SetClock
+from billing.set_clock import NoAccounts, NoLimits, SetClock
 from reports import conftest as reports_fixtures
 from reports.conftest import LedgerFixture
 from reports.ledger_entries import Entry, Line
 
 from taximeter_server.billing import Billing
+from taximeter_server.credits import Credits
 from taximeter_server.limits import Limits
 from taximeter_server.plan_terms import PlanTerms
 from taximeter_server.plans import Plan, Plans
@@ -80,6 +81,7 @@ def world_maker(ledger: LedgerFixture, store_url: str) -> Callable[[], BillingFi
             documents,
             plans,
             reporter,
+            Credits(NoAccounts(), NoAccounts(), documents.changes, clock),
             audited=lambda _name: nullcontext(),
             clock=clock,
             currency_code=lambda: "USD",

@@ -4,10 +4,11 @@
 import random
 from contextlib import nullcontext
 
-from billing.set_clock import NoLimits, SetClock
+from billing.set_clock import NoAccounts, NoLimits, SetClock
 
 from taximeter_server.billing import Billing
 from taximeter_server.billing_errors import CreditTooLargeError, InvoiceStateError
+from taximeter_server.credits import Credits
 from taximeter_server.invoice import INVOICE
 from taximeter_server.plans import Plans
 from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery
@@ -32,6 +33,7 @@ def make_billing(store_url: str, clock: SetClock) -> tuple[DocumentStore, Billin
         documents,
         Plans(documents, NoLimits(), clock),
         NoUsage(),
+        Credits(NoAccounts(), NoAccounts(), documents.changes, clock),
         audited=lambda _name: nullcontext(),
         clock=clock,
         currency_code=lambda: "USD",
@@ -47,7 +49,7 @@ def live(store_url: str, start_ms: int, seed: int) -> None:
     _, billing = make_billing(store_url, clock)
     while True:
         clock.now_ms += chance.randrange(10 * DAY_MS)
-        billing.keeper.finalize_due()
+        billing.keeper.keep()
         tenant = chance.choice(TENANTS)
         billing.subscriptions.change_plan(
             tenant, chance.choice(("p", "q")), at_period_end=chance.random() < 0.5

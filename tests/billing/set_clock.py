@@ -22,3 +22,19 @@ class NoLimits:
 
     def put_plan(self, name: str, limits: Limits | None) -> None:
         """Do nothing."""
+
+
+class NoAccounts:
+    """No tenant of these tests has credits: those are the engine's, which has tests of its own."""
+
+    def credit_account(self, root: str) -> bytes | None:  # noqa: ARG002 (the shape)
+        """Return none."""
+        return None
+
+    def change_credits(self, **change: object) -> tuple[str, str]:
+        """Nothing may ask for it."""
+        raise AssertionError(change)
+
+    def put_expiry(self, tenant: str, grant_id: str, time_ms: int) -> None:
+        """Nothing may ask for it."""
+        raise AssertionError((tenant, grant_id, time_ms))

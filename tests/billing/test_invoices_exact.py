@@ -47,7 +47,7 @@ class Years:
         """Let a year pass in so many steps, each with something that happens."""
         for _ in range(steps):
             self.world.clock.now_ms += self.chance.randrange(2 * YEAR_MS // steps) // 1_000 * 1_000
-            self.world.billing.keeper.finalize_due()
+            self.world.billing.keeper.keep()
             action = self.chance.choices(
                 (self.use, self.correct, self.change_plan, self.void_invoice, self.credit, self.pay),
                 (10, 3, 2, 1, 1, 1),

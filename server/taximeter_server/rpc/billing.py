@@ -13,13 +13,14 @@ from taximeter_server.billing_errors import InvoiceUnknownError, SubscriptionUnk
 from taximeter_server.errors import InvalidFieldsError, TenantForbiddenError
 from taximeter_server.pages import PageTokens
 from taximeter_server.payments import Payments
-from taximeter_server.rpc.convert_billing import new_subscription_of, to_subscription
+from taximeter_server.rpc.convert_billing import new_subscription_of, to_credit_counts, to_subscription
 from taximeter_server.rpc.convert_invoices import to_invoice
 from taximeter_server.rpc.credits import CreditMethods
 from taximeter_server.rpc.payments import PaymentCalls
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
 from taximeter_server.subscription import Subscription
+from taximeter_server.subscription_credits import CreditCounts
 from taximeter_server.subscriptions import check_root_tenant
 from taximeter_server.tenant_path import is_reached
 
@@ -42,6 +43,7 @@ class BillingService:
         self._payments = PaymentCalls(payments, self._account_of, page_tokens=page_tokens)
         self._subscriptions = billing.subscriptions
         self._invoices = billing.invoices
+        self._included = billing.credits
         self._credit_notes = billing.credit_notes
         self._page_tokens = page_tokens
         self._renderers = {
@@ -78,7 +80,7 @@ class BillingService:
         """Begin a subscription."""
         require_account(request.tenant, principal)
         put = self._subscriptions.put(new_subscription_of(request))
-        return pb.PutSubscriptionResponse(subscription=self._shown(put))
+        return pb.PutSubscriptionResponse(subscription=self._kept(put))
 
     def get_subscription(
         self, request: pb.GetSubscriptionRequest, principal: Principal
@@ -93,7 +95,9 @@ class BillingService:
             now_ms=self._subscriptions.clock(),
             invoiced_until_ms=account.invoiced_until_ms,
         )
-        return pb.GetSubscriptionResponse(subscription=found)
+        credit_account = self._included.account(tenant)
+        counts = None if credit_account is None else to_credit_counts(CreditCounts.of(credit_account))
+        return pb.GetSubscriptionResponse(subscription=found, credits=counts)
 
     def change_plan(self, request: pb.ChangePlanRequest, principal: Principal) -> pb.ChangePlanResponse:
         """Take another plan."""
@@ -104,7 +108,7 @@ class BillingService:
             at_period_end=request.at_period_end,
             expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
         )
-        return pb.ChangePlanResponse(subscription=self._shown(changed))
+        return pb.ChangePlanResponse(subscription=self._kept(changed))
 
     def cancel_subscription(
         self, request: pb.CancelSubscriptionRequest, principal: Principal
@@ -112,7 +116,7 @@ class BillingService:
         """End a subscription."""
         require_account(request.tenant, principal)
         ended = self._subscriptions.cancel(request.tenant, at_once=request.at_once)
-        return pb.CancelSubscriptionResponse(subscription=self._shown(ended))
+        return pb.CancelSubscriptionResponse(subscription=self._kept(ended))
 
     def list_invoices(self, request: pb.ListInvoicesRequest, principal: Principal) -> pb.ListInvoicesResponse:
         """List drafts and documents, newest first."""
@@ -192,11 +196,12 @@ class BillingService:
             raise InvalidFieldsError.required("tenant")
         return roots[0]
 
-    def _shown(self, subscription: Subscription) -> subscription_pb2.Subscription:
+    def _kept(self, subscription: Subscription) -> subscription_pb2.Subscription:
+        """Grant what a changed subscription includes, and show it. A kill before is made good by the keeper."""
+        now_ms = self._subscriptions.clock()
+        self._included.keep(subscription, now_ms)
         account = self._subscriptions.account(subscription.tenant)
-        return to_subscription(
-            subscription, now_ms=self._subscriptions.clock(), invoiced_until_ms=account.invoiced_until_ms
-        )
+        return to_subscription(subscription, now_ms=now_ms, invoiced_until_ms=account.invoiced_until_ms)
 
 
 def require_account(tenant: str, principal: Principal) -> None:

@@ -5,6 +5,7 @@ from taximeter.v1 import billing_service_pb2, subscription_pb2
 from taximeter_server.rpc.convert import timestamp_ms, to_timestamp
 from taximeter_server.rpc.convert_terms import cadence_of, to_terms
 from taximeter_server.subscription import Segment, Subscription
+from taximeter_server.subscription_credits import CreditCounts
 from taximeter_server.subscriptions import NewPhase, NewSubscription
 
 
@@ -68,3 +69,13 @@ def _state(subscription: Subscription, now_ms: int) -> subscription_pb2.Subscrip
     if segment.is_trial:
         return subscription_pb2.SUBSCRIPTION_STATE_TRIAL
     return subscription_pb2.SUBSCRIPTION_STATE_ACTIVE
+
+
+def to_credit_counts(counts: CreditCounts) -> subscription_pb2.CreditCounts:
+    """Return sums of credits as a message."""
+    return subscription_pb2.CreditCounts(
+        subscription_available_microcredits=counts.subscription_available,
+        subscription_used_microcredits=counts.subscription_used,
+        additional_available_microcredits=counts.additional_available,
+        additional_used_microcredits=counts.additional_used,
+    )

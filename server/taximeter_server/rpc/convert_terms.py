@@ -3,6 +3,7 @@
 
 from taximeter.v1 import money_pb2, plan_terms_pb2
 from taximeter_server import plan_terms
+from taximeter_server.credit_grant import ALLOW, BLOCK, OVERDRAFT
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.plan_terms import Cadence, CreditTerms, PlanTerms, TopUpTerms
 from taximeter_server.rpc.convert import PICOS_PER_UNIT, duration_ms, to_money
@@ -14,9 +15,9 @@ _UNITS = {
 }
 _UNIT_VALUES = {name: value for value, name in _UNITS.items()}
 _POLICIES = {
-    plan_terms_pb2.OVERAGE_POLICY_BLOCK: plan_terms.BLOCK,
-    plan_terms_pb2.OVERAGE_POLICY_OVERDRAFT: plan_terms.OVERDRAFT,
-    plan_terms_pb2.OVERAGE_POLICY_ALLOW: plan_terms.ALLOW,
+    plan_terms_pb2.OVERAGE_POLICY_BLOCK: BLOCK,
+    plan_terms_pb2.OVERAGE_POLICY_OVERDRAFT: OVERDRAFT,
+    plan_terms_pb2.OVERAGE_POLICY_ALLOW: ALLOW,
 }
 _POLICY_VALUES = {name: value for value, name in _POLICIES.items()}
 _MS_PER_SECOND = 1_000
