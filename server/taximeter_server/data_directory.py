@@ -2,12 +2,13 @@
 """The one directory that a server owns: its store, journal, ledger, sockets and admin key.
 
 Invariants: the directory is 0700 and its files 0600; one process owns it at a time, by flock on ``lock``; the lock
-goes with the process, so nothing has to be cleaned up after a kill.
+goes with the process, so nobody has to clean up after a kill.
 """
 
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +85,8 @@ class DataDirectory:
         self._outside_directory: Path | None = None
         self._ledger = ledger
         self._lock_descriptor = self._lock()
+        # Of a process that was killed: nobody else would ever remove it.
+        shutil.rmtree(self.overflow, ignore_errors=True)
 
     def _lock(self) -> int:
         try:
@@ -130,7 +133,7 @@ class DataDirectory:
 
     @property
     def overflow(self) -> Path:
-        """Directory for what does not fit into memory, created by whoever needs it."""
+        """Directory for what does not fit into memory, created by whoever needs it; empty at each start."""
         return self.path / "overflow"
 
     def socket_path(self, name: str) -> Path:

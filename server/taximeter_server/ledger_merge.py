@@ -52,6 +52,8 @@ class FileMerger:
     """Merges files within a bound of memory; what does not fit is sorted in temporary_directory."""
 
     def __init__(self, *, temporary_directory: Path, memory_limit_bytes: int = 256 * 2**20) -> None:
+        # The database makes the folder itself when it needs it, but not the one above.
+        temporary_directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_limit_bytes}B",
             "temp_directory": str(temporary_directory),

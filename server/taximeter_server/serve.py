@@ -26,6 +26,7 @@ from taximeter_server.event_store import EventStore
 from taximeter_server.payment_store import PaymentStore
 from taximeter_server.serve_store import open_engine, start_store
 from taximeter_server.store import DocumentStore
+from taximeter_server.thread_priority import give_way
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -173,7 +174,9 @@ def _make_services(
     follower.refresh()
     token_key = documents.page_token_key()
     page_tokens = PageTokens(token_key)
-    reporter = Reporter(engine, ledger, token_secret=token_key, temporary_directory=directory.overflow)
+    reporter = Reporter(
+        engine, ledger, token_secret=token_key, temporary_directory=directory.overflow / "reports"
+    )
     estimates = Estimates(
         reporter,
         price=engine.estimate,
@@ -185,7 +188,8 @@ def _make_services(
     readings = LevelReadings(
         documents, record=engine.record, currency_code=lambda: follower.currency_code, clock=parts.clock
     )
-    # Not that of the reports, whose memory a comparison must not take, nor their folder, where files are named alike.
+    # Not that of the reports, whose memory a comparison must not take. Each database has a folder of its own: in one
+    # that they share, files are named alike.
     database = open_report_database(
         directory.overflow / "comparisons", memory_limit_bytes=COMPARE_MEMORY_BYTES_MAX
     )
@@ -317,7 +321,7 @@ def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Eve
     archiver = Archiver(
         parts.engine,
         ledger,
-        merger=FileMerger(temporary_directory=parts.directory.overflow),
+        merger=FileMerger(temporary_directory=parts.directory.overflow / "archiver"),
         clock=parts.clock,
     )
 
@@ -325,6 +329,7 @@ def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Eve
         _log.error("archiving failed and will be tried again", exc_info=error)
 
     def run(stop: threading.Event) -> None:
+        give_way()
         archiver.run(stop, report_failure)
 
     return run

@@ -125,3 +125,14 @@ def test_file_is_replaced_whole(tmp_path: Path) -> None:
 
         assert (tmp_path / "file").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_owner_left_in_overflow_is_removed(tmp_path: Path) -> None:
+    """Files that did not fit into a memory that is gone take no room from the next owner."""
+    with DataDirectory(tmp_path / "data", runtime_parent=tmp_path) as directory:
+        left = directory.overflow / "reports" / "duckdb_temp_1.tmp"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"x")
+
+    with DataDirectory(tmp_path / "data", runtime_parent=tmp_path) as directory:
+        assert not directory.overflow.exists()

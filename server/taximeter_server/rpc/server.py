@@ -28,6 +28,7 @@ from taximeter_server.rpc.audit import CallAuditor, method_name
 from taximeter_server.rpc.health import Health
 from taximeter_server.rpc.principal import NOBODY, Principal, principal_of
 from taximeter_server.rpc.status import status_of
+from taximeter_server.thread_priority import give_way
 
 RECEIVE_BYTES_MAX = 4 << 20
 """A rate card is at most 1 MiB; the front passes larger messages of its own methods on to nobody."""
@@ -70,7 +71,9 @@ class RpcServer:
         self._has_reflection = has_reflection
         self._auditor = auditor
         self._threads = ThreadPoolExecutor(HANDLER_THREADS, thread_name_prefix="rpc")
-        self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="report")
+        self._report_threads = ThreadPoolExecutor(
+            REPORT_THREADS, thread_name_prefix="report", initializer=give_way
+        )
         self._health = Health()
         self._server = grpc.aio.server(
             interceptors=[_ErrorInterceptor()],
