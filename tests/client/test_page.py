@@ -104,7 +104,7 @@ def test_the_page_shows_the_sums(page: tuple[str, str]) -> None:
         assert sum(Decimal(row["cost"]) for row in data[part]) == Decimal(COST), part
     assert [row["name"] for row in data["tenants"]] == [f"{tenant}/b", f"{tenant}/a"]
     first = reader.cells.index("claude-opus-4-7")
-    assert reader.cells[first + 1 : first + 5] == ["5.43", "48.6 %", "0.0 %", "1"]
+    assert reader.cells[first + 1 : first + 5] == ["5.43", "48.7 %", "0.0 %", "1"]
     assert f"{Decimal(COST):.2f} USD" in text
     assert "This usage had no price" in text
     assert '<meter min="0" max="100"' in text

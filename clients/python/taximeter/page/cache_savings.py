@@ -27,7 +27,12 @@ class CacheSavings:
     def share_permille(self) -> int:
         """Share of prompt tokens that were read from a cache."""
         prompt = self.input_tokens + self.read_tokens + self.write_tokens
-        return self.read_tokens * 1_000 // prompt if prompt else 0
+        return permille(self.read_tokens, prompt) if prompt else 0
+
+
+def permille(part: int, whole: int) -> int:
+    """Return part of whole in thousandths, rounded. whole is not 0."""
+    return (2_000 * part + whole) // (2 * whole)
 
 
 @dataclass(slots=True)

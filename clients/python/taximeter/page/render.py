@@ -13,6 +13,7 @@ from string import Template
 from taximeter.cli.output import cell_text, time_text
 from taximeter.credits import credits_text
 from taximeter.money import PICOS_PER_UNIT, decimal_string
+from taximeter.page.cache_savings import permille
 from taximeter.page.collect import LIMITS_MAX, Page, token_count
 from taximeter.results import LimitKind, LimitStatus, Measures, ReportRow
 from taximeter.settings import RateCardEntry
@@ -144,16 +145,16 @@ def _cents(picos: int) -> str:
     return f"{sign}{cents // 100:,}.{cents % 100:02}"
 
 
-def _percent(permille: int) -> str:
-    sign = "\N{MINUS SIGN}" if permille < 0 else ""
-    return f"{sign}{abs(permille) // 10:,}.{abs(permille) % 10} %"
+def _percent(tenths: int) -> str:
+    sign = "\N{MINUS SIGN}" if tenths < 0 else ""
+    return f"{sign}{abs(tenths) // 10:,}.{abs(tenths) % 10} %"
 
 
 def _change(now: int, before: int) -> str:
     if not before:
         return "nothing before" if now else "-"
-    permille = (now - before) * 1_000 // before
-    return f"{'+' if permille > 0 else ''}{_percent(permille)}"
+    change = permille(now - before, before)
+    return f"{'+' if change > 0 else ''}{_percent(change)}"
 
 
 def _table(
@@ -195,7 +196,7 @@ def _ranking(page: Page, rows: Sequence[ReportRow], dimension: str, head: str) -
         (
             _name(row, dimension),
             _cents(row.measures.cost.picos),
-            _percent(row.measures.cost.picos * 1_000 // total) if total > 0 else "-",
+            _percent(permille(row.measures.cost.picos, total)) if total > 0 else "-",
             _change(row.measures.cost.picos, row.compared.cost.picos if row.compared else 0),
             f"{row.measures.calls:,}",
             f"{token_count(row.measures):,}",
@@ -213,9 +214,9 @@ def _cache(page: Page) -> str:
         return "<p>No prompt token was read from or written to a cache.</p>"
     not_compared = found.read_tokens + found.write_tokens - found.compared_tokens
     rows = (
-        ("Read from a cache", f"{found.read_tokens:,}", _percent(found.read_tokens * 1_000 // prompt)),
-        ("Written to a cache", f"{found.write_tokens:,}", _percent(found.write_tokens * 1_000 // prompt)),
-        ("Plain input", f"{found.input_tokens:,}", _percent(found.input_tokens * 1_000 // prompt)),
+        ("Read from a cache", f"{found.read_tokens:,}", _percent(permille(found.read_tokens, prompt))),
+        ("Written to a cache", f"{found.write_tokens:,}", _percent(permille(found.write_tokens, prompt))),
+        ("Plain input", f"{found.input_tokens:,}", _percent(permille(found.input_tokens, prompt))),
     )
     verb = "less" if found.saved_picos >= 0 else "more"
     text = (
