@@ -25,10 +25,11 @@ from taximeter_server.ledger import (
     read_rows,
 )
 from taximeter_server.ledger_directory import LedgerDirectory
-from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
+from taximeter_server.ledger_manifest import LedgerFile, Manifest
 from taximeter_server.ledger_merge import FileMerger, choose_files
 from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
 from taximeter_server.ledger_rollup import plan_rollup
+from taximeter_server.ledger_rollup_files import write_rollup
 
 INTERVAL_MS = 2_000
 IDLE_INTERVAL_MS_MAX = 16_000
@@ -264,22 +265,7 @@ class Archiver:
             plan = plan_rollup(manifest, now_ms=self._source.store_time_ms())
             if plan is None:
                 break
-            name = f"rollups/{plan.folder}/{manifest.generation + 1:012d}.parquet"
-            with self._directory.writing(name) as path:
-                row_count, day_row_count = self._merger.roll_up(
-                    [self._directory.absolute(file.path) for file in plan.files],
-                    [self._directory.absolute(rollup.path) for rollup in plan.rollups],
-                    path,
-                )
-            rollup = RollupFile(
-                path=name,
-                row_count=row_count,
-                day_row_count=day_row_count,
-                size_bytes=path.stat().st_size,
-                stream_ms_max=max(part.stream_ms_max for part in plan.parts),
-                generation=max(part.generation for part in plan.parts),
-                format=ROLLUP_FORMAT,
-            )
+            rollup = write_rollup(plan, manifest, self._directory, self._merger)
             manifest = manifest.with_rollup(rollup, plan.files, plan.rollups, time_ms=self._clock())
             self._directory.replace_manifest(manifest)
         return manifest

@@ -317,8 +317,7 @@ class ReportTooLargeError(RequestError):
 
     def __init__(self) -> None:
         super().__init__(
-            "more groups than a report may hold: name a shorter interval or fewer dimensions, or export them without"
-            " order, top and comparison"
+            "more groups than a report may hold: name a shorter interval or fewer dimensions, or export them"
         )
 
 

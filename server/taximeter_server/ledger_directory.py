@@ -11,7 +11,9 @@
     │   └── 000000000042-1780495629123-1780495631000.parquet
     └── rollups/
         └── date=2026-06-03/                           sums of the files of that date; made again when lost
-            └── 000000000043.parquet
+            ├── 000000000043.attributes.parquet        by the attributes and the day
+            ├── 000000000043.days.parquet
+            └── 000000000043.parquet                   by the hour
 
 A file's name is the generation of the manifest that brought it in and the range of stream milliseconds in it. The
 generation alone makes it unique within its date, so a name is never used for two contents.
@@ -133,16 +135,18 @@ class LedgerDirectory:
                 raise LedgerCorruptError(f"{file.path} has {size_bytes} bytes, not {file.size_bytes}")
 
     def lost_rollups(self, rollups: tuple[RollupFile, ...]) -> set[str]:
-        """Return the paths of those rollups that are missing or have another size."""
-        lost = set()
-        for rollup in rollups:
-            try:
-                size_bytes = (self.path / rollup.path).stat().st_size
-            except FileNotFoundError:
-                size_bytes = -1
-            if size_bytes != rollup.size_bytes:
-                lost.add(rollup.path)
-        return lost
+        """Return the paths of those rollups of which a file is missing or has another size."""
+        return {
+            rollup.path
+            for rollup in rollups
+            if any(self._size_of(path) != size_bytes for path, size_bytes in rollup.sizes_bytes.items())
+        }
+
+    def _size_of(self, name: str) -> int:
+        try:
+            return (self.path / name).stat().st_size
+        except FileNotFoundError:
+            return -1
 
     def list_files(self) -> list[str]:
         """Return the paths of all files but lock and manifest itself: data, and what a kill left behind."""

@@ -6,7 +6,7 @@ entry at or before its partition's watermark is in exactly one of the files it n
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -46,10 +46,12 @@ class LedgerFile:
 
 @dataclass(frozen=True, slots=True)
 class RollupFile:
-    """Sums of all files of the manifest that name its path, and of nothing else.
+    """Sums of all files of the manifest that name its path, and of nothing else: by the hour, and by the day.
 
-    row_count, day_row_count: of both grains together, and of the coarser one. generation: the newest of the files'.
-    format: ledger_rollup.FORMAT of the server that wrote it.
+    path, size_bytes, row_count: of the file of hours. days_path, days_size_bytes: of the file of days; day_row_count
+    and tenant_day_row_count: its rows of either grain. attributes_path, attributes_size_bytes, attributes_row_count: of
+    the file of attributes; "" and 0 where there is none. generation: the newest of the files'. format:
+    ledger_rollup.FORMAT of the server that wrote it.
     """
 
     path: str
@@ -59,11 +61,28 @@ class RollupFile:
     stream_ms_max: int
     generation: int
     format: int
+    # Older servers had no file of days; what they wrote has another format and is made again.
+    days_path: str = ""
+    days_size_bytes: int = 0
+    tenant_day_row_count: int = 0
+    attributes_path: str = ""
+    attributes_size_bytes: int = 0
+    attributes_row_count: int = 0
 
     @property
     def folder(self) -> str:
         """Folder "date=YYYY-MM-DD" of the files that it sums."""
         return self.path.split("/")[1]
+
+    @property
+    def sizes_bytes(self) -> Mapping[str, int]:
+        """Its files, by path."""
+        parts = (
+            (self.path, self.size_bytes),
+            (self.days_path, self.days_size_bytes),
+            (self.attributes_path, self.attributes_size_bytes),
+        )
+        return {path: size_bytes for path, size_bytes in parts if path}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +106,13 @@ class Manifest:
     @property
     def paths(self) -> frozenset[str]:
         """Everything that the folder holds for this version and those before it that may still be read."""
-        named: tuple[LedgerFile | RollupFile | ObsoleteFile, ...] = (
-            *self.files,
-            *self.rollups,
-            *self.obsolete_files,
+        return frozenset(
+            (
+                *(file.path for file in self.files),
+                *(path for rollup in self.rollups for path in rollup.sizes_bytes),
+                *(file.path for file in self.obsolete_files),
+            )
         )
-        return frozenset(file.path for file in named)
 
     def with_archived(self, files: Iterable[LedgerFile], watermarks: Mapping[int, StreamId]) -> Self:
         """Return the next version: files added, watermarks moved on by partition."""
@@ -112,7 +132,12 @@ class Manifest:
         )
 
     def with_rollup(
-        self, rollup: RollupFile, files: Iterable[LedgerFile], rollups: Iterable[RollupFile], *, time_ms: int
+        self,
+        rollup: RollupFile,
+        files: Iterable[LedgerFile],
+        rollups: Collection[RollupFile],
+        *,
+        time_ms: int,
     ) -> Self:
         """Return the next version: rollup sums files and what rollups summed, which are obsolete since time_ms."""
         new = {file.path for file in files}
@@ -125,7 +150,10 @@ class Manifest:
                 for file in self.files
             ),
             rollups=(*(old for old in self.rollups if old.path not in gone), rollup),
-            obsolete_files=(*self.obsolete_files, *(ObsoleteFile(path, time_ms) for path in sorted(gone))),
+            obsolete_files=(
+                *self.obsolete_files,
+                *(ObsoleteFile(path, time_ms) for old in rollups for path in old.sizes_bytes),
+            ),
         )
 
     def without_rollups(self, paths: set[str]) -> Self:

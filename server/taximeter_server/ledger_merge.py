@@ -6,16 +6,18 @@ of one tier become one file of about the next. So a date never has more than sev
 is written again at most once per tier: however long the server runs, files do not pile up and merging stays cheap.
 """
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 
-from taximeter_server.ledger import SCHEMA, SORT_COLUMNS
+from taximeter_server.ledger import SORT_COLUMNS
 from taximeter_server.ledger_directory import ROW_GROUP_ROWS
 from taximeter_server.ledger_manifest import LedgerFile
-from taximeter_server.ledger_rollup import GRAIN_DAY, rollup_statement
+from taximeter_server.ledger_rollup import Rollup
+from taximeter_server.ledger_rows import read_files
 
 MERGE_FILE_COUNT = 8
 """Files of one tier that become one."""
@@ -24,7 +26,7 @@ MERGED_ROWS_MAX = 262_144
 """Files with at least this many rows stay as they are: reading them costs more than opening them."""
 
 ROLLUP_ROW_GROUP_ROWS = 8_192
-"""Few, so that a report by the day, whose rows stand first, skips those of the hours."""
+"""Few, so that a report about one tenant skips nearly all of a day, and one of all tenants the days of models."""
 
 _TIER_0_BITS = 12
 _BITS_PER_TIER = 3
@@ -62,39 +64,51 @@ class FileMerger:
             "autoload_known_extensions": False,
         }
 
+    @contextlib.contextmanager
+    def writer(self) -> Iterator["FileWriter"]:
+        """Open a database; what writes several files shares it."""
+        with duckdb.connect(config=self._settings) as connection:
+            yield FileWriter(connection)
+
     def merge(self, sources: Sequence[str], target: Path) -> None:
         """Write all rows of sources, sorted, to target. Paths are absolute."""
-        # By name: an older version's files have fewer columns.
-        rows = "SELECT * FROM read_parquet($sources, hive_partitioning = false, union_by_name = true)"
-        statement = f"{rows} ORDER BY {', '.join(SORT_COLUMNS)}"
-        with duckdb.connect(config=self._settings) as connection:
-            _write(connection, statement, {"sources": list(sources)}, target, row_group_rows=ROW_GROUP_ROWS)
-
-    def roll_up(self, files: Sequence[str], rollups: Sequence[str], target: Path) -> tuple[int, int]:
-        """Write the sums of files and rollups to target. Paths are absolute.
-
-        Returns the number of rows, and that of GRAIN_DAY among them.
-        """
-        statement, parameters = rollup_statement(files, rollups)
-        with duckdb.connect(config=self._settings) as connection:
-            connection.register("empty_ledger", SCHEMA.empty_table())
-            _write(connection, statement, parameters, target, row_group_rows=ROLLUP_ROW_GROUP_ROWS)
-            ((row_count, day_row_count),) = connection.execute(
-                f"SELECT count(*), count(*) FILTER (grain = {GRAIN_DAY}) FROM read_parquet($target)",  # noqa: S608
-                {"target": str(target)},
-            ).fetchall()
-        return int(row_count), int(day_row_count)
+        statement = f"FROM {read_files('$sources')} ORDER BY {', '.join(SORT_COLUMNS)}"
+        with self.writer() as writer:
+            writer.write(statement, {"sources": list(sources)}, target, row_group_rows=ROW_GROUP_ROWS)
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    statement: str,
-    parameters: dict[str, object],
-    target: Path,
-    *,
-    row_group_rows: int,
-) -> None:
-    # COPY takes no parameter for its target, whose name is made of digits by us, in a folder of the operator's.
-    escaped_target = str(target).replace("'", "''")
-    options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, ROW_GROUP_SIZE {row_group_rows}"
-    connection.execute(f"COPY ({statement}) TO '{escaped_target}' ({options})", parameters)
+class FileWriter:
+    """Writes files through one connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def roll_up(self, rollup: Rollup, target: Path) -> int:
+        """Write a rollup to target. Returns its number of rows."""
+
+        def write(sum_type: str) -> int:
+            statement = rollup.statement(sum_type)
+            return self.write(statement, rollup.parameters, target, row_group_rows=ROLLUP_ROW_GROUP_ROWS)
+
+        # Few ledgers need more than 64 bits for a sum, and those are read half as fast.
+        try:
+            return write("BIGINT")
+        except duckdb.ConversionException:
+            return write("DECIMAL(38, 0)")
+
+    def count_rows(self, path: Path, condition: str) -> int:
+        """Return how many rows of a file fulfil condition."""
+        sql = f"SELECT count(*) FROM read_parquet($path) WHERE {condition}"  # noqa: S608 (names of ours)
+        ((count,),) = self._connection.execute(sql, {"path": str(path)}).fetchall()
+        return int(count)
+
+    def write(
+        self, statement: str, parameters: dict[str, object], target: Path, *, row_group_rows: int
+    ) -> int:
+        """Write the rows of a statement to target. Returns their number."""
+        # COPY takes no parameter for its target, whose name is made of digits by us, in a folder of the operator's.
+        escaped_target = str(target).replace("'", "''")
+        options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, ROW_GROUP_SIZE {row_group_rows}"
+        copy = f"COPY ({statement}) TO '{escaped_target}' ({options})"
+        ((row_count,),) = self._connection.execute(copy, parameters).fetchall()
+        return int(row_count)

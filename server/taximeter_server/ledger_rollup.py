@@ -4,21 +4,24 @@
 A rollup covers whole files of one date: the manifest names it beside each of them, so what it sums and what it is
 made of change in the same instant. It is derived data. One that is missing or damaged is forgotten and made again.
 
-Its rows are of two grains. ``GRAIN_HOUR`` keeps everything of a ledger row but the attributes and what is its alone;
-``GRAIN_DAY`` keeps tenant and usage class per UTC day, which is what the summary of a month asks for. In both,
-occur_time_us is the start of the hour or day. Sums are 38-digit decimals, which no ledger overflows.
+It is up to three files. That of hours keeps everything of a ledger row but the attributes and what is its alone. That
+of days is summed from it and has rows of two grains: ``GRAIN_DAY`` keeps the same per UTC day, ``GRAIN_TENANT_DAY``
+only tenant and usage class, which is what the summary of a month asks for. That of attributes has them per UTC day, of
+all tenants together: a report about one tenant reads only its rows of the ledger anyway. It is left out where nearly
+every row has attributes of its own. occur_time_us is the start of the hour or day.
 """
 
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from taximeter_server.ledger import SCHEMA
 from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
-from taximeter_server.ledger_rows import rows_of_files
+from taximeter_server.ledger_rows import TYPES, read_as, rows_of_files
 
-GRAIN_DAY, GRAIN_HOUR = 0, 1
+GRAIN_TENANT_DAY, GRAIN_DAY = 0, 1
+"""Of the rows in the file of days, in their order."""
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 
@@ -34,10 +37,14 @@ _LOST_COLUMNS = frozenset(
     | {"usage_provider", "usage_api", "usage_json", "usage_flags", "credit_moves", "credit_change"}
 )
 KEPT_COLUMNS = tuple(name for name in SCHEMA.names if name not in {*_LOST_COLUMNS, *SUM_COLUMNS})
-"""Columns of a ledger row that the rows of GRAIN_HOUR have, too."""
-DAY_COLUMNS = ("partition", "tenant", "usage_class", "unpriced", "kind", "prices_unpriced")
-"""Those that the rows of GRAIN_DAY have; the others are null there."""
-FORMAT = zlib.crc32(",".join((*SUM_COLUMNS, "|", *KEPT_COLUMNS, "|", *DAY_COLUMNS)).encode())
+"""Columns of a ledger row that rows by the hour and of GRAIN_DAY have, too."""
+TENANT_DAY_COLUMNS = ("partition", "tenant", "usage_class", "unpriced", "kind", "prices_unpriced")
+"""Those that the rows of GRAIN_TENANT_DAY have; the others are null there."""
+ATTRIBUTE_COLUMNS = ("attributes", "usage_class", "unpriced", "kind", "prices_unpriced")
+"""Those that rows of the file of attributes have."""
+FORMAT = zlib.crc32(
+    "|".join(map(",".join, (SUM_COLUMNS, KEPT_COLUMNS, TENANT_DAY_COLUMNS, ATTRIBUTE_COLUMNS))).encode()
+)
 """Tells rollups with these columns from those of another version of the server, which are made again."""
 
 ROLL_UP_ROWS_MIN = 65_536
@@ -64,6 +71,24 @@ class RollupPlan:
         return (*self.files, *self.rollups)
 
 
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """Rows of a file: sums of parts by keys. parameters: of the parts."""
+
+    keys: tuple[str, ...]
+    parts: tuple[str, ...]
+    parameters: dict[str, object]
+
+    def statement(self, sum_type: str) -> str:
+        """Return the statement for its rows, with sums of a type."""
+        sums = ", ".join(f"sum({name})::{sum_type} AS {name}" for name in (*SUM_COLUMNS, "lines"))
+        order = [name for name in ("grain", "partition", "tenant", "occur_time_us") if name in self.keys]
+        return (
+            f"SELECT {', '.join(self.keys)}, {sums} FROM ({' UNION ALL '.join(self.parts)})"  # noqa: S608 (names of ours)
+            f" GROUP BY {', '.join(self.keys)} ORDER BY {', '.join(order)}"
+        )
+
+
 def plan_rollup(manifest: Manifest, *, now_ms: int) -> RollupPlan | None:
     """Return what to roll up next; None when nothing is worth it. now_ms: by the clock that stream ids are made by."""
     files: dict[str, list[LedgerFile]] = defaultdict(list)
@@ -87,37 +112,52 @@ def plan_rollup(manifest: Manifest, *, now_ms: int) -> RollupPlan | None:
     return None
 
 
-def rollup_statement(files: Sequence[str], rollups: Sequence[str]) -> tuple[str, dict[str, object]]:
-    """Return the statement for the rows of a rollup, with its parameters. Paths are absolute."""
+def hours_statement(files: Sequence[str], rollups: Sequence[str]) -> Rollup:
+    """Return what is in the file of hours. files: of the ledger; rollups: files of hours. Paths are absolute."""
+    return _rollup(KEPT_COLUMNS, HOUR_US, files, rollups)
+
+
+def attributes_statement(files: Sequence[str], rollups: Sequence[str]) -> Rollup:
+    """Return what is in the file of attributes. files: of the ledger; rollups: files of attributes."""
+    return _rollup(ATTRIBUTE_COLUMNS, DAY_US, files, rollups)
+
+
+def days_statement(hours: str) -> Rollup:
+    """Return what is in the file of days. hours: path of the file of hours."""
+    source = read_rollups("$hours", ("occur_time_us", *KEPT_COLUMNS, *SUM_COLUMNS, "lines"))
+    short = [name if name in TENANT_DAY_COLUMNS else f"NULL AS {name}" for name in KEPT_COLUMNS]
+    parts = [
+        _part((f"{grain}::TINYINT AS grain", _start_of(DAY_US), *kept), source)
+        for grain, kept in ((GRAIN_TENANT_DAY, short), (GRAIN_DAY, KEPT_COLUMNS))
+    ]
+    return Rollup(("grain", "occur_time_us", *KEPT_COLUMNS), tuple(parts), {"hours": hours})
+
+
+def read_rollups(placeholder: str, names: Collection[str]) -> str:
+    """Return the relation of the rows of a rollup's files with those columns. placeholder: parameter with the paths."""
+    types = {**TYPES, **dict.fromkeys((*SUM_COLUMNS, "lines"), "HUGEINT"), "grain": "TINYINT"}
+    columns = ", ".join(read_as(name, types[name]) for name in names)
+    return f"read_parquet({placeholder}, hive_partitioning = false, schema = MAP {{{columns}}})"
+
+
+def _rollup(kept: Sequence[str], unit_us: int, files: Sequence[str], rollups: Sequence[str]) -> Rollup:
     parameters: dict[str, object] = {}
     parts = []
     if files:
         parameters["files"] = list(files)
-        source = f"({rows_of_files('$files')})"
-        lines = "1"
-        hours = f"occur_time_us - occur_time_us % {HOUR_US}"
-        days = f"occur_time_us - occur_time_us % {DAY_US}"
-        parts += [
-            _part(GRAIN_HOUR, hours, KEPT_COLUMNS, source, lines),
-            _part(GRAIN_DAY, days, DAY_COLUMNS, source, lines),
-        ]
+        rows = rows_of_files("$files", names=sorted({"occur_time_us", *kept, *SUM_COLUMNS}))
+        parts.append(_part((_start_of(unit_us), *kept), f"({rows})", lines="1"))
     if rollups:
         parameters["rollups"] = list(rollups)
-        source = "read_parquet($rollups, hive_partitioning = false)"
-        parts.append(_part("grain", "occur_time_us", KEPT_COLUMNS, source, "lines"))
-    sums = ", ".join(f"sum({name})::DECIMAL(38, 0) AS {name}" for name in (*SUM_COLUMNS, "lines"))
-    keys = ", ".join(("grain", "occur_time_us", *KEPT_COLUMNS))
-    statement = (
-        f"SELECT {keys}, {sums} FROM ({' UNION ALL '.join(parts)}) GROUP BY {keys}"  # noqa: S608 (names of ours)
-        " ORDER BY grain, partition, tenant, occur_time_us"
-    )
-    return statement, parameters
+        source = read_rollups("$rollups", ("occur_time_us", *kept, *SUM_COLUMNS, "lines"))
+        parts.append(_part(("occur_time_us", *kept), source))
+    return Rollup(("occur_time_us", *kept), tuple(parts), parameters)
 
 
-def _part(grain: int | str, time_sql: str, kept: Sequence[str], source: str, lines: str) -> str:
-    keys = ", ".join(name if name in kept else f"NULL AS {name}" for name in KEPT_COLUMNS)
+def _start_of(unit_us: int) -> str:
+    return f"occur_time_us - occur_time_us % {unit_us} AS occur_time_us"
+
+
+def _part(keys: Sequence[str], source: str, *, lines: str = "lines") -> str:
     sums = ", ".join(f"{name}::HUGEINT AS {name}" for name in SUM_COLUMNS)
-    return (
-        f"SELECT {grain}::TINYINT AS grain, {time_sql} AS occur_time_us, {keys},"  # noqa: S608
-        f" {sums}, {lines}::HUGEINT AS lines FROM {source}"
-    )
+    return f"SELECT {', '.join(keys)}, {sums}, {lines}::HUGEINT AS lines FROM {source}"  # noqa: S608 (names of ours)

@@ -4,7 +4,7 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from taximeter_server.report_sql import (
     groups_statement,
     lines_statement,
     other_statements,
+    rest_statement,
 )
 
 PAGE_SIZE_DEFAULT = 1_000
@@ -133,14 +134,16 @@ class Reporter:
         self._database.close()
 
     def _stream_rows(self, query: ReportQuery) -> Iterator[ReportRow]:
-        if query.order or query.top or query.compared_us:
-            with self._groups(query, groups_statement) as groups:
-                yield from _rows(groups, first=1, last=_INT64_MAX)
-            return
         with self._groups(query, lines_statement) as groups:
             count = len(groups.dimensions)
-            for _, lines in itertools.groupby(groups.fetch_all(), key=lambda values: values[:count]):
-                yield _row_of_lines(groups, list(lines))
+            line_count = 0
+            by_group = itertools.groupby(groups.fetch_all(), key=lambda values: values[:count])
+            for _, found in itertools.islice(by_group, query.top or None):
+                lines = list(found)
+                line_count += len(lines)
+                yield _row_of_lines(groups, lines)
+            if query.top and (rest := groups.fetch_rest(line_count)):
+                yield replace(_row_of_lines(groups, rest), is_other=True)
 
     def _stream_csv_rows(self, query: ReportQuery) -> Iterator[CsvRow]:
         with self._groups(query, csv_statement) as groups:
@@ -244,10 +247,17 @@ class _Groups:
                 break
             first += _FETCH_ROWS
 
+    def fetch_rest(self, first: int) -> list[tuple[Any, ...]]:
+        """Return the sums of all rows from the one with this number on, counted from 0, one per usage class."""
+        return self.connection.execute(rest_statement(self.dimensions), {"first": first}).fetchall()
+
     def split(self, values: tuple[Any, ...]) -> tuple[tuple[str | None, ...], tuple[Any, ...]]:
         """Return the values of the dimensions as they are written, and the sums."""
         count = len(self.dimensions)
-        group = tuple(one.write(value) for one, value in zip(self.dimensions, values[:count], strict=True))
+        group = tuple(
+            None if value is None else one.write(value)
+            for one, value in zip(self.dimensions, values[:count], strict=True)
+        )
         return group, values[count:]
 
 

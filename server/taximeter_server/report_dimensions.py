@@ -93,10 +93,10 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """sql: expression over a ledger row. write: turns its value into that of the report."""
+    """sql: expression over a ledger row. write: turns its value, unless it is null, into that of the report."""
 
     sql: str
-    write: Callable[[object], str | None]
+    write: Callable[[object], str]
 
 
 def is_dimension(name: str) -> bool:
@@ -126,9 +126,9 @@ def dimension(name: str, offsets: Sequence[OffsetChange], parameters: Parameters
     if name.startswith(ATTRIBUTE_PREFIX):
         key = parameters.add(name.removeprefix(ATTRIBUTE_PREFIX))
         # An empty value is no value, as with the other dimensions.
-        return Dimension(f"nullif(map_extract_value(attributes, {key}), '')", _write_text)
+        return Dimension(f"nullif(map_extract_value(attributes, {key}), '')", str)
     if name in _COLUMNS or name in PRICE_COLUMNS:
-        return Dimension(_COLUMNS.get(name, name), _write_text)
+        return Dimension(_COLUMNS.get(name, name), str)
     # Events are after 1970, so that // rounds down.
     offset_s = _offset_sql(offsets)
     local_s = f"(occur_time_us // {_SECOND_US} + {offset_s})"
@@ -159,10 +159,6 @@ def _offset_sql(offsets: Sequence[OffsetChange]) -> str:
         for current, following in itertools.pairwise(offsets)
     ]
     return f"(CASE {' '.join(cases)} ELSE {offsets[-1].offset_s} END)"
-
-
-def _write_text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 @functools.lru_cache(maxsize=_WRITTEN_MAX)

@@ -52,20 +52,26 @@ class Interval:
 class Snapshot:
     """Which rows there are: those of the temporary table tail, those of files, and those that rollups have summed.
 
+    has_tail: whether the table has rows.
     files: all of them, by absolute path, with the inclusive bounds of their occur_time_us. rolled_up: those of files
     whose rows are in rollups, too, so that a report reads either: so many rows of them, or so many of the rollups by
-    the hour or by the day. are_files_whole: whether all rows of files are
-    within as_of; otherwise the temporary table positions says which.
+    the hour, by the day, by tenant and day, or by attributes and day, which not every ledger has. are_files_whole:
+    whether all rows of files are within as_of; otherwise the temporary table positions says which.
     """
 
     as_of: AsOf
     files: Mapping[str, tuple[int, int]]
     rolled_up: frozenset[str]
-    rollups: tuple[str, ...]
+    hours: tuple[str, ...]
+    days: tuple[str, ...]
+    attributes: tuple[str, ...]
     rolled_up_row_count: int
     hour_row_count: int
     day_row_count: int
+    tenant_day_row_count: int
+    attributes_row_count: int
     are_files_whole: bool
+    has_tail: bool
 
     def overlaps(self, path: str, intervals: Iterable[Interval]) -> bool:
         """Return whether a file can have rows within one of intervals."""
@@ -103,18 +109,22 @@ def take_snapshot(
     first_manifest = directory.read_manifest()
     # For now a stream is read to its end, wherever ids have got to: they run ahead of a clock that was set back.
     ends = dict.fromkeys(partitions, _INT64_MAX) if as_of is None else _ends(as_of, partitions)
-    last_ids = _read_tail(connection, source, query, first_manifest, ends)
+    last_ids, has_tail = _read_tail(connection, source, query, first_manifest, ends)
     manifest = directory.read_manifest()
     seen = {partition: max(last_ids[partition], manifest.watermarks[partition]) for partition in partitions}
-    if as_of is None:
+    if is_now := as_of is None:
         # Entries of the current millisecond may still come.
         as_of = AsOf(now_ms - 1, manifest.generation, seen)
     elif as_of.generation > manifest.generation:
         raise InvalidFieldsError.of(
             "query.as_of", "is later than this ledger, which was restored or replaced"
         )
-    _drop_from_tail(connection, manifest, as_of)
-    return _choose_files(directory, query, manifest, as_of, is_with_rollups=is_with_rollups)
+    if has_tail or not is_now:
+        _make_positions(connection, manifest, as_of)
+    has_tail = has_tail and _trim_tail(connection)
+    return _choose_files(
+        directory, query, manifest, as_of, is_with_rollups=is_with_rollups, has_tail=has_tail
+    )
 
 
 def _ends(as_of: AsOf, partitions: Collection[int]) -> dict[int, int]:
@@ -128,6 +138,7 @@ def _choose_files(
     as_of: AsOf,
     *,
     is_with_rollups: bool,
+    has_tail: bool,
 ) -> Snapshot:
     newest_ms = max((position.ms for position in as_of.positions.values()), default=-1)
     files = [
@@ -152,11 +163,18 @@ def _choose_files(
             directory.absolute(file.path): (file.occur_time_us_min, file.occur_time_us_max) for file in files
         },
         rolled_up=frozenset(directory.absolute(file.path) for file in rolled_up),
-        rollups=tuple(directory.absolute(rollup.path) for rollup in rollups),
+        hours=tuple(directory.absolute(rollup.path) for rollup in rollups),
+        days=tuple(directory.absolute(rollup.days_path) for rollup in rollups),
+        attributes=tuple(directory.absolute(rollup.attributes_path) for rollup in rollups)
+        if all(rollup.attributes_path for rollup in rollups)
+        else (),
         rolled_up_row_count=sum(file.row_count for file in rolled_up),
-        hour_row_count=sum(rollup.row_count - rollup.day_row_count for rollup in rollups),
+        hour_row_count=sum(rollup.row_count for rollup in rollups),
         day_row_count=sum(rollup.day_row_count for rollup in rollups),
+        tenant_day_row_count=sum(rollup.tenant_day_row_count for rollup in rollups),
+        attributes_row_count=sum(rollup.attributes_row_count for rollup in rollups),
         are_files_whole=all(_is_whole(file, as_of) for file in files),
+        has_tail=has_tail,
     )
 
 
@@ -173,15 +191,16 @@ def _read_tail(
     query: ReportQuery,
     manifest: Manifest,
     ends: Mapping[int, int],
-) -> dict[int, StreamId]:
+) -> tuple[dict[int, StreamId], bool]:
     """Read entries after the manifest's watermarks into the table tail. Returns the last id read, by partition.
 
+    The second value says whether there were any.
     ends: milliseconds from which on a partition need not be read; some later entries may be.
     """
     with _registered(connection, SCHEMA.empty_table()):
         connection.execute("CREATE OR REPLACE TEMP TABLE tail AS FROM chunk")
-        connection.execute("CREATE OR REPLACE TEMP TABLE empty_ledger AS FROM chunk")
     last_ids = {}
+    has_entries = False
     pending: list[pa.Table] = []
     for partition, end_ms in ends.items():
         last_id = manifest.watermarks[partition]
@@ -190,6 +209,7 @@ def _read_tail(
                 partition, after_id=str(last_id), count_max=READ_ENTRIES_MAX
             )
             if entry_count:
+                has_entries = True
                 pending.append(read_rows(ipc))
                 last_id = StreamId.parse(last_text)
             if sum(table.num_rows for table in pending) >= _INSERT_ROWS:
@@ -200,7 +220,7 @@ def _read_tail(
         last_ids[partition] = last_id
     if pending:
         _insert(connection, pending, query)
-    return last_ids
+    return last_ids, has_entries
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table], query: ReportQuery) -> None:
@@ -216,8 +236,8 @@ def _insert(connection: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table], q
         )
 
 
-def _drop_from_tail(connection: duckdb.DuckDBPyConnection, manifest: Manifest, as_of: AsOf) -> None:
-    """Keep what is after the manifest's watermarks and up to as_of; make the table positions."""
+def _make_positions(connection: duckdb.DuckDBPyConnection, manifest: Manifest, as_of: AsOf) -> None:
+    """Make the table positions: the manifest's watermarks, and those of as_of."""
     partitions = sorted(as_of.positions)
     positions = [as_of.positions[partition] for partition in partitions]
     watermarks = [manifest.watermarks[partition] for partition in partitions]
@@ -232,11 +252,16 @@ def _drop_from_tail(connection: duckdb.DuckDBPyConnection, manifest: Manifest, a
     )
     with _registered(connection, bounds):
         connection.execute("CREATE OR REPLACE TEMP TABLE positions AS FROM chunk")
+
+
+def _trim_tail(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Keep what is after the manifest's watermarks and up to as_of. Returns whether that is anything."""
     connection.execute(
         "DELETE FROM tail USING positions WHERE tail.partition = positions.partition AND ("
         "stream_ms < from_ms OR (stream_ms = from_ms AND stream_seq <= from_seq)"
         " OR stream_ms > to_ms OR (stream_ms = to_ms AND stream_seq > to_seq))"
     )
+    return bool(connection.execute("SELECT 1 FROM tail LIMIT 1").fetchall())
 
 
 @contextlib.contextmanager

@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from taximeter_server.ledger_rollup import (
-    DAY_COLUMNS,
+    ATTRIBUTE_COLUMNS,
     DAY_US,
     GRAIN_DAY,
-    GRAIN_HOUR,
+    GRAIN_TENANT_DAY,
     HOUR_US,
     KEPT_COLUMNS,
     SUM_COLUMNS,
+    TENANT_DAY_COLUMNS,
+    read_rollups,
 )
 from taximeter_server.ledger_rows import rows_of_files
 from taximeter_server.report_dimensions import Parameters, column_of, is_time_dimension
@@ -24,8 +26,7 @@ from taximeter_server.report_snapshot import Interval, Snapshot
 from taximeter_server.report_time_zone import OffsetChange
 
 _SECOND_US = 1_000_000
-_ENTRY_COLUMNS = ("stream_ms", "stream_seq", "attributes")
-_COLUMNS = ", ".join(("occur_time_us", *KEPT_COLUMNS, *SUM_COLUMNS))
+_PLACE_COLUMNS = ("partition", "stream_ms", "stream_seq")
 _WORTH_ROWS = 2
 """Rows that a row of a rollup has to stand for on the average, so that reading it is worth it."""
 _WITHIN_POSITIONS = (
@@ -36,7 +37,7 @@ _WITHIN_POSITIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A relation with the columns of ledger rows and ``lines``, and the intervals for which it has all rows."""
+    """A relation with the needed columns of ledger rows and ``lines``, and the intervals for which it has all rows."""
 
     relation: str
     intervals: tuple[Interval, ...]
@@ -46,43 +47,70 @@ class Source:
 class Needs:
     """What a statement tells apart. dimensions: of groups and filters. offsets: of days and hours that it groups by.
 
-    has_entries: it counts entries one by one.
+    columns: what it sums and looks at beside them. is_of_tenants: it keeps some tenants only. has_entries: it counts
+    entries one by one.
     """
 
     dimensions: Collection[str]
     offsets: Sequence[OffsetChange]
+    columns: Collection[str]
+    is_of_tenants: bool
     has_entries: bool
+
+    def names(self, *more: str) -> list[str]:
+        """Return all columns that are needed, and more, in an order that never changes."""
+        of_dimensions = (column_of(name) for name in self.dimensions)
+        return sorted({"occur_time_us", *self.columns, *more, *(name for name in of_dimensions if name)})
 
 
 def sources(interval: Interval, needs: Needs, snapshot: Snapshot, parameters: Parameters) -> Iterator[Source]:
     """Yield relations that together have every row of the interval once."""
-    hours = days = None
-    if snapshot.rollups and _can_be_hours(needs):
-        # Where hardly two rows are of one group, sums of groups are as many as rows, and wider.
-        if snapshot.hour_row_count * _WORTH_ROWS < snapshot.rolled_up_row_count:
-            hours = interval.aligned(HOUR_US)
-        if snapshot.day_row_count * _WORTH_ROWS < snapshot.rolled_up_row_count and _can_be_days(needs):
-            days = interval.aligned(DAY_US)
-    yield Source(_ledger_rows("tail"), (interval,))
+    by_day = _by_day(needs, snapshot)
+    days = None if by_day is None else interval.aligned(DAY_US)
+    hours = interval.aligned(HOUR_US) if _is_by_hour(needs, snapshot) else None
+    if snapshot.has_tail or not snapshot.files:
+        names = needs.names(*(_PLACE_COLUMNS if needs.has_entries else ()))
+        yield Source(_rows("tail", names, "1"), (interval,))
     loose = [path for path in snapshot.files if path not in snapshot.rolled_up]
     edges = interval.without(hours or days)
+    names = needs.names(*(_PLACE_COLUMNS if needs.has_entries or not snapshot.are_files_whole else ()))
+    condition = "true" if snapshot.are_files_whole else _WITHIN_POSITIONS
     for files, intervals in ((loose, (interval,)), (snapshot.rolled_up, edges)):
         if chosen := [path for path in sorted(files) if snapshot.overlaps(path, intervals)]:
-            condition = "true" if snapshot.are_files_whole else _WITHIN_POSITIONS
-            yield Source(_ledger_rows(f"({rows_of_files(parameters.add(chosen), condition)})"), intervals)
-    by_hour = hours.without(days) if hours else ()
-    for grain, parts in ((GRAIN_HOUR, by_hour), (GRAIN_DAY, (days,) if days else ())):
-        if parts:
-            rollups = f"read_parquet({parameters.add(list(snapshot.rollups))}, hive_partitioning = false)"
-            yield Source(f"SELECT {_COLUMNS}, lines FROM {rollups} WHERE grain = {grain}", parts)  # noqa: S608
+            rows = rows_of_files(parameters.add(chosen), condition, names=names)
+            yield Source(_rows(f"({rows})", names, "1"), intervals)
+    if hours and (parts := hours.without(days)):
+        yield Source(_sums(_Sums(snapshot.hours, KEPT_COLUMNS), needs, parameters), parts)
+    if by_day and days:
+        yield Source(_sums(by_day, needs, parameters), (days,))
 
 
-def _ledger_rows(rows: str) -> str:
-    return f"SELECT {', '.join(_ENTRY_COLUMNS)}, {_COLUMNS}, 1 AS lines FROM {rows}"  # noqa: S608 (names of ours)
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Rows of files of rollups. columns: those that they have beside sums; the needed others are null."""
+
+    paths: Sequence[str]
+    columns: Collection[str]
+    grain: int | None = None
 
 
-def _can_be_hours(needs: Needs) -> bool:
-    if needs.has_entries or not all(column_of(name) in (*KEPT_COLUMNS, None) for name in needs.dimensions):
+def _rows(relation: str, names: Sequence[str], lines: str) -> str:
+    return f"SELECT {', '.join(names)}, {lines} AS lines FROM {relation}"  # noqa: S608 (names of ours)
+
+
+def _sums(rollup: _Sums, needs: Needs, parameters: Parameters) -> str:
+    there = {"occur_time_us", *rollup.columns, *SUM_COLUMNS}
+    names = needs.names()
+    grain = () if rollup.grain is None else ("grain",)
+    read = [name for name in (*names, *grain, "lines") if name in there or name in (*grain, "lines")]
+    relation = read_rollups(parameters.add(list(rollup.paths)), read)
+    selected = [name if name in there else f"NULL AS {name}" for name in names]
+    where = "" if rollup.grain is None else f" WHERE grain = {rollup.grain}"
+    return _rows(relation + where, selected, "lines")
+
+
+def _is_by_hour(needs: Needs, snapshot: Snapshot) -> bool:
+    if not _keeps(needs, KEPT_COLUMNS) or not _is_worth(snapshot.hour_row_count, snapshot):
         return False
     if not any(map(is_time_dimension, needs.dimensions)):
         return True
@@ -92,8 +120,26 @@ def _can_be_hours(needs: Needs) -> bool:
     )
 
 
-def _can_be_days(needs: Needs) -> bool:
+def _by_day(needs: Needs, snapshot: Snapshot) -> _Sums | None:
+    """Return the shortest rows by the day that a statement can use; None for none."""
     times = {name for name in needs.dimensions if is_time_dimension(name)}
     if "hour" in times or (times and any(change.offset_s for change in needs.offsets)):
-        return False
-    return all(column_of(name) in DAY_COLUMNS for name in needs.dimensions if name not in times)
+        return None
+    if _keeps(needs, TENANT_DAY_COLUMNS) and _is_worth(snapshot.tenant_day_row_count, snapshot):
+        return _Sums(snapshot.days, TENANT_DAY_COLUMNS, GRAIN_TENANT_DAY)
+    if _keeps(needs, KEPT_COLUMNS) and _is_worth(snapshot.day_row_count, snapshot):
+        return _Sums(snapshot.days, KEPT_COLUMNS, GRAIN_DAY)
+    is_there = bool(snapshot.attributes) and not needs.is_of_tenants
+    if is_there and _keeps(needs, ATTRIBUTE_COLUMNS) and _is_worth(snapshot.attributes_row_count, snapshot):
+        return _Sums(snapshot.attributes, ATTRIBUTE_COLUMNS)
+    return None
+
+
+def _keeps(needs: Needs, columns: Collection[str]) -> bool:
+    """Return whether rows of a rollup with these columns tell apart what the statement does."""
+    return not needs.has_entries and all(column_of(name) in (*columns, None) for name in needs.dimensions)
+
+
+def _is_worth(row_count: int, snapshot: Snapshot) -> bool:
+    # Where hardly two rows are of one group, sums of groups are as many as rows, and wider.
+    return bool(snapshot.hours) and row_count * _WORTH_ROWS < snapshot.rolled_up_row_count

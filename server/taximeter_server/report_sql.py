@@ -4,7 +4,7 @@
 All sums are of 64-bit integers into 128-bit ones, which no ledger can overflow: exact, in any order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from taximeter_server.ledger import KIND_USAGE
@@ -54,8 +54,8 @@ SUMS = {
 }
 """The sums of ReportMeasures after its quantities, in its order: how they are made of rows."""
 _SUMMED_COLUMNS = (
-    "quantity, billed_quantity, cost_picos, list_cost_picos, unpriced, lines, kind, prices_unpriced,"
-    " credits, overdrawn"
+    *("quantity", "billed_quantity", "cost_picos", "list_cost_picos", "unpriced", "kind", "prices_unpriced"),
+    *("credits", "overdrawn"),
 )
 _ORDER_COLUMNS = {"cost": "cost_picos", "list_cost": "list_cost_picos"}
 COMPARED = "compared_"
@@ -100,18 +100,32 @@ def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
 def lines_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     """Fill the temporary table groups in the order of its rows: d0 and so on, usage_class, quantity, SUMS.
 
-    One row per class of a group: as it holds no lists, what does not fit into memory goes to disk.
+    One row per class of a group: as it holds no lists, what does not fit into memory goes to disk. Rows of one group
+    are neighbours, whatever the query orders by.
     """
     parameters = Parameters()
     dimensions, summed = _summed_rows(query, snapshot, query.group_by, parameters)
-    keys = [*(f"d{index}" for index in range(len(dimensions))), "usage_class"]
-    sums = ", ".join(f"sum({name}) AS {name}" for name in ("quantity", *SUMS))
+    groups = [f"d{index}" for index in range(len(dimensions))]
+    keys = [*groups, "usage_class"]
+    names = ("quantity", *SUMS)
+    sums = ", ".join(f"sum({name}) AS {name}" for name in names)
+    terms = _order_of_lines(query, groups, parameters)
+    ordered = "".join(f", {term} AS o{index}" for index, (term, _) in enumerate(terms))
+    order = [f"o{index} {direction}" for index, (_, direction) in enumerate(terms)]
+    order += [f"{key} ASC NULLS FIRST" for key in keys]
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
-        SELECT {", ".join(keys)}, {sums} FROM ({summed}) GROUP BY {", ".join(keys)}
-        ORDER BY {", ".join(f"{key} ASC NULLS FIRST" for key in keys)}
+        WITH per_class AS (SELECT {", ".join(keys)}, {sums} FROM ({summed}) GROUP BY {", ".join(keys)})
+        SELECT {", ".join((*keys, *names))} FROM (SELECT *{ordered} FROM per_class) ORDER BY {", ".join(order)}
     """  # noqa: S608
     return Statement(sql, parameters.values, dimensions)
+
+
+def rest_statement(dimensions: Sequence[Dimension]) -> str:
+    """Sum the rows of lines_statement from $first on by class, in its columns; their dimensions are null."""
+    nulls = "".join("NULL, " for _ in dimensions)
+    sums = ", ".join(f"sum({name})" for name in ("quantity", *SUMS))
+    return f"SELECT {nulls} usage_class, {sums} FROM groups WHERE rowid >= $first GROUP BY usage_class"  # noqa: S608
 
 
 def other_statements(query: ReportQuery) -> Iterator[str]:
@@ -178,21 +192,39 @@ def _measures(prefix: str, period: int) -> str:
 
 
 def _order(query: ReportQuery, keys: Sequence[str], parameters: Parameters) -> str:
-    names = dict(zip(query.group_by, keys, strict=True))
-    terms = []
-    for key in query.order:
-        if key.by in names:
-            column = names[key.by]
-        elif key.by.startswith(QUANTITY_PREFIX):
-            wanted = parameters.add(key.by.removeprefix(QUANTITY_PREFIX))
-            column = (
-                f"coalesce(list_filter(quantities, lambda part: part.usage_class = {wanted})[1].quantity, 0)"
-            )
-        else:
-            column = _ORDER_COLUMNS.get(key.by, key.by)
-        terms.append(f"{column} DESC NULLS LAST" if key.descending else f"{column} ASC NULLS FIRST")
+    def measured(by: str) -> str:
+        if by.startswith(QUANTITY_PREFIX):
+            wanted = parameters.add(by.removeprefix(QUANTITY_PREFIX))
+            part = f"list_filter(quantities, lambda part: part.usage_class = {wanted})[1]"
+            return f"coalesce({part}.quantity, 0)"
+        return _ORDER_COLUMNS.get(by, by)
+
+    terms = [f"{column} {direction}" for column, direction in _order_terms(query, keys, measured)]
     terms += [f"{key} ASC NULLS FIRST" for key in keys]
     return f"ORDER BY {', '.join(terms)}" if terms else ""
+
+
+def _order_of_lines(query: ReportQuery, keys: Sequence[str], parameters: Parameters) -> list[tuple[str, str]]:
+    """Return what the groups of lines are ordered by, each with its direction."""
+    group = f"OVER (PARTITION BY {', '.join(keys)})" if keys else "OVER ()"
+
+    def measured(by: str) -> str:
+        if by.startswith(QUANTITY_PREFIX):
+            wanted = parameters.add(by.removeprefix(QUANTITY_PREFIX))
+            return f"coalesce(sum(quantity) FILTER (usage_class = {wanted}) {group}, 0)"
+        return f"sum({_ORDER_COLUMNS.get(by, by)}) {group}"
+
+    return _order_terms(query, keys, measured)
+
+
+def _order_terms(
+    query: ReportQuery, keys: Sequence[str], measured: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    names = dict(zip(query.group_by, keys, strict=True))
+    return [
+        (names.get(key.by) or measured(key.by), "DESC NULLS LAST" if key.descending else "ASC NULLS FIRST")
+        for key in query.order
+    ]
 
 
 def _summed_rows(
@@ -207,6 +239,8 @@ def _summed_rows(
     needs = Needs(
         dimensions={*group_by, *(condition.dimension for condition in query.filters)},
         offsets=offsets,
+        columns=("partition", "tenant", "usage_class", "calls", "entry_calls", *_SUMMED_COLUMNS),
+        is_of_tenants=bool(query.tenant) or query.readable_tenants is not None,
         has_entries=counted_calls not in SUM_COLUMNS,
     )
     kept = conditions(query, parameters)
@@ -223,7 +257,8 @@ def _summed_rows(
             parts.append(
                 f"SELECT {keys} {period} AS period, usage_class, sum(quantity)::HUGEINT AS quantity,"  # noqa: S608
                 f" sum(billed_quantity)::HUGEINT AS billed_quantity, {sums}"
-                f" FROM (SELECT {columns} usage_class, {_SUMMED_COLUMNS}, {counted_calls} AS counted_calls"
+                f" FROM (SELECT {columns} usage_class, {', '.join(_SUMMED_COLUMNS)}, lines,"
+                f" {counted_calls} AS counted_calls"
                 f" FROM ({source.relation}) WHERE {where}) GROUP BY {keys} usage_class"
             )
     return dimensions, " UNION ALL ".join(parts)

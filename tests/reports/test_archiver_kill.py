@@ -84,7 +84,7 @@ def run_until(ledger: LedgerFixture, stop_at: int | None) -> tuple[int, ArchiveR
             10**9,
             ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=8),
         ),
-        (run_with_rollups, 6, ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=14)),
+        (run_with_rollups, 6, ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=42)),
     ],
 )
 def test_a_kill_at_any_step_loses_and_repeats_nothing(

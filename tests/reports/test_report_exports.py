@@ -201,7 +201,7 @@ def test_focus_adds_up_to_the_report(ledger: LedgerFixture) -> None:
 
 
 def test_more_groups_than_memory_holds(ledger: LedgerFixture) -> None:
-    """Ordering more groups than fit is refused by name; without an order they are exported."""
+    """A page of more groups than fit is refused by name; a file of them is written."""
     count = 15_000
     ledger.record(
         Entry(attributes={"run": f"run-{number:0120}"}, record_id=f"{number:020}") for number in range(count)
@@ -210,5 +210,18 @@ def test_more_groups_than_memory_holds(ledger: LedgerFixture) -> None:
     reporter = ledger.reporter(memory_limit_bytes=14 * 2**20)
 
     with pytest.raises(ReportTooLargeError):
-        list(reporter.rows(replace(query, order=(ReportOrder("cost"),))))
+        reporter.report(query)
     assert sum(1 for _ in reporter.rows(query)) == count
+
+
+@pytest.mark.parametrize("by", ["cost", "quantities.input", "calls"])
+def test_an_ordered_file_has_the_rows_of_the_report(ledger: LedgerFixture, by: str) -> None:
+    """Order and top are those of the pages, however many classes a group has; the rest is one row."""
+    ledger.record(varied_entries(300, seed=6))
+    query = replace(
+        QUERY, group_by=("model", "day"), order=(ReportOrder(by, descending=True), ReportOrder("day"))
+    )
+    reporter = ledger.reporter()
+    for top in (0, 1, 7, 10_000):
+        asked = replace(query, top=top)
+        assert tuple(reporter.rows(asked)) == reporter.report(asked, page_size=10_000).rows

@@ -2,6 +2,7 @@
 """Rollups change how fast a report is, never what it says; and they are made again when they are lost."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def test_random_queries_over_rollups_equal_the_oracle(ledger: LedgerFixture) -> 
         (("hour", "model", "provider"), "Europe/Berlin", ""),
         (("day", "rate_card_id", "usage_class", "tier", "region", "speed"), "America/New_York", "acme"),
         ((), "Asia/Kolkata", ""),
+        (("attributes.team", "attributes.n", "usage_class", "week"), "UTC", ""),
     ],
 )
 def test_what_is_rolled_up_is_not_read_again(
@@ -149,14 +151,17 @@ def test_a_date_that_went_quiet_is_rolled_up_whole(
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1")])
-def test_a_lost_rollup_is_made_again(ledger: LedgerFixture, damage: object) -> None:
+@pytest.mark.parametrize("part", ["path", "days_path"])
+def test_a_lost_rollup_is_made_again(
+    ledger: LedgerFixture, damage: Callable[[Path], None], part: str
+) -> None:
     """Without its rollups the ledger is whole: reports read the files, and the next start makes new rollups."""
     fill(ledger)
     reporter = ledger.reporter()
     query = replace(ALL_TIME, group_by=("tenant", "day"))
     before = reporter.report(query, page_size=10_000)
     for rollup in ledger.directory.read_manifest().rollups:
-        damage(ledger.directory.path / rollup.path)  # type: ignore[operator]
+        damage(ledger.directory.path / getattr(rollup, part))
     assert reporter.report(query, page_size=10_000).rows == before.rows
 
     ledger.archiver().run_once()
@@ -170,17 +175,22 @@ def test_a_lost_rollup_is_made_again(ledger: LedgerFixture, damage: object) -> N
 def test_a_rollup_that_sums_nothing_up_is_not_read(
     ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nearly every record is a group of its own, a report reads the records; by day and tenant it does not."""
+    """Where each record has an hour of its own, reports by the hour read the records; by the day they do not."""
     monkeypatch.setattr(report_sources, "_WORTH_ROWS", 2)
-    ledger.record(Entry(tenant="acme", model=f"model-{number}") for number in range(60))
+    ledger.record(
+        Entry(model=f"model-{number % 20}", occur_time_us=JUNE_US + number * HOUR_US // 3)
+        for number in range(60)
+    )
     ledger.archiver().run_once()
     for rollup in ledger.directory.read_manifest().rollups:
-        assert (rollup.row_count, rollup.day_row_count) == (61, 1)
+        assert (rollup.row_count, rollup.day_row_count, rollup.tenant_day_row_count) == (60, 20, 1)
     reporter = ledger.reporter()
-    by_tenant = replace(ALL_TIME, group_by=("tenant",))
-    assert len(reporter.report(replace(ALL_TIME, group_by=("model",))).rows) == 60
+    by_hour = replace(ALL_TIME, group_by=("hour",))
+    assert len(reporter.report(by_hour).rows) == 20
     remove_rolled_up_files(ledger)
 
-    assert [row.measures.calls for row in reporter.report(by_tenant).rows] == [60]
+    for group_by, row_count in ((("tenant",), 1), (("day", "model"), 20)):
+        rows = reporter.report(replace(ALL_TIME, group_by=group_by)).rows
+        assert (len(rows), sum(row.measures.calls for row in rows)) == (row_count, 60)
     with pytest.raises(duckdb.IOException):
-        reporter.report(replace(ALL_TIME, group_by=("model",)))
+        reporter.report(by_hour)
