@@ -103,8 +103,11 @@ bench-access: $(VENV)/.runtime ## Measure what keys, certificates, TLS and shari
 	$(BIN)/python benchmarks/access.py $(ARGS)
 
 .PHONY: bench-reports
-bench-reports: $(VENV)/.runtime ## Measure reports over generated ledgers of growing size, beside SQLite and PostgreSQL
-	$(BIN)/python benchmarks/reports.py $(ARGS)
+bench-reports: $(VENV)/.runtime $(VENV)/.tools ## Measure reports beside SQLite and PostgreSQL, archiving, and checks beside both
+	@cargo build --locked --release --quiet --package taximeter-load
+	$(BIN)/python benchmarks/archiving.py
+	$(BIN)/python benchmarks/checks_beside_reports.py
+	$(BIN)/python benchmarks/report_times.py $(ARGS)
 
 .PHONY: bench-exports
 bench-exports: $(VENV)/.runtime ## Measure memory and time of exports of growing ledgers

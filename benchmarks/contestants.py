@@ -81,9 +81,9 @@ def load_command(contestant: Contestant, arguments: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def taximeter(data_dir: Path) -> Iterator[Contestant]:
+def taximeter(data_dir: Path, *flags: str) -> Iterator[Contestant]:
     """The product, its embedded store included."""
-    with ServerProcess(data_dir) as server:
+    with ServerProcess(data_dir, arguments=flags) as server:
         pids = (server.process.pid, server.store_pid)
         yield Contestant("taximeter", server.address, data_dir / "admin.key", pids)
 

@@ -18,18 +18,24 @@ from taximeter_server.report_csv import csv_chunks
 from taximeter_server.report_focus import FocusContext, focus_chunks
 from taximeter_server.report_json import json_chunks
 from taximeter_server.report_parquet import parquet_chunks
-from taximeter_server.report_query import ReportQuery
+from taximeter_server.report_query import ReportOrder, ReportQuery
 
 DAY_COUNT = 30
 GROUP_BY = ("hour", "tenant", "model", "usage_class")
-FORMATS = ("csv", "jsonl", "parquet", "focus")
+ORDERED = "ordered"
+"""JSON lines by cost: what has to be sorted before its first line can be written."""
+FORMATS = ("csv", "jsonl", "parquet", "focus", ORDERED)
 
 
 def main() -> None:
     """Write ledgers and export them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--lines", type=int, nargs="+", default=[1_000_000, 10_000_000], help="lines of the ledgers"
+        "--lines",
+        type=int,
+        nargs="+",
+        default=[1_000_000, 3_000_000, 10_000_000],
+        help="lines of the ledgers",
     )
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     parser.add_argument("--export", nargs=2, metavar=("FOLDER", "FORMAT"), help=argparse.SUPPRESS)
@@ -60,7 +66,12 @@ def export(folder: Path, file_format: str) -> None:
         token_secret=bytes(16),
         temporary_directory=folder / "overflow",
     )
-    query = ReportQuery(FIRST_DAY_MS * 1_000, (FIRST_DAY_MS + DAY_COUNT * DAY_MS) * 1_000, group_by=GROUP_BY)
+    query = ReportQuery(
+        FIRST_DAY_MS * 1_000,
+        (FIRST_DAY_MS + DAY_COUNT * DAY_MS) * 1_000,
+        group_by=GROUP_BY,
+        order=(ReportOrder("cost", descending=True),) if file_format == ORDERED else (),
+    )
     started = time.perf_counter()
     size_bytes = sum(map(len, _chunks(reporter, query, file_format)))
     duration_s = time.perf_counter() - started
@@ -73,7 +84,7 @@ def _chunks(reporter: Reporter, query: ReportQuery, file_format: str) -> Iterato
         return csv_chunks(reporter.csv_rows(query))
     if file_format == "focus":
         return focus_chunks(reporter.focus_rows(query), FocusContext("ledger", "USD", "UTC"))
-    if file_format == "jsonl":
+    if file_format in {"jsonl", ORDERED}:
         return json_chunks(reporter.rows(query), group_by=GROUP_BY, currency_code="USD")
     return parquet_chunks(reporter.rows(query), group_by=GROUP_BY, currency_code="USD")
 

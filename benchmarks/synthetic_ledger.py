@@ -42,10 +42,9 @@ _ROWS = """
         (amount // (line + 1)) % 20000 + 1 AS quantity, (amount // (line + 1)) % 20000 + 1 AS billed_quantity,
         3000000000000 AS amount_picos, 1000000 AS per,
         ((amount // (line + 1)) % 20000 + 1) * 3000000 AS cost_picos, false AS unpriced,
-        0 AS tenant_prices_version, NULL AS tenant_prices_id, priced_as AS list_priced_as,
+        priced_as AS list_priced_as,
         billed_quantity AS list_billed_quantity, amount_picos AS list_amount_picos, per AS list_per,
-        cost_picos AS list_cost_picos, 0 AS kind, NULL AS adjusted_record_id, NULL AS note, NULL AS author,
-        0 AS adjusted_quantity, 0 AS previous_cost_picos, false AS prices_unpriced
+        cost_picos AS list_cost_picos, false AS prices_unpriced
     FROM named JOIN partitions USING (tenant_number), range(3) AS lines(line)
     ORDER BY partition, number, line
 """
@@ -76,7 +75,7 @@ class SyntheticSource:
         self._now_ms = day_ms + DAY_MS
         values = {"day_ms": day_ms, "count": event_count, "seed": day, "classes": list(CLASSES)}
         values |= {"tenants": self._tenant_count, "models": self._model_count}
-        rows = self._database.sql(_ROWS, params=values).to_arrow_table().cast(SCHEMA)
+        rows = _with_all_columns(self._database.sql(_ROWS, params=values).to_arrow_table())
         partitions = rows["partition"].to_pylist()
         starts = {partition: index for index, partition in reversed(list(enumerate(partitions)))}
         ends = [*sorted(starts.values()), rows.num_rows]
@@ -92,10 +91,11 @@ class SyntheticSource:
         self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
     ) -> tuple[bytes, str, int]:
         """Return the next entries, for the archiver only: a report finds no tail."""
-        rows = self._waiting.get(partition, SCHEMA.empty_table()).slice(0, count_max * len(CLASSES))
-        if not to_archive or rows.num_rows == 0:
+        waiting = self._waiting.get(partition)
+        if not to_archive or not waiting:
             return _NOTHING, after_id, 0
-        self._waiting[partition] = self._waiting[partition].slice(rows.num_rows)
+        rows = waiting.slice(0, count_max * len(CLASSES))
+        self._waiting[partition] = waiting.slice(rows.num_rows)
         last = rows.slice(rows.num_rows - 1).to_pylist()[0]
         last_id = StreamId(last["stream_ms"], last["stream_seq"])
         return _ipc(rows), str(last_id), rows.num_rows // len(CLASSES)
@@ -115,6 +115,19 @@ class SyntheticSource:
 
     def trim_ledger(self, partition: int, *, through_id: str) -> None:
         """What was read is forgotten."""
+
+
+def _with_all_columns(rows: pa.Table) -> pa.Table:
+    """Return rows with every column of the ledger; those that the traffic has not are null or 0."""
+    columns = []
+    for field in SCHEMA:
+        if field.name in rows.column_names:
+            columns.append(rows[field.name])
+        elif field.nullable:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+        else:
+            columns.append(pa.array([0], field.type).take(pa.repeat(0, rows.num_rows)))
+    return pa.table(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
 def _ipc(rows: pa.Table) -> bytes:
