@@ -55,7 +55,7 @@ class FaultyEngine:
 
 
 class FaultyDirectory(LedgerDirectory):
-    """A folder with a step before and after all that changes something, and within what writes a file."""
+    """A folder with a step between all that changes something, and within what writes a file."""
 
     def __init__(self, path: Path, steps: Steps) -> None:
         super().__init__(path)
@@ -81,15 +81,13 @@ class FaultyDirectory(LedgerDirectory):
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Pass on; a kill may come before, within and after the block."""
+        """Pass on; a kill may come before and within the block. After it is before what follows."""
         self._steps.step()
         with super().writing(name) as path:
             yield path
             self._steps.step()
-        self._steps.step()
 
     def remove_file(self, name: str) -> None:
-        """Pass on between two steps."""
+        """Pass on; a kill may come before. After it is before what follows."""
         self._steps.step()
         super().remove_file(name)
-        self._steps.step()
