@@ -37,13 +37,19 @@ from taximeter_server.report_sql import (
 PAGE_SIZE_DEFAULT = 1_000
 PAGE_SIZE_MAX = 10_000
 
+EXPORT_MEMORY_BYTES_MAX = 256 * 2**20
+"""What files may take: they hold nothing that has to be in memory as a whole, so more would only be filled."""
+
 _INT64_MAX = 2**63 - 1
 _FETCH_ROWS = 10_000
 _ATTEMPTS = 2
 
 
 class Reporter:
-    """Answers queries about one ledger. Thread-safe; all reports together stay within memory_limit_bytes."""
+    """Answers queries about one ledger. Thread-safe.
+
+    All pages together stay within memory_limit_bytes; all files together within that and EXPORT_MEMORY_BYTES_MAX.
+    """
 
     def __init__(
         self,
@@ -65,7 +71,12 @@ class Reporter:
         self._directory = directory
         self._token_secret = token_secret
         self._database = open_report_database(
-            temporary_directory, memory_limit_bytes=memory_limit_bytes, thread_count=thread_count
+            temporary_directory / "pages", memory_limit_bytes=memory_limit_bytes, thread_count=thread_count
+        )
+        self._export_database = open_report_database(
+            temporary_directory / "exports",
+            memory_limit_bytes=min(memory_limit_bytes, EXPORT_MEMORY_BYTES_MAX),
+            thread_count=thread_count,
         )
 
     def report(self, query: ReportQuery, *, page_size: int = 0, page_token: str = "") -> ReportPage:
@@ -130,8 +141,9 @@ class Reporter:
         return self._directory.ledger_id()
 
     def close(self) -> None:
-        """Free the database. Not while a report is under way."""
+        """Free the databases. Not while a report is under way."""
         self._database.close()
+        self._export_database.close()
 
     def _stream_rows(self, query: ReportQuery) -> Iterator[ReportRow]:
         with self._groups(query, lines_statement) as groups:
@@ -166,7 +178,8 @@ class Reporter:
         as_of: AsOf | None = None,
     ) -> Iterator["_Groups"]:
         """Compute the temporary table groups in a connection of its own."""
-        with contextlib.closing(self._database.cursor()) as connection, _named_memory():
+        database = self._database if make_statement is groups_statement else self._export_database
+        with contextlib.closing(database.cursor()) as connection, _named_memory():
             for attempt in range(_ATTEMPTS):
                 snapshot = take_snapshot(
                     connection,
