@@ -30,6 +30,7 @@ from taximeter_server.ledger_merge import FileMerger, choose_files
 from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
 from taximeter_server.ledger_rollup import plan_rollup
 from taximeter_server.ledger_rollup_files import write_rollup
+from taximeter_server.thread_priority import give_way
 
 INTERVAL_MS = 2_000
 IDLE_INTERVAL_MS_MAX = 16_000
@@ -89,11 +90,12 @@ class Archiver:
         *,
         interval_ms: int = INTERVAL_MS,
     ) -> None:
-        """Run until stop is set; meant for a thread of its own.
+        """Run until stop is set; meant for a thread of its own, whose priority it lowers.
 
         Waits interval_ms between runs, longer while there is nothing to do or the store or disk fails. Failures go
         to report_failure and are tried again: nothing is lost meanwhile, the streams only grow.
         """
+        give_way()
         wait_ms = interval_ms
         while not stop.wait(wait_ms / 1000):
             try:

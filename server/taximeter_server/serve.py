@@ -26,7 +26,6 @@ from taximeter_server.event_store import EventStore
 from taximeter_server.payment_store import PaymentStore
 from taximeter_server.serve_store import open_engine, start_store
 from taximeter_server.store import DocumentStore
-from taximeter_server.thread_priority import give_way
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -174,9 +173,7 @@ def _make_services(
     follower.refresh()
     token_key = documents.page_token_key()
     page_tokens = PageTokens(token_key)
-    reporter = Reporter(
-        engine, ledger, token_secret=token_key, temporary_directory=directory.overflow / "reports"
-    )
+    reporter = Reporter(engine, ledger, token_secret=token_key, temporary_directory=directory.overflow)
     estimates = Estimates(
         reporter,
         price=engine.estimate,
@@ -329,7 +326,6 @@ def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Eve
         _log.error("archiving failed and will be tried again", exc_info=error)
 
     def run(stop: threading.Event) -> None:
-        give_way()
         archiver.run(stop, report_failure)
 
     return run
