@@ -23,6 +23,7 @@ use crate::proto::taximeter::v1::{
 use crate::quota::{DecisionHead, Reader, money, money_pair, read_decision, read_statuses};
 use crate::script_part::{Answers, Part};
 use crate::store::{Store, StoreError, bytes};
+use crate::used::Used;
 use crate::validate::{self, Classes, Problems};
 
 /// A decision waits this long for the store; the caller has its answer within 250 ms.
@@ -88,7 +89,10 @@ impl Engine {
         &self,
         request: &CheckQuotaRequest,
     ) -> Result<CheckQuotaResponse, Failure> {
-        let valid = validated(request)?;
+        let mut problems = Problems::default();
+        let in_classes = in_classes(request, &mut problems);
+        let request = in_classes.as_ref().unwrap_or(request);
+        let valid = validated(request, problems)?;
         let requests = valid.requests;
         match self.check_with_store(request, valid).await {
             Err(failure) if failure.is_undecided() && !request.dry_run => {
@@ -279,9 +283,27 @@ impl DecisionHead {
     }
 }
 
-/// Checks a request.
-fn validated(request: &CheckQuotaRequest) -> Result<Validated<'_>, Failure> {
-    let mut problems = Problems::default();
+/// The same request with its estimate in classes, where a provider's usage stands for it.
+pub(crate) fn in_classes(request: &CheckQuotaRequest, problems: &mut Problems) -> Option<CheckQuotaRequest> {
+    let reported = request.provider_usage.as_ref()?;
+    if request.estimate.is_some() {
+        problems.invalid("provider_usage".to_owned(), "excludes estimate");
+    }
+    let used = Used::of_reported(reported, "provider_usage", problems);
+    let mut made = CheckQuotaRequest {
+        estimate: Some(used.to_usage()),
+        provider_usage: None,
+        ..request.clone()
+    };
+    used.replace_asked(
+        &mut made.provider,
+        [&mut made.tier, &mut made.region, &mut made.speed],
+    );
+    Some(made)
+}
+
+/// Checks a request. `problems`: those found before.
+fn validated(request: &CheckQuotaRequest, mut problems: Problems) -> Result<Validated<'_>, Failure> {
     validate::tenant(&request.tenant, "tenant".to_owned(), &mut problems);
     if !request.request_id.is_empty() {
         validate::record_id(&request.request_id, "request_id".to_owned(), &mut problems);

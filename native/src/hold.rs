@@ -5,7 +5,8 @@ use prost::Message;
 use prost_types::Duration;
 
 use crate::check::{
-    Asked, CHECK_LIMIT, Estimated, HAS_MARK, IS_NAMED, estimated_classes, undecided, unsigned, validate_call,
+    Asked, CHECK_LIMIT, Estimated, HAS_MARK, IS_NAMED, estimated_classes, in_classes, undecided, unsigned,
+    validate_call,
 };
 use crate::clock;
 use crate::engine::Engine;
@@ -204,8 +205,10 @@ impl Engine {
             region: request.region.clone(),
             speed: request.speed.clone(),
             estimate: request.estimate.clone(),
+            provider_usage: request.provider_usage.clone(),
             ..Default::default()
         };
+        let as_check = in_classes(&as_check, &mut problems).unwrap_or(as_check);
         validate_call(&as_check, &mut problems);
         let classes = estimated_classes(&as_check, &mut problems);
         let ttl = request.hold_ttl.unwrap_or_default();

@@ -10,14 +10,15 @@ create_exception!(taximeter_server._native, UsageError, PyValueError);
 
 /// A provider's usage as disjoint classes.
 #[pyfunction]
-#[pyo3(signature = (*, provider, api, usage_json))]
+#[pyo3(signature = (*, provider, api, usage_json, iteration_model=""))]
 pub(crate) fn normalise_usage<'py>(
     py: Python<'py>,
     provider: &str,
     api: &str,
     usage_json: &str,
+    iteration_model: &str,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let normalised = taximeter_pricing::normalise(provider, api, usage_json)
+    let normalised = taximeter_pricing::normalise(provider, api, usage_json, iteration_model)
         .map_err(|error| UsageError::new_err((error.field, error.description)))?;
     let classes = PyDict::new(py);
     for (class, quantity) in &normalised.classes {

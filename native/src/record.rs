@@ -90,6 +90,10 @@ fn unpriced_entry(record: &UsageRecord, used: &Used<'_>, occur_time_nanos: i64, 
     if let Some((reported, _)) = &used.reported {
         entry.usage_provider.clone_from(&reported.provider);
         entry.usage_api.clone_from(&reported.api);
+        if !reported.iteration_model.is_empty() {
+            // Another model of the same answer is another payload.
+            entry.usage_api = format!("{}#{}", reported.api, reported.iteration_model);
+        }
         entry.usage_json.clone_from(&reported.usage_json);
     }
     entry.fingerprint = fingerprint(&entry, &used.classes, sent_nanos).to_vec();
@@ -98,23 +102,15 @@ fn unpriced_entry(record: &UsageRecord, used: &Used<'_>, occur_time_nanos: i64, 
     entry
 }
 
-/// The answer decides what was served, not the request.
+/// What the provider's answer adds.
 fn add_served(entry: &mut LedgerEntry, used: &Used<'_>) {
-    let Some((reported, normalised)) = &used.reported else {
+    let Some((_, normalised)) = &used.reported else {
         return;
     };
-    if entry.provider.is_empty() {
-        entry.provider.clone_from(&reported.provider);
-    }
-    for (field, served) in [
-        (&mut entry.tier, &normalised.tier),
-        (&mut entry.region, &normalised.region),
-        (&mut entry.speed, &normalised.speed),
-    ] {
-        if !served.is_empty() {
-            field.clone_from(served);
-        }
-    }
+    used.replace_asked(
+        &mut entry.provider,
+        [&mut entry.tier, &mut entry.region, &mut entry.speed],
+    );
     entry.usage_flags = normalised.flags.iter().map(|flag| (*flag).to_owned()).collect();
     let is_reported = entry.quality != i32::from(UsageQuality::Estimated);
     if normalised.is_inferred() && is_reported {

@@ -45,7 +45,12 @@ impl<'a> Used<'a> {
         if holds_secret(&usage.usage_json) {
             problems.secret(format!("{path}.usage_json"), "no credential belongs here");
         }
-        match normalise(&usage.provider, &usage.api, &usage.usage_json) {
+        match normalise(
+            &usage.provider,
+            &usage.api,
+            &usage.usage_json,
+            &usage.iteration_model,
+        ) {
             Ok(normalised) => Self {
                 classes: normalised.classes.clone(),
                 calls: normalised.calls,
@@ -54,6 +59,46 @@ impl<'a> Used<'a> {
             Err(error) => {
                 problems.invalid(format!("{path}.{}", error.field), error.description);
                 Self::default()
+            }
+        }
+    }
+
+    /// The same in the fields of a message.
+    pub(crate) fn to_usage(&self) -> Usage {
+        let mut usage = Usage {
+            calls: self.calls,
+            ..Usage::default()
+        };
+        for (class, count) in &self.classes {
+            let field = match *class {
+                "input" => &mut usage.uncached_input_tokens,
+                "cache_read" => &mut usage.cache_read_tokens,
+                "cache_write" => &mut usage.cache_write_tokens,
+                "cache_write_1h" => &mut usage.cache_write_1h_tokens,
+                "output" => &mut usage.visible_output_tokens,
+                "reasoning" => &mut usage.reasoning_tokens,
+                "tool_calls" => &mut usage.tool_calls,
+                "sandbox_ms" => &mut usage.sandbox_ms,
+                "storage_byte_hours" => &mut usage.storage_byte_hours,
+                other => usage.other.entry(other.to_owned()).or_default(),
+            };
+            *field = *count;
+        }
+        usage
+    }
+
+    /// Puts what was served in the place of what was asked for: the answer decides, not the request.
+    pub(crate) fn replace_asked(&self, provider: &mut String, asked: [&mut String; 3]) {
+        let Some((reported, normalised)) = &self.reported else {
+            return;
+        };
+        if provider.is_empty() {
+            provider.clone_from(&reported.provider);
+        }
+        let served = [&normalised.tier, &normalised.region, &normalised.speed];
+        for (field, served) in asked.into_iter().zip(served) {
+            if !served.is_empty() {
+                field.clone_from(served);
             }
         }
     }

@@ -5,7 +5,7 @@ Every blocking function releases the GIL. Times are milliseconds since 1970 UTC 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, Self, TypeVar, final
+from typing import Protocol, Self, TypedDict, TypeVar, final
 
 from taximeter_server.limits import Limits
 from taximeter_server.tenants import Tenant
@@ -128,11 +128,22 @@ class UsageError(ValueError):
     field: "provider", "api", or a path such as "usage_json.prompt_tokens_details.cached_tokens".
     """
 
-def normalise_usage(*, provider: str, api: str, usage_json: str) -> dict[str, object]:
-    """Turn the usage object of a provider's API into disjoint classes.
+class NormalisedUsage(TypedDict):
+    """What a provider's usage comes to."""
 
-    Returns {"classes": {class: quantity above 0}, "calls": int, "tier": str, "region": str, "speed": str,
-    "flags": [str]}; tier, region and speed are those that the usage states, else "". Raises UsageError.
+    classes: dict[str, int]
+    calls: int
+    tier: str
+    region: str
+    speed: str
+    flags: list[str]
+
+def normalise_usage(
+    *, provider: str, api: str, usage_json: str, iteration_model: str = ""
+) -> NormalisedUsage:
+    """Turn the usage object of a provider's API into disjoint classes; with iteration_model that model's.
+
+    classes: quantities above 0. tier, region and speed are those that the usage states, else "". Raises UsageError.
     """
 
 def usage_quantities(usage: bytes, field: str) -> list[tuple[str, int]]:

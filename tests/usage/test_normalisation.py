@@ -3,7 +3,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -24,8 +24,8 @@ nine_counts = st.lists(st.integers(0, 10_000), min_size=9, max_size=9)
 
 def normalised(provider: str, api: str, usage: object) -> dict[str, Any]:
     """Normalise usage that is not text yet."""
-    found: dict[str, Any] = normalise_usage(provider=provider, api=api, usage_json=json.dumps(usage))
-    return found
+    found = normalise_usage(provider=provider, api=api, usage_json=json.dumps(usage))
+    return cast("dict[str, Any]", found)
 
 
 def totals(classes: dict[str, int]) -> tuple[int, int]:

@@ -31,6 +31,20 @@ MESSAGE_USAGE = {
     "output_tokens": 1,
     "service_tier": "standard",
 }
+ADVICE = {
+    "claude-sonnet-4-5": {
+        "iterations": [
+            {"type": "message", "input_tokens": 12, "output_tokens": 10},
+            {
+                "type": "advisor_message",
+                "model": "claude-opus-4-7",
+                "input_tokens": 800,
+                "output_tokens": 60,
+            },
+        ]
+    }
+}
+"""What the usage of a model says beside that of others: it has asked another one."""
 GEMINI_USAGE = {
     "promptTokenCount": 20,
     "cachedContentTokenCount": 8,
@@ -124,7 +138,7 @@ def message(model: str) -> dict[str, Any]:
         "content": [{"type": "text", "text": "".join(WORDS)}],
         "stop_reason": "end_turn",
         "stop_sequence": None,
-        "usage": MESSAGE_USAGE | {"output_tokens": 10},
+        "usage": MESSAGE_USAGE | {"output_tokens": 10} | ADVICE.get(model, {}),
     }
 
 
@@ -139,7 +153,10 @@ def message_events(model: str) -> Iterator[tuple[str, Any]]:
         yield "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}
     yield "content_block_stop", {"type": "content_block_stop", "index": 0}
     ended = {"stop_reason": "end_turn", "stop_sequence": None}
-    yield "message_delta", {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 10}}
+    yield (
+        "message_delta",
+        {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 10} | ADVICE.get(model, {})},
+    )
     yield "message_stop", {"type": "message_stop"}
 
 

@@ -1505,7 +1505,10 @@ type CheckQuotaRequest struct {
 	// Optional. Region about to be asked for.
 	Region string `protobuf:"bytes,10,opt,name=region,proto3" json:"region,omitempty"`
 	// Optional. Speed about to be asked for.
-	Speed         string `protobuf:"bytes,11,opt,name=speed,proto3" json:"speed,omitempty"`
+	Speed string `protobuf:"bytes,11,opt,name=speed,proto3" json:"speed,omitempty"`
+	// Optional. Expected usage as a provider reported it, such as that of a call before, instead of estimate; provider,
+	// tier, region and speed that it states replace those above. INVALID_ARGUMENT names the field that contradicts.
+	ProviderUsage *ProviderUsage `protobuf:"bytes,100,opt,name=provider_usage,json=providerUsage,proto3" json:"provider_usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1615,6 +1618,13 @@ func (x *CheckQuotaRequest) GetSpeed() string {
 		return x.Speed
 	}
 	return ""
+}
+
+func (x *CheckQuotaRequest) GetProviderUsage() *ProviderUsage {
+	if x != nil {
+		return x.ProviderUsage
+	}
+	return nil
 }
 
 // CheckQuotaResponse is a decision.
@@ -1788,7 +1798,10 @@ type ExtendHoldRequest struct {
 	// Optional. Region asked for.
 	Region string `protobuf:"bytes,13,opt,name=region,proto3" json:"region,omitempty"`
 	// Optional. Speed asked for.
-	Speed         string `protobuf:"bytes,14,opt,name=speed,proto3" json:"speed,omitempty"`
+	Speed string `protobuf:"bytes,14,opt,name=speed,proto3" json:"speed,omitempty"`
+	// Optional. The new estimate as a provider reports it, such as the usage so far of a stream, instead of estimate, as
+	// in CheckQuotaRequest.
+	ProviderUsage *ProviderUsage `protobuf:"bytes,100,opt,name=provider_usage,json=providerUsage,proto3" json:"provider_usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1884,6 +1897,13 @@ func (x *ExtendHoldRequest) GetSpeed() string {
 		return x.Speed
 	}
 	return ""
+}
+
+func (x *ExtendHoldRequest) GetProviderUsage() *ProviderUsage {
+	if x != nil {
+		return x.ProviderUsage
+	}
+	return nil
 }
 
 // ExtendHoldResponse answers ExtendHold.
@@ -2928,7 +2948,7 @@ type EstimateRequest struct {
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	// Optional. Provider of the model.
 	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
-	// Required without sample. Usage of one call; with high_usage, of a cheap one.
+	// Required without sample and provider_usage. Usage of one call; with high_usage, of a cheap one.
 	Usage *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
 	// Optional. Number of such calls, or of such items with sample, 1 to 1,000,000,000. 0 means 1.
 	CallCount int64 `protobuf:"varint,4,opt,name=call_count,json=callCount,proto3" json:"call_count,omitempty"`
@@ -2945,7 +2965,7 @@ type EstimateRequest struct {
 	// Optional. Usage of an expensive call, for the upper bound. Absent means that all calls are alike.
 	HighUsage *Usage `protobuf:"bytes,40,opt,name=high_usage,json=highUsage,proto3" json:"high_usage,omitempty"`
 	// Optional. A sample run that was recorded, to project instead of usage. Excludes model, provider, usage, high_usage,
-	// occur_time, tier, region and speed, which the records have. Needs role read or admin.
+	// occur_time, tier, region, speed and provider_usage, which the records have. Needs role read or admin.
 	Sample *EstimateSample `protobuf:"bytes,41,opt,name=sample,proto3" json:"sample,omitempty"`
 	// Optional. Tenant path that would make the calls: its own prices apply, and the answer says what of its limits and
 	// those of its parents would remain, and which would stop the calls. Empty means the card's prices and no limits.
@@ -2953,8 +2973,11 @@ type EstimateRequest struct {
 	// Optional. Pace of the calls, 1 to 1,000,000,000 per minute; needed to say when a limit would stop them. 0 means
 	// all at once.
 	CallsPerMinute int64 `protobuf:"varint,43,opt,name=calls_per_minute,json=callsPerMinute,proto3" json:"calls_per_minute,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Optional. Usage of one call as a provider reported it, instead of usage; provider, tier, region and speed that it
+	// states replace those above. INVALID_ARGUMENT names the field that contradicts.
+	ProviderUsage *ProviderUsage `protobuf:"bytes,100,opt,name=provider_usage,json=providerUsage,proto3" json:"provider_usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EstimateRequest) Reset() {
@@ -3078,6 +3101,13 @@ func (x *EstimateRequest) GetCallsPerMinute() int64 {
 	return 0
 }
 
+func (x *EstimateRequest) GetProviderUsage() *ProviderUsage {
+	if x != nil {
+		return x.ProviderUsage
+	}
+	return nil
+}
+
 // EstimateResponse is a price.
 type EstimateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3113,8 +3143,10 @@ type EstimateResponse struct {
 	// is left, and whether it stops the calls, is in limits; there every call costs as much as the most expensive, and
 	// scopes of grants are not looked at.
 	CreditMicrocredits int64 `protobuf:"varint,85,opt,name=credit_microcredits,json=creditMicrocredits,proto3" json:"credit_microcredits,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// What is remarkable about provider_usage, as in RecordResponse.usage_flags.
+	UsageFlags    []string `protobuf:"bytes,100,rep,name=usage_flags,json=usageFlags,proto3" json:"usage_flags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EstimateResponse) Reset() {
@@ -3243,6 +3275,13 @@ func (x *EstimateResponse) GetCreditMicrocredits() int64 {
 		return x.CreditMicrocredits
 	}
 	return 0
+}
+
+func (x *EstimateResponse) GetUsageFlags() []string {
+	if x != nil {
+		return x.UsageFlags
+	}
+	return nil
 }
 
 // EstimateSample is a run that was recorded.
@@ -3496,7 +3535,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"occur_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\toccurTime\x128\n" +
 	"\rprevious_cost\x18\x03 \x01(\v2\x13.taximeter.v1.MoneyR\fpreviousCost\x12'\n" +
 	"\x04cost\x18\x04 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x12,\n" +
-	"\x05lines\x18\x05 \x03(\v2\x16.taximeter.v1.CostLineR\x05lines\"\xda\x02\n" +
+	"\x05lines\x18\x05 \x03(\v2\x16.taximeter.v1.CostLineR\x05lines\"\x9e\x03\n" +
 	"\x11CheckQuotaRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1d\n" +
 	"\n" +
@@ -3510,7 +3549,8 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x04tier\x18\t \x01(\tR\x04tier\x12\x16\n" +
 	"\x06region\x18\n" +
 	" \x01(\tR\x06region\x12\x14\n" +
-	"\x05speed\x18\v \x01(\tR\x05speed\"\xc2\x04\n" +
+	"\x05speed\x18\v \x01(\tR\x05speed\x12B\n" +
+	"\x0eprovider_usage\x18d \x01(\v2\x1b.taximeter.v1.ProviderUsageR\rproviderUsage\"\xc2\x04\n" +
 	"\x12CheckQuotaResponse\x122\n" +
 	"\bdecision\x18\x01 \x01(\x0e2\x16.taximeter.v1.DecisionR\bdecision\x12\x17\n" +
 	"\ahold_id\x18\x02 \x01(\tR\x06holdId\x121\n" +
@@ -3527,7 +3567,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x15tenant_prices_version\x18\x14 \x01(\x03R\x13tenantPricesVersion\x12\x1d\n" +
 	"\n" +
 	"would_deny\x187 \x01(\bR\twouldDeny\x12\x1a\n" +
-	"\bdegraded\x188 \x01(\bR\bdegraded\"\x9f\x02\n" +
+	"\bdegraded\x188 \x01(\bR\bdegraded\"\xe3\x02\n" +
 	"\x11ExtendHoldRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x17\n" +
 	"\ahold_id\x18\x02 \x01(\tR\x06holdId\x124\n" +
@@ -3538,7 +3578,8 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\bprovider\x18\v \x01(\tR\bprovider\x12\x12\n" +
 	"\x04tier\x18\f \x01(\tR\x04tier\x12\x16\n" +
 	"\x06region\x18\r \x01(\tR\x06region\x12\x14\n" +
-	"\x05speed\x18\x0e \x01(\tR\x05speed\"\x90\x03\n" +
+	"\x05speed\x18\x0e \x01(\tR\x05speed\x12B\n" +
+	"\x0eprovider_usage\x18d \x01(\v2\x1b.taximeter.v1.ProviderUsageR\rproviderUsage\"\x90\x03\n" +
 	"\x12ExtendHoldResponse\x12;\n" +
 	"\vexpire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x122\n" +
@@ -3627,7 +3668,7 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x05query\x18\x01 \x01(\v2\x19.taximeter.v1.ReportQueryR\x05query\x122\n" +
 	"\x06format\x18\x02 \x01(\x0e2\x1a.taximeter.v1.ExportFormatR\x06format\",\n" +
 	"\x14ExportReportResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"\xe5\x03\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"\xa9\x04\n" +
 	"\x0fEstimateRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12)\n" +
@@ -3645,7 +3686,8 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"high_usage\x18( \x01(\v2\x13.taximeter.v1.UsageR\thighUsage\x124\n" +
 	"\x06sample\x18) \x01(\v2\x1c.taximeter.v1.EstimateSampleR\x06sample\x12#\n" +
 	"\rlimits_tenant\x18* \x01(\tR\flimitsTenant\x12(\n" +
-	"\x10calls_per_minute\x18+ \x01(\x03R\x0ecallsPerMinute\"\xaa\x05\n" +
+	"\x10calls_per_minute\x18+ \x01(\x03R\x0ecallsPerMinute\x12B\n" +
+	"\x0eprovider_usage\x18d \x01(\v2\x1b.taximeter.v1.ProviderUsageR\rproviderUsage\"\xcb\x05\n" +
 	"\x10EstimateResponse\x127\n" +
 	"\rcost_per_call\x18\x01 \x01(\v2\x13.taximeter.v1.MoneyR\vcostPerCall\x12'\n" +
 	"\x04cost\x18\x02 \x01(\v2\x13.taximeter.v1.MoneyR\x04cost\x12,\n" +
@@ -3661,7 +3703,9 @@ const file_taximeter_v1_metering_service_proto_rawDesc = "" +
 	"\x0eunpriced_lines\x18, \x01(\x03R\runpricedLines\x120\n" +
 	"\tlist_cost\x18\x14 \x01(\v2\x13.taximeter.v1.MoneyR\blistCost\x122\n" +
 	"\x15tenant_prices_version\x18\x15 \x01(\x03R\x13tenantPricesVersion\x12/\n" +
-	"\x13credit_microcredits\x18U \x01(\x03R\x12creditMicrocredits\"\x87\x01\n" +
+	"\x13credit_microcredits\x18U \x01(\x03R\x12creditMicrocredits\x12\x1f\n" +
+	"\vusage_flags\x18d \x03(\tR\n" +
+	"usageFlags\"\x87\x01\n" +
 	"\x0eEstimateSample\x12/\n" +
 	"\x05query\x18\x01 \x01(\v2\x19.taximeter.v1.ReportQueryR\x05query\x12\x1d\n" +
 	"\n" +
@@ -3800,6 +3844,7 @@ var file_taximeter_v1_metering_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
 	(*Usage)(nil),                 // 52: taximeter.v1.Usage
+	(*ProviderUsage)(nil),         // 53: taximeter.v1.ProviderUsage
 }
 var file_taximeter_v1_metering_service_proto_depIdxs = []int32{
 	44, // 0: taximeter.v1.RecordRequest.record:type_name -> taximeter.v1.UsageRecord
@@ -3832,87 +3877,90 @@ var file_taximeter_v1_metering_service_proto_depIdxs = []int32{
 	46, // 27: taximeter.v1.RecordCorrection.lines:type_name -> taximeter.v1.CostLine
 	52, // 28: taximeter.v1.CheckQuotaRequest.estimate:type_name -> taximeter.v1.Usage
 	51, // 29: taximeter.v1.CheckQuotaRequest.hold_ttl:type_name -> google.protobuf.Duration
-	3,  // 30: taximeter.v1.CheckQuotaResponse.decision:type_name -> taximeter.v1.Decision
-	48, // 31: taximeter.v1.CheckQuotaResponse.limits:type_name -> taximeter.v1.LimitStatus
-	51, // 32: taximeter.v1.CheckQuotaResponse.retry_after:type_name -> google.protobuf.Duration
-	45, // 33: taximeter.v1.CheckQuotaResponse.estimated_cost:type_name -> taximeter.v1.Money
-	47, // 34: taximeter.v1.CheckQuotaResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	50, // 35: taximeter.v1.CheckQuotaResponse.hold_expire_time:type_name -> google.protobuf.Timestamp
-	51, // 36: taximeter.v1.ExtendHoldRequest.hold_ttl:type_name -> google.protobuf.Duration
-	52, // 37: taximeter.v1.ExtendHoldRequest.estimate:type_name -> taximeter.v1.Usage
-	50, // 38: taximeter.v1.ExtendHoldResponse.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 39: taximeter.v1.ExtendHoldResponse.decision:type_name -> taximeter.v1.Decision
-	48, // 40: taximeter.v1.ExtendHoldResponse.limits:type_name -> taximeter.v1.LimitStatus
-	51, // 41: taximeter.v1.ExtendHoldResponse.retry_after:type_name -> google.protobuf.Duration
-	45, // 42: taximeter.v1.ExtendHoldResponse.estimated_cost:type_name -> taximeter.v1.Money
-	47, // 43: taximeter.v1.ExtendHoldResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	1,  // 44: taximeter.v1.ReleaseHoldResponse.state:type_name -> taximeter.v1.HoldState
-	50, // 45: taximeter.v1.ReportQuery.start_time:type_name -> google.protobuf.Timestamp
-	50, // 46: taximeter.v1.ReportQuery.end_time:type_name -> google.protobuf.Timestamp
-	30, // 47: taximeter.v1.ReportQuery.filters:type_name -> taximeter.v1.ReportFilter
-	4,  // 48: taximeter.v1.ReportQuery.measures:type_name -> taximeter.v1.ReportMeasure
-	29, // 49: taximeter.v1.ReportQuery.order:type_name -> taximeter.v1.ReportOrder
-	50, // 50: taximeter.v1.ReportQuery.as_of_time:type_name -> google.protobuf.Timestamp
-	28, // 51: taximeter.v1.ReportQuery.compare_to:type_name -> taximeter.v1.ReportInterval
-	50, // 52: taximeter.v1.ReportInterval.start_time:type_name -> google.protobuf.Timestamp
-	50, // 53: taximeter.v1.ReportInterval.end_time:type_name -> google.protobuf.Timestamp
-	5,  // 54: taximeter.v1.ReportFilter.operator:type_name -> taximeter.v1.FilterOperator
-	27, // 55: taximeter.v1.ReportRequest.query:type_name -> taximeter.v1.ReportQuery
-	33, // 56: taximeter.v1.ReportResponse.rows:type_name -> taximeter.v1.ReportRow
-	35, // 57: taximeter.v1.ReportResponse.total:type_name -> taximeter.v1.ReportMeasures
-	50, // 58: taximeter.v1.ReportResponse.as_of_time:type_name -> google.protobuf.Timestamp
-	35, // 59: taximeter.v1.ReportResponse.compared_total:type_name -> taximeter.v1.ReportMeasures
-	34, // 60: taximeter.v1.ReportRow.group:type_name -> taximeter.v1.ReportGroupValue
-	35, // 61: taximeter.v1.ReportRow.measures:type_name -> taximeter.v1.ReportMeasures
-	35, // 62: taximeter.v1.ReportRow.compared:type_name -> taximeter.v1.ReportMeasures
-	43, // 63: taximeter.v1.ReportMeasures.quantities:type_name -> taximeter.v1.ReportMeasures.QuantitiesEntry
-	45, // 64: taximeter.v1.ReportMeasures.cost:type_name -> taximeter.v1.Money
-	45, // 65: taximeter.v1.ReportMeasures.adjustment_cost:type_name -> taximeter.v1.Money
-	45, // 66: taximeter.v1.ReportMeasures.list_cost:type_name -> taximeter.v1.Money
-	27, // 67: taximeter.v1.ExportReportRequest.query:type_name -> taximeter.v1.ReportQuery
-	6,  // 68: taximeter.v1.ExportReportRequest.format:type_name -> taximeter.v1.ExportFormat
-	52, // 69: taximeter.v1.EstimateRequest.usage:type_name -> taximeter.v1.Usage
-	50, // 70: taximeter.v1.EstimateRequest.occur_time:type_name -> google.protobuf.Timestamp
-	52, // 71: taximeter.v1.EstimateRequest.high_usage:type_name -> taximeter.v1.Usage
-	40, // 72: taximeter.v1.EstimateRequest.sample:type_name -> taximeter.v1.EstimateSample
-	45, // 73: taximeter.v1.EstimateResponse.cost_per_call:type_name -> taximeter.v1.Money
-	45, // 74: taximeter.v1.EstimateResponse.cost:type_name -> taximeter.v1.Money
-	46, // 75: taximeter.v1.EstimateResponse.lines:type_name -> taximeter.v1.CostLine
-	47, // 76: taximeter.v1.EstimateResponse.pricing_state:type_name -> taximeter.v1.PricingState
-	45, // 77: taximeter.v1.EstimateResponse.low_cost:type_name -> taximeter.v1.Money
-	45, // 78: taximeter.v1.EstimateResponse.high_cost:type_name -> taximeter.v1.Money
-	41, // 79: taximeter.v1.EstimateResponse.limits:type_name -> taximeter.v1.EstimateLimit
-	45, // 80: taximeter.v1.EstimateResponse.list_cost:type_name -> taximeter.v1.Money
-	27, // 81: taximeter.v1.EstimateSample.query:type_name -> taximeter.v1.ReportQuery
-	48, // 82: taximeter.v1.EstimateLimit.status:type_name -> taximeter.v1.LimitStatus
-	50, // 83: taximeter.v1.EstimateLimit.stop_time:type_name -> google.protobuf.Timestamp
-	7,  // 84: taximeter.v1.MeteringService.Record:input_type -> taximeter.v1.RecordRequest
-	11, // 85: taximeter.v1.MeteringService.RecordBatch:input_type -> taximeter.v1.RecordBatchRequest
-	21, // 86: taximeter.v1.MeteringService.CheckQuota:input_type -> taximeter.v1.CheckQuotaRequest
-	23, // 87: taximeter.v1.MeteringService.ExtendHold:input_type -> taximeter.v1.ExtendHoldRequest
-	25, // 88: taximeter.v1.MeteringService.ReleaseHold:input_type -> taximeter.v1.ReleaseHoldRequest
-	14, // 89: taximeter.v1.MeteringService.RecordLevel:input_type -> taximeter.v1.RecordLevelRequest
-	16, // 90: taximeter.v1.MeteringService.VoidRecord:input_type -> taximeter.v1.VoidRecordRequest
-	18, // 91: taximeter.v1.MeteringService.AmendRecord:input_type -> taximeter.v1.AmendRecordRequest
-	31, // 92: taximeter.v1.MeteringService.Report:input_type -> taximeter.v1.ReportRequest
-	36, // 93: taximeter.v1.MeteringService.ExportReport:input_type -> taximeter.v1.ExportReportRequest
-	38, // 94: taximeter.v1.MeteringService.Estimate:input_type -> taximeter.v1.EstimateRequest
-	8,  // 95: taximeter.v1.MeteringService.Record:output_type -> taximeter.v1.RecordResponse
-	12, // 96: taximeter.v1.MeteringService.RecordBatch:output_type -> taximeter.v1.RecordBatchResponse
-	22, // 97: taximeter.v1.MeteringService.CheckQuota:output_type -> taximeter.v1.CheckQuotaResponse
-	24, // 98: taximeter.v1.MeteringService.ExtendHold:output_type -> taximeter.v1.ExtendHoldResponse
-	26, // 99: taximeter.v1.MeteringService.ReleaseHold:output_type -> taximeter.v1.ReleaseHoldResponse
-	15, // 100: taximeter.v1.MeteringService.RecordLevel:output_type -> taximeter.v1.RecordLevelResponse
-	17, // 101: taximeter.v1.MeteringService.VoidRecord:output_type -> taximeter.v1.VoidRecordResponse
-	19, // 102: taximeter.v1.MeteringService.AmendRecord:output_type -> taximeter.v1.AmendRecordResponse
-	32, // 103: taximeter.v1.MeteringService.Report:output_type -> taximeter.v1.ReportResponse
-	37, // 104: taximeter.v1.MeteringService.ExportReport:output_type -> taximeter.v1.ExportReportResponse
-	39, // 105: taximeter.v1.MeteringService.Estimate:output_type -> taximeter.v1.EstimateResponse
-	95, // [95:106] is the sub-list for method output_type
-	84, // [84:95] is the sub-list for method input_type
-	84, // [84:84] is the sub-list for extension type_name
-	84, // [84:84] is the sub-list for extension extendee
-	0,  // [0:84] is the sub-list for field type_name
+	53, // 30: taximeter.v1.CheckQuotaRequest.provider_usage:type_name -> taximeter.v1.ProviderUsage
+	3,  // 31: taximeter.v1.CheckQuotaResponse.decision:type_name -> taximeter.v1.Decision
+	48, // 32: taximeter.v1.CheckQuotaResponse.limits:type_name -> taximeter.v1.LimitStatus
+	51, // 33: taximeter.v1.CheckQuotaResponse.retry_after:type_name -> google.protobuf.Duration
+	45, // 34: taximeter.v1.CheckQuotaResponse.estimated_cost:type_name -> taximeter.v1.Money
+	47, // 35: taximeter.v1.CheckQuotaResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	50, // 36: taximeter.v1.CheckQuotaResponse.hold_expire_time:type_name -> google.protobuf.Timestamp
+	51, // 37: taximeter.v1.ExtendHoldRequest.hold_ttl:type_name -> google.protobuf.Duration
+	52, // 38: taximeter.v1.ExtendHoldRequest.estimate:type_name -> taximeter.v1.Usage
+	53, // 39: taximeter.v1.ExtendHoldRequest.provider_usage:type_name -> taximeter.v1.ProviderUsage
+	50, // 40: taximeter.v1.ExtendHoldResponse.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 41: taximeter.v1.ExtendHoldResponse.decision:type_name -> taximeter.v1.Decision
+	48, // 42: taximeter.v1.ExtendHoldResponse.limits:type_name -> taximeter.v1.LimitStatus
+	51, // 43: taximeter.v1.ExtendHoldResponse.retry_after:type_name -> google.protobuf.Duration
+	45, // 44: taximeter.v1.ExtendHoldResponse.estimated_cost:type_name -> taximeter.v1.Money
+	47, // 45: taximeter.v1.ExtendHoldResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	1,  // 46: taximeter.v1.ReleaseHoldResponse.state:type_name -> taximeter.v1.HoldState
+	50, // 47: taximeter.v1.ReportQuery.start_time:type_name -> google.protobuf.Timestamp
+	50, // 48: taximeter.v1.ReportQuery.end_time:type_name -> google.protobuf.Timestamp
+	30, // 49: taximeter.v1.ReportQuery.filters:type_name -> taximeter.v1.ReportFilter
+	4,  // 50: taximeter.v1.ReportQuery.measures:type_name -> taximeter.v1.ReportMeasure
+	29, // 51: taximeter.v1.ReportQuery.order:type_name -> taximeter.v1.ReportOrder
+	50, // 52: taximeter.v1.ReportQuery.as_of_time:type_name -> google.protobuf.Timestamp
+	28, // 53: taximeter.v1.ReportQuery.compare_to:type_name -> taximeter.v1.ReportInterval
+	50, // 54: taximeter.v1.ReportInterval.start_time:type_name -> google.protobuf.Timestamp
+	50, // 55: taximeter.v1.ReportInterval.end_time:type_name -> google.protobuf.Timestamp
+	5,  // 56: taximeter.v1.ReportFilter.operator:type_name -> taximeter.v1.FilterOperator
+	27, // 57: taximeter.v1.ReportRequest.query:type_name -> taximeter.v1.ReportQuery
+	33, // 58: taximeter.v1.ReportResponse.rows:type_name -> taximeter.v1.ReportRow
+	35, // 59: taximeter.v1.ReportResponse.total:type_name -> taximeter.v1.ReportMeasures
+	50, // 60: taximeter.v1.ReportResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	35, // 61: taximeter.v1.ReportResponse.compared_total:type_name -> taximeter.v1.ReportMeasures
+	34, // 62: taximeter.v1.ReportRow.group:type_name -> taximeter.v1.ReportGroupValue
+	35, // 63: taximeter.v1.ReportRow.measures:type_name -> taximeter.v1.ReportMeasures
+	35, // 64: taximeter.v1.ReportRow.compared:type_name -> taximeter.v1.ReportMeasures
+	43, // 65: taximeter.v1.ReportMeasures.quantities:type_name -> taximeter.v1.ReportMeasures.QuantitiesEntry
+	45, // 66: taximeter.v1.ReportMeasures.cost:type_name -> taximeter.v1.Money
+	45, // 67: taximeter.v1.ReportMeasures.adjustment_cost:type_name -> taximeter.v1.Money
+	45, // 68: taximeter.v1.ReportMeasures.list_cost:type_name -> taximeter.v1.Money
+	27, // 69: taximeter.v1.ExportReportRequest.query:type_name -> taximeter.v1.ReportQuery
+	6,  // 70: taximeter.v1.ExportReportRequest.format:type_name -> taximeter.v1.ExportFormat
+	52, // 71: taximeter.v1.EstimateRequest.usage:type_name -> taximeter.v1.Usage
+	50, // 72: taximeter.v1.EstimateRequest.occur_time:type_name -> google.protobuf.Timestamp
+	52, // 73: taximeter.v1.EstimateRequest.high_usage:type_name -> taximeter.v1.Usage
+	40, // 74: taximeter.v1.EstimateRequest.sample:type_name -> taximeter.v1.EstimateSample
+	53, // 75: taximeter.v1.EstimateRequest.provider_usage:type_name -> taximeter.v1.ProviderUsage
+	45, // 76: taximeter.v1.EstimateResponse.cost_per_call:type_name -> taximeter.v1.Money
+	45, // 77: taximeter.v1.EstimateResponse.cost:type_name -> taximeter.v1.Money
+	46, // 78: taximeter.v1.EstimateResponse.lines:type_name -> taximeter.v1.CostLine
+	47, // 79: taximeter.v1.EstimateResponse.pricing_state:type_name -> taximeter.v1.PricingState
+	45, // 80: taximeter.v1.EstimateResponse.low_cost:type_name -> taximeter.v1.Money
+	45, // 81: taximeter.v1.EstimateResponse.high_cost:type_name -> taximeter.v1.Money
+	41, // 82: taximeter.v1.EstimateResponse.limits:type_name -> taximeter.v1.EstimateLimit
+	45, // 83: taximeter.v1.EstimateResponse.list_cost:type_name -> taximeter.v1.Money
+	27, // 84: taximeter.v1.EstimateSample.query:type_name -> taximeter.v1.ReportQuery
+	48, // 85: taximeter.v1.EstimateLimit.status:type_name -> taximeter.v1.LimitStatus
+	50, // 86: taximeter.v1.EstimateLimit.stop_time:type_name -> google.protobuf.Timestamp
+	7,  // 87: taximeter.v1.MeteringService.Record:input_type -> taximeter.v1.RecordRequest
+	11, // 88: taximeter.v1.MeteringService.RecordBatch:input_type -> taximeter.v1.RecordBatchRequest
+	21, // 89: taximeter.v1.MeteringService.CheckQuota:input_type -> taximeter.v1.CheckQuotaRequest
+	23, // 90: taximeter.v1.MeteringService.ExtendHold:input_type -> taximeter.v1.ExtendHoldRequest
+	25, // 91: taximeter.v1.MeteringService.ReleaseHold:input_type -> taximeter.v1.ReleaseHoldRequest
+	14, // 92: taximeter.v1.MeteringService.RecordLevel:input_type -> taximeter.v1.RecordLevelRequest
+	16, // 93: taximeter.v1.MeteringService.VoidRecord:input_type -> taximeter.v1.VoidRecordRequest
+	18, // 94: taximeter.v1.MeteringService.AmendRecord:input_type -> taximeter.v1.AmendRecordRequest
+	31, // 95: taximeter.v1.MeteringService.Report:input_type -> taximeter.v1.ReportRequest
+	36, // 96: taximeter.v1.MeteringService.ExportReport:input_type -> taximeter.v1.ExportReportRequest
+	38, // 97: taximeter.v1.MeteringService.Estimate:input_type -> taximeter.v1.EstimateRequest
+	8,  // 98: taximeter.v1.MeteringService.Record:output_type -> taximeter.v1.RecordResponse
+	12, // 99: taximeter.v1.MeteringService.RecordBatch:output_type -> taximeter.v1.RecordBatchResponse
+	22, // 100: taximeter.v1.MeteringService.CheckQuota:output_type -> taximeter.v1.CheckQuotaResponse
+	24, // 101: taximeter.v1.MeteringService.ExtendHold:output_type -> taximeter.v1.ExtendHoldResponse
+	26, // 102: taximeter.v1.MeteringService.ReleaseHold:output_type -> taximeter.v1.ReleaseHoldResponse
+	15, // 103: taximeter.v1.MeteringService.RecordLevel:output_type -> taximeter.v1.RecordLevelResponse
+	17, // 104: taximeter.v1.MeteringService.VoidRecord:output_type -> taximeter.v1.VoidRecordResponse
+	19, // 105: taximeter.v1.MeteringService.AmendRecord:output_type -> taximeter.v1.AmendRecordResponse
+	32, // 106: taximeter.v1.MeteringService.Report:output_type -> taximeter.v1.ReportResponse
+	37, // 107: taximeter.v1.MeteringService.ExportReport:output_type -> taximeter.v1.ExportReportResponse
+	39, // 108: taximeter.v1.MeteringService.Estimate:output_type -> taximeter.v1.EstimateResponse
+	98, // [98:109] is the sub-list for method output_type
+	87, // [87:98] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	87, // [87:87] is the sub-list for extension extendee
+	0,  // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_metering_service_proto_init() }

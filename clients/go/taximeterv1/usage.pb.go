@@ -485,9 +485,13 @@ type ProviderUsage struct {
 	// Required. The usage object as JSON text of at most 16,384 bytes, or the answer that holds it. For Anthropic's
 	// messages also the list of a stream's events. Service tier, speed and region that it states are those that were
 	// served, and replace the record's.
-	UsageJson     string `protobuf:"bytes,3,opt,name=usage_json,json=usageJson,proto3" json:"usage_json,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UsageJson string `protobuf:"bytes,3,opt,name=usage_json,json=usageJson,proto3" json:"usage_json,omitempty"`
+	// Optional. Where one answer bills several models, as Anthropic's messages do in the iterations of an advisor or a
+	// fallback: counts what the iterations of this model used and nothing else, for a record of that model. Empty counts
+	// what the answer itself is billed for; the flag "iteration_of_another_model" says that there is more.
+	IterationModel string `protobuf:"bytes,100,opt,name=iteration_model,json=iterationModel,proto3" json:"iteration_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ProviderUsage) Reset() {
@@ -537,6 +541,13 @@ func (x *ProviderUsage) GetApi() string {
 func (x *ProviderUsage) GetUsageJson() string {
 	if x != nil {
 		return x.UsageJson
+	}
+	return ""
+}
+
+func (x *ProviderUsage) GetIterationModel() string {
+	if x != nil {
+		return x.IterationModel
 	}
 	return ""
 }
@@ -786,12 +797,13 @@ const file_taximeter_v1_usage_proto_rawDesc = "" +
 	"\n" +
 	"OtherEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\\\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x85\x01\n" +
 	"\rProviderUsage\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x10\n" +
 	"\x03api\x18\x02 \x01(\tR\x03api\x12\x1d\n" +
 	"\n" +
-	"usage_json\x18\x03 \x01(\tR\tusageJson\"\xb1\x02\n" +
+	"usage_json\x18\x03 \x01(\tR\tusageJson\x12'\n" +
+	"\x0fiteration_model\x18d \x01(\tR\x0eiterationModel\"\xb1\x02\n" +
 	"\bCostLine\x12\x1f\n" +
 	"\vusage_class\x18\x01 \x01(\tR\n" +
 	"usageClass\x12\x1b\n" +

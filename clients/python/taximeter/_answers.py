@@ -50,6 +50,10 @@ class Answer:
         """Returns what a stream that was cut off reported of itself. None when that says nothing of its length."""
         return None
 
+    def other_models(self) -> list[str]:
+        """Returns the models beside the answer's own that its usage bills."""
+        return []
+
     def _answered_tokens(self) -> int:
         return -(-self._text_bytes // _BYTES_PER_TOKEN)
 
@@ -127,6 +131,20 @@ class MessagesAnswer(Answer):
             for name in ("text", "thinking", "partial_json"):
                 self._saw(getattr(event.delta, name, None))
         return True
+
+    def other_models(self) -> list[str]:
+        """Returns the models of advisors and fallbacks: each is billed by iterations of its own."""
+        states = self.usage if isinstance(self.usage, list) else [self.usage]
+        # Counts of a stream are cumulative: the last list is the whole one.
+        lists = [
+            state["iterations"] for state in states if isinstance(state, dict) and state.get("iterations")
+        ]
+        found = (
+            iteration.get("model")
+            for iteration in (lists[-1] if lists else ())
+            if iteration.get("type") not in {"message", "compaction", None}
+        )
+        return list(dict.fromkeys(model for model in found if model))
 
     def interrupted(self) -> ReportedUsage | None:
         """Returns the input as it was reported, with the output that has come."""

@@ -93,7 +93,22 @@ def usage_message(usage: Usage) -> usage_pb2.Usage:
 
 def provider_usage_message(usage: ProviderUsage) -> usage_pb2.ProviderUsage:
     """Converts what a provider reported."""
-    return usage_pb2.ProviderUsage(provider=usage.provider, api=usage.api, usage_json=usage.usage_json)
+    return usage_pb2.ProviderUsage(
+        provider=usage.provider,
+        api=usage.api,
+        usage_json=usage.usage_json,
+        iteration_model=usage.iteration_model,
+    )
+
+
+def expected_usage(usage: Usage | ProviderUsage | None) -> usage_pb2.Usage | None:
+    """Converts an estimate, where it is in classes."""
+    return usage_message(usage) if isinstance(usage, Usage) else None
+
+
+def expected_provider_usage(usage: Usage | ProviderUsage | None) -> usage_pb2.ProviderUsage | None:
+    """Converts an estimate, where it is as a provider reported it."""
+    return provider_usage_message(usage) if isinstance(usage, ProviderUsage) else None
 
 
 def record_message(record: UsageRecord) -> usage_pb2.UsageRecord:

@@ -126,7 +126,12 @@ def explanation(message: rate_card_service_pb2.RecordExplanation) -> RecordExpla
 
 
 def _provider_usage(message: usage_pb2.ProviderUsage) -> ProviderUsage:
-    return ProviderUsage(provider=message.provider, api=message.api, usage_json=message.usage_json)
+    return ProviderUsage(
+        provider=message.provider,
+        api=message.api,
+        usage_json=message.usage_json,
+        iteration_model=message.iteration_model,
+    )
 
 
 def _resolution(number: int) -> ModelResolution:

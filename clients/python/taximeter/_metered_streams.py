@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from taximeter._answers import Answer, Api
 from taximeter.metered_call import AsyncMeteredCall, CallInProgress, MeteredCall
+from taximeter.provider_usage import ProviderUsage
 from taximeter.usage import UsageQuality
 
 
@@ -18,6 +19,11 @@ def charge(call: CallInProgress, api: Api, answer: Answer, *, is_whole: bool) ->
         call.used(answer.estimate(), model=answer.model, quality=UsageQuality.ESTIMATED)
     else:
         call.used(provider_usage=reported, api=api.name, model=answer.model, quality=quality)
+        for model in answer.other_models():
+            usage = ProviderUsage.of(
+                reported, provider=call.plan.provider, api=api.name, iteration_model=model
+            )
+            call.also_used(model, usage, quality=quality)
 
 
 def parsed(response: Any) -> Any:

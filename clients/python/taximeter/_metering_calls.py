@@ -63,7 +63,7 @@ class MeteringCalls:
         tenant: str,
         *,
         model: str = "",
-        estimate: Usage | None = None,
+        estimate: Usage | ProviderUsage | None = None,
         hold_ttl: timedelta | None = None,
         requests: int = 1,
         dry_run: bool = False,
@@ -79,6 +79,8 @@ class MeteringCalls:
         A denial is an answer. UnavailableError and DeadlineError mean that nothing was decided: whether to go
         on then is the caller's choice.
 
+        `estimate` is what it may use, in classes or as a provider reported it of another call.
+
         With `hold_ttl` (1 s to 1 h) an allowed call holds its estimate: tokens and cost count against the limits
         until `record(..., hold_id=decision.hold_id)` settles them, `release_hold` frees them, or the time is
         over. Such a check is named, here or by `request_id`, so that one that is sent twice holds once.
@@ -89,7 +91,8 @@ class MeteringCalls:
             tenant=tenant,
             request_id=request_id,
             model=model,
-            estimate=None if estimate is None else _convert.usage_message(estimate),
+            estimate=_convert.expected_usage(estimate),
+            provider_usage=_convert.expected_provider_usage(estimate),
             requests=requests,
             hold_ttl=_convert_quota.duration(hold_ttl),
             dry_run=dry_run,
@@ -107,7 +110,7 @@ class MeteringCalls:
         hold_ttl: timedelta,
         *,
         model: str = "",
-        estimate: Usage | None = None,
+        estimate: Usage | ProviderUsage | None = None,
         provider: str = "",
         tier: str = "",
         region: str = "",
@@ -124,7 +127,8 @@ class MeteringCalls:
             hold_id=hold_id,
             hold_ttl=_convert_quota.duration(hold_ttl),
             model=model,
-            estimate=None if estimate is None else _convert.usage_message(estimate),
+            estimate=_convert.expected_usage(estimate),
+            provider_usage=_convert.expected_provider_usage(estimate),
             provider=provider,
             tier=tier,
             region=region,
@@ -146,6 +150,7 @@ class MeteringCalls:
         *,
         provider_usage: ReportedUsage | None = None,
         api: str = "",
+        iteration_model: str = "",
         model: str = "",
         record_id: str | None = None,
         provider: str = "",
@@ -166,8 +171,9 @@ class MeteringCalls:
         again with the same `record_id`, which is why a caller that wants to do so makes it itself.
 
         What was used is `usage`, or `provider_usage`: the usage object of a provider's answer, such as
-        `response.usage`, with the names of `provider` and `api`, which decide how its numbers are meant. Raises
-        ValueError for both or neither.
+        `response.usage`, with the names of `provider` and `api`, which decide how its numbers are meant. Where one
+        answer bills several models, `iteration_model` names another than its own. Raises ValueError for both or
+        neither.
 
         With `durable` the record is on this machine's disk, in the client's spool, before it is sent. Where the server
         does not answer within `timeout_s` the answer says SPOOLED, and the spool goes on sending it; the cost is not
@@ -176,7 +182,9 @@ class MeteringCalls:
         record = UsageRecord(
             record_id=record_id or self._record_ids.new(),
             tenant=tenant,
-            usage=usage_given(usage, provider_usage, provider=provider, api=api),
+            usage=usage_given(
+                usage, provider_usage, provider=provider, api=api, iteration_model=iteration_model
+            ),
             model=model,
             provider=provider,
             # What waits in a spool happened before the server hears of it.

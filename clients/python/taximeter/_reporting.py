@@ -8,6 +8,7 @@ from enum import StrEnum
 from taximeter import _convert, _convert_report
 from taximeter._session import Session
 from taximeter.estimates import Estimate, Sample
+from taximeter.provider_usage import ProviderUsage
 from taximeter.report_query import NO_FILTERS, Filters, ReportQuery, filters_in
 from taximeter.results import Report
 from taximeter.usage import Usage
@@ -111,7 +112,7 @@ class Reporting:
 
     def estimate(  # noqa: PLR0913 - by name, one per field of the request
         self,
-        usage: Usage | None = None,
+        usage: Usage | ProviderUsage | None = None,
         *,
         model: str = "",
         call_count: int = 1,
@@ -129,14 +130,15 @@ class Reporting:
     ) -> Estimate:
         """Prices calls that have not happened, from the usage of one or from a sample run, recording nothing.
 
-        `usage` and `high_usage` are a cheap and an expensive call; `limits_tenant` asks what would remain of its limits
-        and which would stop the calls, `calls_per_minute` when. Raises NotFoundError (MODEL_UNKNOWN) when the card has
-        no row for the model.
+        `usage`, in classes or as a provider reported it, and `high_usage` are a cheap and an expensive call;
+        `limits_tenant` asks what would remain of its limits and which would stop the calls, `calls_per_minute` when.
+        Raises NotFoundError (MODEL_UNKNOWN) when the card has no row for the model.
         """
         request = metering_service_pb2.EstimateRequest(
             model=model,
             provider=provider,
-            usage=None if usage is None else _convert.usage_message(usage),
+            usage=_convert.expected_usage(usage),
+            provider_usage=_convert.expected_provider_usage(usage),
             call_count=call_count,
             rate_card_id=rate_card_id,
             occur_time=_convert.timestamp(occur_time),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One call from the question whether it may go on to the record of what it used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -29,7 +29,7 @@ class CallPlan:
     """Path of one to four segments."""
     model: str = ""
     """Model that is asked for; `MeteredCall.used` may name the one that was served."""
-    estimate: Usage | None = None
+    estimate: Usage | ProviderUsage | None = None
     """The most that it may use. With it the call holds the estimate until it is recorded."""
     hold_ttl: timedelta = HOLD_TTL
     """How long it may take, 1 s to 1 h: the hold frees itself then."""
@@ -62,8 +62,11 @@ class CallInProgress:
         """The answer to the check. None before it, and when nobody could decide."""
         self.recorded: Recorded | None = None
         """The answer to the record, after the end."""
+        self.also_recorded: list[Recorded] = []
+        """The answers to the records of other models, after the end."""
         self._usage: Usage | ProviderUsage | None = None
         self._quality: UsageQuality | None = None
+        self._others: list[tuple[str, str, Usage | ProviderUsage, UsageQuality | None]] = []
 
     def used(
         self,
@@ -84,6 +87,16 @@ class CallInProgress:
         self._quality = quality
         self.plan.provider = provider or self.plan.provider
         self.plan.model = model or self.plan.model
+
+    def also_used(
+        self,
+        model: str,
+        usage: Usage | ProviderUsage,
+        *,
+        quality: UsageQuality | None = None,
+    ) -> None:
+        """Says what another model used within the call, such as an advisor: it is recorded on its own, at the end."""
+        self._others.append((new_record_id(), model, usage, quality))
 
     def _check(self) -> Call[QuotaDecision]:
         plan = self.plan
@@ -111,35 +124,49 @@ class CallInProgress:
     def _hold_id(self) -> str:
         return "" if self.decision is None else self.decision.hold_id
 
-    def _record(self) -> Call[Recorded] | None:
-        """The record of what was used. None when nobody said anything."""
-        if self._usage is None:
-            return None
+    def _records(self) -> list[Call[Recorded]]:
+        """The records of what was used, that which settles the hold first. None when nobody said anything."""
+        said = [] if self._usage is None else [(self.record_id, self.plan.model, self._usage, self._quality)]
         plan = self.plan
-        return self._calls.record(
-            plan.tenant,
-            self._usage,
-            model=plan.model,
-            record_id=self.record_id,
-            provider=plan.provider,
-            tier=plan.tier,
-            region=plan.region,
-            speed=plan.speed,
-            attributes=plan.attributes,
-            quality=self._quality,
-            hold_id=self._hold_id,
-            durable=plan.durable,
-        )
+        return [
+            self._calls.record(
+                plan.tenant,
+                usage,
+                model=model,
+                record_id=record_id,
+                provider=plan.provider,
+                tier=plan.tier,
+                region=plan.region,
+                speed=plan.speed,
+                attributes=plan.attributes,
+                quality=quality,
+                hold_id=self._hold_id if record_id == self.record_id else "",
+                durable=plan.durable,
+            )
+            for record_id, model, usage, quality in [*said, *self._others]
+        ]
+
+    def _note(self, recorded: Recorded) -> None:
+        if recorded.record_id == self.record_id:
+            self.recorded = recorded
+        else:
+            self.also_recorded.append(recorded)
 
     def _release(self) -> Call[HoldState] | None:
         """Frees what is held. None when nothing is."""
         return self._calls.release_hold(self.plan.tenant, self._hold_id) if self._hold_id else None
 
-    def _failed(self, error: ServerError, body_error: BaseException | None) -> None:
-        """A record that failed does not hide why the call itself did."""
-        if body_error is None:
-            raise error
-        body_error.add_note(f"Its usage could not be recorded either: {error}")
+    def _finished(
+        self, failures: Sequence[ServerError], body_error: BaseException | None, *, is_charged: bool
+    ) -> None:
+        """Raises the first of what failed. A record that failed does not hide why the call itself did."""
+        if body_error is not None:
+            for failure in failures:
+                body_error.add_note(f"Its usage could not be recorded either: {failure}")
+        elif failures:
+            raise failures[0]
+        elif not is_charged:
+            raise UsageMissingError
 
 
 class MeteredCall(CallInProgress):
@@ -165,16 +192,19 @@ class MeteredCall(CallInProgress):
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """Records what was used, or frees what was held."""
+        failures: list[ServerError] = []
+        records = self._records()
+        for record in records:
+            try:
+                self._note(self._meter.run(record))
+            except ServerError as failure:
+                failures.append(failure)
         try:
-            if (record := self._record()) is not None:
-                self.recorded = self._meter.run(record)
-                return
-            if (release := self._release()) is not None:
+            if self._usage is None and (release := self._release()) is not None:
                 self._meter.run(release)
         except ServerError as failure:
-            self._failed(failure, error)
-        if error is None:
-            raise UsageMissingError
+            failures.append(failure)
+        self._finished(failures, error, is_charged=bool(records))
 
 
 class AsyncMeteredCall(CallInProgress):
@@ -197,13 +227,16 @@ class AsyncMeteredCall(CallInProgress):
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """Records what was used, or frees what was held."""
+        failures: list[ServerError] = []
+        records = self._records()
+        for record in records:
+            try:
+                self._note(await self._meter.run(record))
+            except ServerError as failure:
+                failures.append(failure)
         try:
-            if (record := self._record()) is not None:
-                self.recorded = await self._meter.run(record)
-                return
-            if (release := self._release()) is not None:
+            if self._usage is None and (release := self._release()) is not None:
                 await self._meter.run(release)
         except ServerError as failure:
-            self._failed(failure, error)
-        if error is None:
-            raise UsageMissingError
+            failures.append(failure)
+        self._finished(failures, error, is_charged=bool(records))

@@ -29,11 +29,13 @@ class ProviderUsage:
     """API whose answer it is, such as "chat.completions" or "messages"."""
     usage_json: str
     """The usage object, or the answer that holds it, as JSON text of at most 16,384 bytes."""
+    iteration_model: str = ""
+    """Where one answer bills several models: the one whose iterations count. Empty for the answer's own counts."""
 
     @classmethod
-    def of(cls, usage: ReportedUsage, *, provider: str, api: str) -> Self:
+    def of(cls, usage: ReportedUsage, *, provider: str, api: str, iteration_model: str = "") -> Self:
         """Takes JSON text, a dict, or an SDK's object such as `response.usage`. Raises TypeError or ValueError."""
-        return cls(provider=provider, api=api, usage_json=usage_json(usage))
+        return cls(provider=provider, api=api, usage_json=usage_json(usage), iteration_model=iteration_model)
 
 
 def usage_json(usage: ReportedUsage) -> str:

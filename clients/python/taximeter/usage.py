@@ -87,11 +87,12 @@ def usage_given(
     *,
     provider: str,
     api: str,
+    iteration_model: str = "",
 ) -> Usage | ProviderUsage:
     """Returns usage, or what a provider reported. Raises ValueError for both or neither."""
     if usage is not None and reported is None:
         return usage
     if usage is None and reported is not None:
-        return ProviderUsage.of(reported, provider=provider, api=api)
+        return ProviderUsage.of(reported, provider=provider, api=api, iteration_model=iteration_model)
     message = "give either usage or provider_usage"
     raise ValueError(message)

@@ -120,7 +120,7 @@ fn main() -> std::io::Result<()> {
     show("the same with a tenant's markup", charged)?;
     for (name, provider, api, json) in REPORTED {
         let nanos = best_nanos(EVENTS, || {
-            black_box(normalise(provider, api, black_box(json))).ok();
+            black_box(normalise(provider, api, black_box(json), "")).ok();
         });
         show(name, nanos)?;
     }

@@ -74,7 +74,9 @@ const CASES: [(&str, &str, &str, Classes); 11] = [
 #[test]
 fn every_shape_is_read() {
     for (provider, api, json, expected) in CASES {
-        let mut found = normalise(provider, api, json).expect("the usage is read").classes;
+        let mut found = normalise(provider, api, json, "")
+            .expect("the usage is read")
+            .classes;
         let mut expected = expected.to_vec();
         found.sort_unstable();
         expected.sort_unstable();
@@ -86,7 +88,7 @@ fn every_shape_is_read() {
 #[test]
 fn contradictions_name_their_field() {
     let refused = |provider, api, json| -> UsageError {
-        let found: Result<NormalisedUsage, UsageError> = normalise(provider, api, json);
+        let found: Result<NormalisedUsage, UsageError> = normalise(provider, api, json, "");
         found.expect_err("the usage is refused")
     };
 

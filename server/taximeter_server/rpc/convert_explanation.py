@@ -52,8 +52,10 @@ def to_explanation(
 
 
 def _to_provider_usage(row: Row) -> usage_pb2.ProviderUsage:
+    # As the engine keeps it: the model of an iteration stands behind the API.
+    api, _, model = row["usage_api"].partition("#")
     return usage_pb2.ProviderUsage(
-        provider=row["usage_provider"], api=row["usage_api"], usage_json=row["usage_json"]
+        provider=row["usage_provider"], api=api, usage_json=row["usage_json"], iteration_model=model
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter.v1 import money_pb2, quota_pb2, tenant_service_pb2, usage_pb2
+from taximeter_server import _native
 from taximeter_server.errors import InvalidFieldsError, RoleMissingError
 from taximeter_server.estimate import (
     DAY_MS,
@@ -99,7 +100,9 @@ class Estimates:
         return response
 
     def _quote(self, request: pb.EstimateRequest) -> tuple[pb.EstimateResponse, _Totals]:
+        request, usage_flags = _in_classes(request)
         response = self._priced(request)
+        response.usage_flags.extend(usage_flags)
         response.low_cost.CopyFrom(response.cost)
         response.high_cost.CopyFrom(response.cost)
         count = request.call_count or 1
@@ -164,12 +167,7 @@ class Estimates:
     def _price_row(self, row: ReportRow, asked: pb.EstimateRequest) -> int:
         """Price what records of one model used by another card."""
         values = dict(zip(PRICE_DIMENSIONS, row.group[-len(PRICE_DIMENSIONS) :], strict=True))
-        usage = usage_pb2.Usage(calls=min(row.measures.calls, 2**31 - 1))
-        for name, quantity in row.measures.quantities.items():
-            if name in _FIELDS:
-                setattr(usage, _FIELDS[name], int64(quantity))
-            else:
-                usage.other[name] = int64(quantity)
+        usage = _usage(row.measures.quantities, min(row.measures.calls, 2**31 - 1))
         named = {name: value for name, value in values.items() if value is not None}
         request = pb.EstimateRequest(
             usage=usage,
@@ -242,6 +240,44 @@ def _outcome(
     batch = Batch(totals.item_count, amounts.get(status.kind, 0), calls_per_minute)
     window = Window(status.maximum, status.remaining, end_ms, length_ms)
     return batch, run_batch(batch, window, now_ms=now_ms)
+
+
+def _usage(quantities: Mapping[str, int], calls: int) -> usage_pb2.Usage:
+    usage = usage_pb2.Usage(calls=calls)
+    for name, quantity in quantities.items():
+        if name in _FIELDS:
+            setattr(usage, _FIELDS[name], int64(quantity))
+        else:
+            usage.other[name] = int64(quantity)
+    return usage
+
+
+def _in_classes(request: pb.EstimateRequest) -> tuple[pb.EstimateRequest, list[str]]:
+    """Put a provider's usage in classes. Returns the request so, and what is remarkable about the numbers."""
+    if not request.HasField("provider_usage"):
+        return request, []
+    if request.HasField("usage"):
+        raise InvalidFieldsError.of("provider_usage", "excludes usage")
+    reported = request.provider_usage
+    try:
+        found = _native.normalise_usage(
+            provider=reported.provider,
+            api=reported.api,
+            usage_json=reported.usage_json,
+            iteration_model=reported.iteration_model,
+        )
+    except _native.UsageError as error:
+        field, description = error.args
+        raise InvalidFieldsError.of(f"provider_usage.{field}", description) from None
+    made = pb.EstimateRequest()
+    made.CopyFrom(request)
+    made.ClearField("provider_usage")
+    made.usage.CopyFrom(_usage(found["classes"], found["calls"]))
+    made.provider = request.provider or reported.provider
+    made.tier = found["tier"] or request.tier
+    made.region = found["region"] or request.region
+    made.speed = found["speed"] or request.speed
+    return made, found["flags"]
 
 
 def _tokens(usage: usage_pb2.Usage) -> int:

@@ -829,6 +829,7 @@ class CheckQuotaRequest(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
+    PROVIDER_USAGE_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Required. Path of the tenant, as in UsageRecord.tenant. Limits of its parents are decided too."""
     request_id: _builtins.str
@@ -861,6 +862,12 @@ class CheckQuotaRequest(_message.Message):
         and two seconds longer.
         """
 
+    @_builtins.property
+    def provider_usage(self) -> _usage_pb2.ProviderUsage:
+        """Optional. Expected usage as a provider reported it, such as that of a call before, instead of estimate; provider,
+        tier, region and speed that it states replace those above. INVALID_ARGUMENT names the field that contradicts.
+        """
+
     def __init__(
         self,
         *,
@@ -875,10 +882,11 @@ class CheckQuotaRequest(_message.Message):
         tier: _builtins.str = ...,
         region: _builtins.str = ...,
         speed: _builtins.str = ...,
+        provider_usage: _usage_pb2.ProviderUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_ttl", b"hold_ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_ttl", b"hold_ttl", "provider_usage", b"provider_usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "estimate", b"estimate", "hold_ttl", b"hold_ttl", "model", b"model", "provider", b"provider", "region", b"region", "request_id", b"request_id", "requests", b"requests", "speed", b"speed", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "estimate", b"estimate", "hold_ttl", b"hold_ttl", "model", b"model", "provider", b"provider", "provider_usage", b"provider_usage", "region", b"region", "request_id", b"request_id", "requests", b"requests", "speed", b"speed", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -983,6 +991,7 @@ class ExtendHoldRequest(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
+    PROVIDER_USAGE_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Required. Tenant of the hold."""
     hold_id: _builtins.str
@@ -1007,6 +1016,12 @@ class ExtendHoldRequest(_message.Message):
         held already changes nothing. Without it the hold keeps its amounts.
         """
 
+    @_builtins.property
+    def provider_usage(self) -> _usage_pb2.ProviderUsage:
+        """Optional. The new estimate as a provider reports it, such as the usage so far of a stream, instead of estimate, as
+        in CheckQuotaRequest.
+        """
+
     def __init__(
         self,
         *,
@@ -1019,10 +1034,11 @@ class ExtendHoldRequest(_message.Message):
         tier: _builtins.str = ...,
         region: _builtins.str = ...,
         speed: _builtins.str = ...,
+        provider_usage: _usage_pb2.ProviderUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_ttl", b"hold_ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_ttl", b"hold_ttl", "provider_usage", b"provider_usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_id", b"hold_id", "hold_ttl", b"hold_ttl", "model", b"model", "provider", b"provider", "region", b"region", "speed", b"speed", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "hold_id", b"hold_id", "hold_ttl", b"hold_ttl", "model", b"model", "provider", b"provider", "provider_usage", b"provider_usage", "region", b"region", "speed", b"speed", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1623,6 +1639,7 @@ class EstimateRequest(_message.Message):
     SAMPLE_FIELD_NUMBER: _builtins.int
     LIMITS_TENANT_FIELD_NUMBER: _builtins.int
     CALLS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    PROVIDER_USAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Optional. Model; empty only where nothing in usage is a token."""
     provider: _builtins.str
@@ -1647,7 +1664,7 @@ class EstimateRequest(_message.Message):
     """
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
-        """Required without sample. Usage of one call; with high_usage, of a cheap one."""
+        """Required without sample and provider_usage. Usage of one call; with high_usage, of a cheap one."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
@@ -1660,7 +1677,13 @@ class EstimateRequest(_message.Message):
     @_builtins.property
     def sample(self) -> Global___EstimateSample:
         """Optional. A sample run that was recorded, to project instead of usage. Excludes model, provider, usage, high_usage,
-        occur_time, tier, region and speed, which the records have. Needs role read or admin.
+        occur_time, tier, region, speed and provider_usage, which the records have. Needs role read or admin.
+        """
+
+    @_builtins.property
+    def provider_usage(self) -> _usage_pb2.ProviderUsage:
+        """Optional. Usage of one call as a provider reported it, instead of usage; provider, tier, region and speed that it
+        states replace those above. INVALID_ARGUMENT names the field that contradicts.
         """
 
     def __init__(
@@ -1679,10 +1702,11 @@ class EstimateRequest(_message.Message):
         sample: Global___EstimateSample | None = ...,
         limits_tenant: _builtins.str = ...,
         calls_per_minute: _builtins.int = ...,
+        provider_usage: _usage_pb2.ProviderUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["high_usage", b"high_usage", "occur_time", b"occur_time", "sample", b"sample", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["high_usage", b"high_usage", "occur_time", b"occur_time", "provider_usage", b"provider_usage", "sample", b"sample", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "calls_per_minute", b"calls_per_minute", "high_usage", b"high_usage", "limits_tenant", b"limits_tenant", "model", b"model", "occur_time", b"occur_time", "provider", b"provider", "rate_card_id", b"rate_card_id", "region", b"region", "sample", b"sample", "speed", b"speed", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "calls_per_minute", b"calls_per_minute", "high_usage", b"high_usage", "limits_tenant", b"limits_tenant", "model", b"model", "occur_time", b"occur_time", "provider", b"provider", "provider_usage", b"provider_usage", "rate_card_id", b"rate_card_id", "region", b"region", "sample", b"sample", "speed", b"speed", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1708,6 +1732,7 @@ class EstimateResponse(_message.Message):
     LIST_COST_FIELD_NUMBER: _builtins.int
     TENANT_PRICES_VERSION_FIELD_NUMBER: _builtins.int
     CREDIT_MICROCREDITS_FIELD_NUMBER: _builtins.int
+    USAGE_FLAGS_FIELD_NUMBER: _builtins.int
     rate_card_id: _builtins.str
     """Card that was used."""
     rate_card_row: _builtins.str
@@ -1757,6 +1782,10 @@ class EstimateResponse(_message.Message):
         sample.
         """
 
+    @_builtins.property
+    def usage_flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is remarkable about provider_usage, as in RecordResponse.usage_flags."""
+
     def __init__(
         self,
         *,
@@ -1774,10 +1803,11 @@ class EstimateResponse(_message.Message):
         list_cost: _money_pb2.Money | None = ...,
         tenant_prices_version: _builtins.int = ...,
         credit_microcredits: _builtins.int = ...,
+        usage_flags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "high_cost", b"high_cost", "list_cost", b"list_cost", "low_cost", b"low_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "credit_microcredits", b"credit_microcredits", "high_cost", b"high_cost", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "low_cost", b"low_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "sample_item_count", b"sample_item_count", "tenant_prices_version", b"tenant_prices_version", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_call", b"cost_per_call", "credit_microcredits", b"credit_microcredits", "high_cost", b"high_cost", "limits", b"limits", "lines", b"lines", "list_cost", b"list_cost", "low_cost", b"low_cost", "pricing_state", b"pricing_state", "rate_card_id", b"rate_card_id", "rate_card_row", b"rate_card_row", "sample_item_count", b"sample_item_count", "tenant_prices_version", b"tenant_prices_version", "unpriced_lines", b"unpriced_lines", "usage_flags", b"usage_flags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taximeter/v1/usage.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x03\n\x0bUsageRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12$\n\x05usage\x18\x05 \x01(\x0b\x32\x13.taximeter.v1.UsageH\x00\x12\x35\n\x0eprovider_usage\x18\x06 \x01(\x0b\x32\x1b.taximeter.v1.ProviderUsageH\x00\x12.\n\noccur_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04tier\x18\x08 \x01(\t\x12\x0e\n\x06region\x18\t \x01(\t\x12\r\n\x05speed\x18\n \x01(\t\x12\x0f\n\x07hold_id\x18\x0b \x01(\t\x12=\n\nattributes\x18\x0c \x03(\x0b\x32).taximeter.v1.UsageRecord.AttributesEntry\x12+\n\x07quality\x18\r \x01(\x0e\x32\x1a.taximeter.v1.UsageQuality\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07payload\"\xe5\x02\n\x05Usage\x12\x1d\n\x15uncached_input_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x04 \x01(\x03\x12\x1d\n\x15visible_output_tokens\x18\x05 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x06 \x01(\x03\x12\x12\n\ntool_calls\x18\x07 \x01(\x03\x12\x12\n\nsandbox_ms\x18\x08 \x01(\x03\x12\x1a\n\x12storage_byte_hours\x18\t \x01(\x03\x12-\n\x05other\x18\n \x03(\x0b\x32\x1e.taximeter.v1.Usage.OtherEntry\x12\r\n\x05\x63\x61lls\x18\x0b \x01(\x03\x1a,\n\nOtherEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"B\n\rProviderUsage\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\x12\n\nusage_json\x18\x03 \x01(\t\"\xd1\x01\n\x08\x43ostLine\x12\x13\n\x0busage_class\x18\x01 \x01(\t\x12\x11\n\tpriced_as\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12\x17\n\x0f\x62illed_quantity\x18\x04 \x01(\x03\x12\x12\n\nunit_price\x18\x05 \x01(\t\x12\x0b\n\x03per\x18\x06 \x01(\x03\x12\x12\n\ncost_picos\x18\x07 \x01(\x03\x12\x10\n\x08unpriced\x18\x08 \x01(\x08\x12+\n\nlist_price\x18\x14 \x01(\x0b\x32\x17.taximeter.v1.ListPrice\"l\n\tListPrice\x12\x11\n\tpriced_as\x18\x01 \x01(\t\x12\x17\n\x0f\x62illed_quantity\x18\x02 \x01(\x03\x12\x12\n\nunit_price\x18\x03 \x01(\t\x12\x0b\n\x03per\x18\x04 \x01(\x03\x12\x12\n\ncost_picos\x18\x05 \x01(\x03*\x82\x01\n\x0cUsageQuality\x12\x1d\n\x19USAGE_QUALITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_QUALITY_REPORTED\x10\x01\x12\x1a\n\x16USAGE_QUALITY_INFERRED\x10\x02\x12\x1b\n\x17USAGE_QUALITY_ESTIMATED\x10\x03*\x84\x01\n\x0cPricingState\x12\x1d\n\x19PRICING_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14PRICING_STATE_PRICED\x10\x01\x12\x1f\n\x1bPRICING_STATE_PARTLY_PRICED\x10\x02\x12\x1a\n\x16PRICING_STATE_UNPRICED\x10\x03\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18taximeter/v1/usage.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x03\n\x0bUsageRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12$\n\x05usage\x18\x05 \x01(\x0b\x32\x13.taximeter.v1.UsageH\x00\x12\x35\n\x0eprovider_usage\x18\x06 \x01(\x0b\x32\x1b.taximeter.v1.ProviderUsageH\x00\x12.\n\noccur_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04tier\x18\x08 \x01(\t\x12\x0e\n\x06region\x18\t \x01(\t\x12\r\n\x05speed\x18\n \x01(\t\x12\x0f\n\x07hold_id\x18\x0b \x01(\t\x12=\n\nattributes\x18\x0c \x03(\x0b\x32).taximeter.v1.UsageRecord.AttributesEntry\x12+\n\x07quality\x18\r \x01(\x0e\x32\x1a.taximeter.v1.UsageQuality\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07payload\"\xe5\x02\n\x05Usage\x12\x1d\n\x15uncached_input_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x04 \x01(\x03\x12\x1d\n\x15visible_output_tokens\x18\x05 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x06 \x01(\x03\x12\x12\n\ntool_calls\x18\x07 \x01(\x03\x12\x12\n\nsandbox_ms\x18\x08 \x01(\x03\x12\x1a\n\x12storage_byte_hours\x18\t \x01(\x03\x12-\n\x05other\x18\n \x03(\x0b\x32\x1e.taximeter.v1.Usage.OtherEntry\x12\r\n\x05\x63\x61lls\x18\x0b \x01(\x03\x1a,\n\nOtherEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"[\n\rProviderUsage\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\x12\n\nusage_json\x18\x03 \x01(\t\x12\x17\n\x0fiteration_model\x18\x64 \x01(\t\"\xd1\x01\n\x08\x43ostLine\x12\x13\n\x0busage_class\x18\x01 \x01(\t\x12\x11\n\tpriced_as\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12\x17\n\x0f\x62illed_quantity\x18\x04 \x01(\x03\x12\x12\n\nunit_price\x18\x05 \x01(\t\x12\x0b\n\x03per\x18\x06 \x01(\x03\x12\x12\n\ncost_picos\x18\x07 \x01(\x03\x12\x10\n\x08unpriced\x18\x08 \x01(\x08\x12+\n\nlist_price\x18\x14 \x01(\x0b\x32\x17.taximeter.v1.ListPrice\"l\n\tListPrice\x12\x11\n\tpriced_as\x18\x01 \x01(\t\x12\x17\n\x0f\x62illed_quantity\x18\x02 \x01(\x03\x12\x12\n\nunit_price\x18\x03 \x01(\t\x12\x0b\n\x03per\x18\x04 \x01(\x03\x12\x12\n\ncost_picos\x18\x05 \x01(\x03*\x82\x01\n\x0cUsageQuality\x12\x1d\n\x19USAGE_QUALITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_QUALITY_REPORTED\x10\x01\x12\x1a\n\x16USAGE_QUALITY_INFERRED\x10\x02\x12\x1b\n\x17USAGE_QUALITY_ESTIMATED\x10\x03*\x84\x01\n\x0cPricingState\x12\x1d\n\x19PRICING_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14PRICING_STATE_PRICED\x10\x01\x12\x1f\n\x1bPRICING_STATE_PARTLY_PRICED\x10\x02\x12\x1a\n\x16PRICING_STATE_UNPRICED\x10\x03\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,10 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGERECORD_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_USAGE_OTHERENTRY']._loaded_options = None
   _globals['_USAGE_OTHERENTRY']._serialized_options = b'8\001'
-  _globals['_USAGEQUALITY']._serialized_start=1283
-  _globals['_USAGEQUALITY']._serialized_end=1413
-  _globals['_PRICINGSTATE']._serialized_start=1416
-  _globals['_PRICINGSTATE']._serialized_end=1548
+  _globals['_USAGEQUALITY']._serialized_start=1308
+  _globals['_USAGEQUALITY']._serialized_end=1438
+  _globals['_PRICINGSTATE']._serialized_start=1441
+  _globals['_PRICINGSTATE']._serialized_end=1573
   _globals['_USAGERECORD']._serialized_start=76
   _globals['_USAGERECORD']._serialized_end=530
   _globals['_USAGERECORD_ATTRIBUTESENTRY']._serialized_start=470
@@ -51,9 +51,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGE_OTHERENTRY']._serialized_start=846
   _globals['_USAGE_OTHERENTRY']._serialized_end=890
   _globals['_PROVIDERUSAGE']._serialized_start=892
-  _globals['_PROVIDERUSAGE']._serialized_end=958
-  _globals['_COSTLINE']._serialized_start=961
-  _globals['_COSTLINE']._serialized_end=1170
-  _globals['_LISTPRICE']._serialized_start=1172
-  _globals['_LISTPRICE']._serialized_end=1280
+  _globals['_PROVIDERUSAGE']._serialized_end=983
+  _globals['_COSTLINE']._serialized_start=986
+  _globals['_COSTLINE']._serialized_end=1195
+  _globals['_LISTPRICE']._serialized_start=1197
+  _globals['_LISTPRICE']._serialized_end=1305
 # @@protoc_insertion_point(module_scope)

@@ -294,6 +294,7 @@ class ProviderUsage(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     API_FIELD_NUMBER: _builtins.int
     USAGE_JSON_FIELD_NUMBER: _builtins.int
+    ITERATION_MODEL_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Required. Provider name, such as "openai" or "aws.bedrock". It stands for UsageRecord.provider where that is empty."""
     api: _builtins.str
@@ -303,16 +304,22 @@ class ProviderUsage(_message.Message):
     messages also the list of a stream's events. Service tier, speed and region that it states are those that were
     served, and replace the record's.
     """
+    iteration_model: _builtins.str
+    """Optional. Where one answer bills several models, as Anthropic's messages do in the iterations of an advisor or a
+    fallback: counts what the iterations of this model used and nothing else, for a record of that model. Empty counts
+    what the answer itself is billed for; the flag "iteration_of_another_model" says that there is more.
+    """
     def __init__(
         self,
         *,
         provider: _builtins.str = ...,
         api: _builtins.str = ...,
         usage_json: _builtins.str = ...,
+        iteration_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "provider", b"provider", "usage_json", b"usage_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "iteration_model", b"iteration_model", "provider", b"provider", "usage_json", b"usage_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,13 +40,13 @@ impl<'v> States<'v> {
     }
 }
 
-/// Reads a usage object.
-pub(super) fn read(usage: Fields<'_>) -> Read<NormalisedUsage> {
-    read_states(&States(vec![usage]))
+/// Reads a usage object. `model`: whose iterations count; empty for the answer's own counts.
+pub(super) fn read(usage: Fields<'_>, model: &str) -> Read<NormalisedUsage> {
+    read_states(&States(vec![usage]), model)
 }
 
 /// Reads the events of a stream: those that have usage, or usage objects themselves.
-pub(super) fn read_events(events: &[Value<'_>]) -> Read<NormalisedUsage> {
+pub(super) fn read_events(events: &[Value<'_>], model: &str) -> Read<NormalisedUsage> {
     let mut states = Vec::new();
     for event in Fields::items(events, "")? {
         let message = event.object("message")?;
@@ -61,29 +61,15 @@ pub(super) fn read_events(events: &[Value<'_>]) -> Read<NormalisedUsage> {
     if states.is_empty() {
         return Err(refused("", "no event has usage"));
     }
-    read_states(&States(states))
+    read_states(&States(states), model)
 }
 
-fn read_states(usage: &States<'_>) -> Read<NormalisedUsage> {
+fn read_states(usage: &States<'_>, model: &str) -> Read<NormalisedUsage> {
     let mut normalised = NormalisedUsage::new();
-    for name in ["input_tokens", "output_tokens"] {
-        if usage.count(name)?.is_none() {
-            return Err(usage.refuse(name, "required"));
-        }
-    }
-    add_counts(usage, &mut normalised)?;
-    if let Some(tools) = usage.object("server_tool_use")? {
-        normalised.add("web_searches", tools.count_or_zero("web_search_requests")?);
-    }
-    if let Some(state) = usage.with("iterations") {
-        for iteration in state.list("iterations")? {
-            match iteration.text("type")? {
-                // The only ones that the counts above leave out.
-                Some("compaction") => add_counts(&States(vec![iteration]), &mut normalised)?,
-                Some("message") | None => {}
-                Some(_) => normalised.flag(flag::OTHER_MODEL),
-            }
-        }
+    if model.is_empty() {
+        add_own(usage, &mut normalised)?;
+    } else {
+        add_iterations_of(usage, model, &mut normalised)?;
     }
     if let Some(tier) = usage.text("service_tier")? {
         tier.clone_into(&mut normalised.tier);
@@ -96,6 +82,53 @@ fn read_states(usage: &States<'_>) -> Read<NormalisedUsage> {
         region.clone_into(&mut normalised.region);
     }
     Ok(normalised)
+}
+
+/// Adds what the answer's own model is billed for.
+fn add_own(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Read<()> {
+    for name in ["input_tokens", "output_tokens"] {
+        if usage.count(name)?.is_none() {
+            return Err(usage.refuse(name, "required"));
+        }
+    }
+    add_counts(usage, normalised)?;
+    if let Some(tools) = usage.object("server_tool_use")? {
+        normalised.add("web_searches", tools.count_or_zero("web_search_requests")?);
+    }
+    for iteration in iterations(usage)? {
+        match iteration.text("type")? {
+            // The only ones that the counts above leave out.
+            Some("compaction") => add_counts(&States(vec![iteration]), normalised)?,
+            Some("message") | None => {}
+            Some(_) => normalised.flag(flag::OTHER_MODEL),
+        }
+    }
+    Ok(())
+}
+
+/// Adds the iterations that name a model of their own, where it is this one: an advisor, or a fallback.
+fn add_iterations_of(usage: &States<'_>, model: &str, normalised: &mut NormalisedUsage) -> Read<()> {
+    let mut is_found = false;
+    for iteration in iterations(usage)? {
+        let is_other = !matches!(iteration.text("type")?, Some("message" | "compaction") | None);
+        if is_other && iteration.text("model")? == Some(model) {
+            is_found = true;
+            add_counts(&States(vec![iteration]), normalised)?;
+        }
+    }
+    if is_found {
+        Ok(())
+    } else {
+        Err(UsageError::iteration_model(
+            "no iteration of the answer is this model's",
+        ))
+    }
+}
+
+fn iterations<'v>(usage: &States<'v>) -> Read<Vec<Fields<'v>>> {
+    usage
+        .with("iterations")
+        .map_or_else(|| Ok(Vec::new()), |state| state.list("iterations"))
 }
 
 fn add_counts(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Read<()> {

@@ -3,7 +3,7 @@
 
 use super::anthropic;
 use super::classes::{NormalisedUsage, flag};
-use super::fields::{Fields, Read};
+use super::fields::{Fields, Read, UsageError};
 use super::openai::{self, Shape};
 
 const INPUT: [&str; 2] = ["inputTokens", "inputTokenCount"];
@@ -60,13 +60,16 @@ pub(super) fn read_converse(usage: &Fields<'_>) -> Read<NormalisedUsage> {
 }
 
 /// Reads the answer of a model that was invoked by the shape that it has.
-pub(super) fn read_invoked(usage: Fields<'_>, openai_shape: Shape) -> Read<NormalisedUsage> {
+pub(super) fn read_invoked(usage: Fields<'_>, openai_shape: Shape, model: &str) -> Read<NormalisedUsage> {
     let has_any = |names: &[&str]| usage.name_of(names).is_some();
+    if has_any(&["input_tokens"]) {
+        return anthropic::read(usage, model);
+    }
+    if !model.is_empty() {
+        return Err(UsageError::iteration_model("this answer bills one model"));
+    }
     if has_any(&INPUT) {
         return read_converse(&usage);
-    }
-    if has_any(&["input_tokens"]) {
-        return anthropic::read(usage);
     }
     if has_any(&["prompt_tokens"]) {
         return openai::read(&usage, openai_shape);

@@ -14,10 +14,20 @@ const MS_DECIMALS: i32 = 3;
 /// Why usage was refused: the field of the message, with the path inside the JSON, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageError {
-    /// Such as `usage_json.prompt_tokens_details.cached_tokens`, or `provider`.
+    /// Such as `usage_json.prompt_tokens_details.cached_tokens`, `provider` or `iteration_model`.
     pub field: String,
     /// What is wrong, one phrase.
     pub description: &'static str,
+}
+
+impl UsageError {
+    /// An error at the model whose part of an answer was asked for.
+    pub(super) fn iteration_model(description: &'static str) -> Self {
+        Self {
+            field: "iteration_model".to_owned(),
+            description,
+        }
+    }
 }
 
 impl fmt::Display for UsageError {

@@ -33,14 +33,29 @@ use json::Value;
 pub const USAGE_JSON_SIZE_MAX: usize = 16 * 1024;
 
 /// Objects that hold a usage object, where the whole answer was sent.
-const HOLDERS: [&str; 4] = ["usage", "usageMetadata", "usage_metadata", "meta"];
+const HOLDERS: [&str; 6] = [
+    "usage",
+    "usageMetadata",
+    "usage_metadata",
+    "usage_info",
+    "amazon-bedrock-invocationMetrics",
+    "meta",
+];
+/// Objects of the last event of a stream that hold the answer.
+const LAST_EVENTS: [&str; 2] = ["response", "x_groq"];
 
-/// Turns the usage object of a provider's API into disjoint classes.
+/// Turns the usage object of a provider's API into disjoint classes. With an `iteration_model` only what the answer
+/// bills as that model's, where it bills several; without one what it bills as its own.
 ///
 /// # Errors
 ///
-/// The field that is wrong: `provider`, `api`, or a path within `usage_json`.
-pub fn normalise(provider: &str, api: &str, usage_json: &str) -> Read<NormalisedUsage> {
+/// The field that is wrong: `provider`, `api`, `iteration_model`, or a path within `usage_json`.
+pub fn normalise(
+    provider: &str,
+    api: &str,
+    usage_json: &str,
+    iteration_model: &str,
+) -> Read<NormalisedUsage> {
     let api = api::find(provider, api).map_err(|unknown| {
         let (field, description) = match unknown {
             Unknown::Provider => ("provider", "not a provider whose usage is known"),
@@ -68,16 +83,20 @@ pub fn normalise(provider: &str, api: &str, usage_json: &str) -> Read<Normalised
             .collect();
         refused(&path, error.description)
     })?;
+    if !iteration_model.is_empty() && !matches!(api, Api::Messages | Api::Invoke(_)) {
+        return Err(UsageError::iteration_model(
+            "an answer of this API bills one model",
+        ));
+    }
     if let (Api::Messages, Value::List(events)) = (api, &root) {
-        return anthropic::read_events(events)?.checked();
+        return anthropic::read_events(events, iteration_model)?.checked();
     }
     let mut answer = Fields::of(&root, String::new())?;
-    // The last event of a stream holds the answer, which holds the usage.
-    if let Some(response) = answer.object("response")? {
-        answer = response;
+    if let Some(held) = answer.object_of(&LAST_EVENTS)? {
+        answer = held;
     }
     let usage = answer.object_of(&HOLDERS)?.unwrap_or_else(|| answer.clone());
-    let mut normalised = read(api, usage, &answer)?.checked()?;
+    let mut normalised = read(api, usage, &answer, iteration_model)?.checked()?;
     if normalised.tier.is_empty() {
         // Most say beside the usage which tier they served.
         answer
@@ -88,7 +107,7 @@ pub fn normalise(provider: &str, api: &str, usage_json: &str) -> Read<Normalised
     Ok(normalised)
 }
 
-fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>) -> Read<NormalisedUsage> {
+fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>, model: &str) -> Read<NormalisedUsage> {
     match api {
         // The fields of xAI's gRPC API are nobody else's.
         Api::OpenAi(_) if usage.has("prompt_text_tokens") => other_shapes::read_xai_sampling(&usage),
@@ -108,11 +127,11 @@ fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>) -> Read<NormalisedUsag
         }
         Api::Transcription(shape) => other_shapes::read_transcription(&usage, shape),
         Api::OpenAiReport => other_shapes::read_openai_report(&usage),
-        Api::Messages => anthropic::read(usage),
+        Api::Messages => anthropic::read(usage, model),
         Api::GenerateContent => gemini::read(&usage, &gemini::GENERATE_CONTENT),
         Api::Interactions => gemini::read(&usage, &gemini::INTERACTIONS),
         Api::Converse => bedrock::read_converse(&usage),
-        Api::Invoke(shape) => bedrock::read_invoked(usage, shape),
+        Api::Invoke(shape) => bedrock::read_invoked(usage, shape, model),
         Api::Cohere => other_shapes::read_cohere(&usage),
         Api::Ollama => other_shapes::read_ollama(&usage),
         Api::Xai => other_shapes::read_xai_sampling(&usage),
