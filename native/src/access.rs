@@ -142,6 +142,7 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.RateCardService/ExplainRecord", READ),
     ("/taximeter.v1.TenantService/PutTenant", ADMIN),
     ("/taximeter.v1.TenantService/PutTenants", ADMIN),
+    ("/taximeter.v1.TenantService/RemoveTenant", ADMIN),
     ("/taximeter.v1.TenantService/GetTenant", READ),
     ("/taximeter.v1.TenantService/ListTenants", READ),
     ("/taximeter.v1.TenantService/GetQuotaStatus", ALL),

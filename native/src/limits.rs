@@ -77,9 +77,19 @@ impl Limits {
 impl Engine {
     /// Sets the limits of levels; in force with the next call on any instance. Those before one that fails are set.
     pub(crate) async fn put_limits(&self, levels: &[LevelSettings]) -> Result<(), StoreError> {
+        self.set_levels(levels, |level| self.put_command(level)).await
+    }
+
+    /// Takes the settings of levels away: what they have then is the default plan of their depth. What is used and held
+    /// stays. Those before one that fails have none any more.
+    pub(crate) async fn remove_limits(&self, names: &[String]) -> Result<(), StoreError> {
+        self.set_levels(names, |name| self.remove_command(name)).await
+    }
+
+    async fn set_levels<T>(&self, levels: &[T], command: impl Fn(&T) -> Cmd) -> Result<(), StoreError> {
         let store = self.open_store()?;
         for chunk in levels.chunks(LEVEL_COUNT) {
-            let commands: Vec<Cmd> = chunk.iter().map(|level| self.put_command(level)).collect();
+            let commands: Vec<Cmd> = chunk.iter().map(&command).collect();
             for reply in join_all(
                 commands
                     .iter()
@@ -91,6 +101,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn remove_command(&self, name: &str) -> Cmd {
+        let partition = keys::partition_of(name);
+        let mut command = redis::cmd("FCALL");
+        command
+            .arg(&self.functions.remove_limits)
+            .arg(1)
+            .arg(keys::level(partition, name))
+            .arg(partition);
+        command
     }
 
     fn put_command(&self, level: &LevelSettings) -> Cmd {

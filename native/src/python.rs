@@ -280,6 +280,12 @@ impl PyEngine {
             .map_err(store_error)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "Python hands the list over")]
+    fn remove_limits(&self, py: Python<'_>, names: Vec<String>) -> PyResult<()> {
+        py.detach(|| self.runtime.block_on(self.engine.remove_limits(&names)))
+            .map_err(store_error)
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "Python hands the limits over")]
     fn put_plan(&self, py: Python<'_>, name: &str, limits: Option<Limits>) -> PyResult<()> {
         py.detach(|| self.runtime.block_on(self.engine.put_plan(name, limits.as_ref())))

@@ -422,6 +422,12 @@ class Engine:
         Raises StoreUnavailableError.
         """
 
+    def remove_limits(self, names: Sequence[str]) -> None:
+        """Take the settings of levels away, at once: they have the default plan of their depth then, or no limits.
+
+        What is used and held stays. Raises StoreUnavailableError.
+        """
+
     def put_plan(self, name: str, limits: Limits | None) -> None:
         """Set the limits of a plan, in force at once for all its tenants; None removes it.
 

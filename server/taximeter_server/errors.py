@@ -21,6 +21,7 @@
         ├── TooManyDenialsError
         ├── TenantForbiddenError
         ├── TenantUnknownError
+        ├── TenantHasKeysError
         ├── PlanUnknownError
         ├── PlanInUseError
         ├── KeyUnknownError
@@ -142,6 +143,8 @@ class MalformedMessageError(RequestError):
         super().__init__("request is not a valid message")
 
 
+KEY_IDS_SHOWN_MAX = 20
+"""More keys than this are not named in an error."""
 VIOLATIONS_SHOWN_MAX = 20
 """More violations than this are not listed: the first ones are enough to act on."""
 
@@ -221,6 +224,18 @@ class TenantUnknownError(RequestError):
 
     def __init__(self, tenant: str) -> None:
         super().__init__("the tenant has no settings", {"tenant": tenant})
+
+
+class TenantHasKeysError(RequestError):
+    """Keys work that are bound to the tenant, or to one below it."""
+
+    reason = "TENANT_HAS_KEYS"
+
+    def __init__(self, tenant: str, key_ids: Sequence[str]) -> None:
+        super().__init__(
+            "keys work that are bound to the tenant or to one below it: revoke them first",
+            {"tenant": tenant, "key_ids": ",".join(key_ids[:KEY_IDS_SHOWN_MAX])},
+        )
 
 
 class PlanUnknownError(RequestError):

@@ -25,7 +25,7 @@ from taximeter_server.errors import (
     StoreCorruptError,
 )
 from taximeter_server.store import DocumentStore
-from taximeter_server.tenant_path import check_tenant
+from taximeter_server.tenant_path import check_tenant, is_within
 
 ROLES = ("admin", "meter", "read")
 NOTE_LENGTH_MAX = 200
@@ -161,6 +161,15 @@ class Keys:
         """Return one key. Raises KeyUnknownError."""
         document = self._store.key(key_id)
         return _key_of({} if document is None else {key_id: document}, key_id)
+
+    def bound_to(self, tenant: str) -> tuple[Key, ...]:
+        """Return the keys that work and are bound to a tenant, or to one below it, newest first."""
+        now_ms = self._clock()
+        return tuple(
+            key
+            for key in self.list()
+            if key.is_live(now_ms) and any(is_within(bound, tenant) for bound in key.tenants)
+        )
 
     def revoke(self, key_id: str) -> Key:
         """Revoke a key; again is fine and keeps the first time. Raises KeyUnknownError, LastAdminKeyError."""

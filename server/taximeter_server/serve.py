@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from taximeter_server.audit import Audit
     from taximeter_server.billing import Billing
     from taximeter_server.catalogue import CatalogueFollower
+    from taximeter_server.keys import Keys
     from taximeter_server.ledger_directory import LedgerDirectory
     from taximeter_server.pages import PageTokens
     from taximeter_server.payments import Payments
@@ -208,7 +209,9 @@ def _make_services(
             page_tokens=page_tokens,
             clock=parts.clock,
         ),
-        *_make_limits(parts, QuotaSimulator(engine, ledger, database=database), page_tokens),
+        *_make_limits(
+            parts, keys, QuotaSimulator(engine, ledger, database=database), follower.refresh, page_tokens
+        ),
         AccessService(keys, audit, apply=follower.refresh, page_tokens=page_tokens),
         _make_operations(parts, follower, page_tokens),
         BillingService(billing, payments, credit_methods, page_tokens=page_tokens),
@@ -275,7 +278,13 @@ def _make_operations(parts: Parts, follower: "CatalogueFollower", page_tokens: "
     )
 
 
-def _make_limits(parts: Parts, simulator: "QuotaSimulator", page_tokens: "PageTokens") -> "list[Service]":
+def _make_limits(
+    parts: Parts,
+    keys: "Keys",
+    simulator: "QuotaSimulator",
+    apply: Callable[[], None],
+    page_tokens: "PageTokens",
+) -> "list[Service]":
     from taximeter_server.plans import Plans  # noqa: PLC0415 (see above)
     from taximeter_server.rpc.events import EventService  # noqa: PLC0415
     from taximeter_server.rpc.plans import PlanService  # noqa: PLC0415
@@ -291,7 +300,9 @@ def _make_limits(parts: Parts, simulator: "QuotaSimulator", page_tokens: "PageTo
     simulations, quota_status = Simulations(simulator), parts.engine.quota_status
     return [
         PlanService(plans, page_tokens=page_tokens),
-        TenantService(tenants, simulations, quota_status=quota_status, page_tokens=page_tokens),
+        TenantService(
+            tenants, keys, simulations, quota_status=quota_status, apply=apply, page_tokens=page_tokens
+        ),
         EventService(
             parts.events,
             page_tokens=page_tokens,

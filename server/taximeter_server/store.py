@@ -254,6 +254,17 @@ class DocumentStore:
             self.fsync.wait()
             return sorted(positions)
 
+    def remove_tenants(self, names: Sequence[str]) -> None:
+        """Remove tenant documents and their leases."""
+        with translated():
+            with self._client.pipeline(transaction=True) as transaction:
+                transaction.hmget(TENANTS, list(names))
+                transaction.hdel(TENANTS, *names).hdel(LEASES, *names).incr(REVISION)
+                before, *_ = transaction.execute()
+            for name, document in zip(names, before, strict=True):
+                self._note(TENANTS, name, document, None)
+            self._fsync.wait()
+
     def plans(self) -> list[str]:
         """Return all plan documents, in no order."""
         with translated():

@@ -16,7 +16,7 @@ from taximeter_server.errors import (
 )
 from taximeter_server.limits import Limits, TemporaryLimits
 from taximeter_server.store import DocumentStore
-from taximeter_server.tenant_path import check_tenant
+from taximeter_server.tenant_path import check_tenant, is_within
 
 DISPLAY_NAME_LENGTH_MAX = 200
 FAIL_OPEN_REQUESTS_MAX = 1_000_000
@@ -77,6 +77,9 @@ class LimitSetter(Protocol):
     def put_limits(self, levels: Sequence[Tenant]) -> None:
         """Set the limits of levels."""
 
+    def remove_limits(self, names: Sequence[str]) -> None:
+        """Take the settings of levels away."""
+
 
 class Tenants:
     """All tenants that have settings."""
@@ -129,6 +132,16 @@ class Tenants:
         refused = frozenset(self._store.put_tenants(documents))
         self._limit_setter.put_limits([tenant for at, tenant in enumerate(tenants) if at not in refused])
         return refused
+
+    def remove(self, name: str) -> tuple[str, ...]:
+        """Remove the settings of a tenant and of everything below it. Returns the names of those that had any."""
+        with self._lock:
+            names = tuple(tenant.name for tenant in self.list() if is_within(tenant.name, name))
+            if names:
+                # The limits first: after a kill in between, enforce_all() puts them in force again.
+                self._limit_setter.remove_limits(names)
+                self._store.remove_tenants(names)
+        return names
 
     def get(self, name: str) -> Tenant:
         """Return the settings of a tenant. Raises TenantUnknownError."""

@@ -63,6 +63,7 @@ METHOD_BY_RPC = {
     "Estimate": "estimate",
     "PutTenant": "put_tenant",
     "PutTenants": "put_tenants",
+    "RemoveTenant": "remove_tenant",
     "PutPlan": "put_plan",
     "GetPlan": "get_plan",
     "ListPlans": "list_plans",

@@ -32,6 +32,7 @@ EXAMPLES: list[errors.RequestError] = [
     errors.RoleMissingError(),
     errors.TenantForbiddenError(),
     errors.TenantUnknownError("acme"),
+    errors.TenantHasKeysError("acme", ["k3f9a", "m2x8q"]),
     errors.PlanUnknownError("pro"),
     errors.PlanInUseError("pro"),
     errors.KeyUnknownError(),

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """TenantService: settings are enforced at once and shown to nobody who may not see them."""
 
+from datetime import timedelta
+
 import grpc
-from server.api import DENIED, READ, Api, new_tenant, put_tenant
+from server.api import ADMIN, DENIED, METER, READ, Api, new_tenant, put_tenant, record
 
 from taximeter.v1 import (
+    access_service_pb2,
     metering_service_pb2,
+    plan_service_pb2,
+    quota_pb2,
     tenant_service_pb2,
+    usage_pb2,
 )
 
 
@@ -59,3 +65,91 @@ def test_permission_is_checked_before_existence(api: Api) -> None:
         grpc.StatusCode.NOT_FOUND,
         "TENANT_UNKNOWN",
     )
+
+
+def remove(api: Api, name: str, *, revoke_keys: bool = False) -> tenant_service_pb2.RemoveTenantResponse:
+    """Remove a tenant."""
+    request = tenant_service_pb2.RemoveTenantRequest(tenant=name, revoke_keys=revoke_keys)
+    answer: tenant_service_pb2.RemoveTenantResponse = api.call(api.tenants.RemoveTenant, request)
+    return answer
+
+
+def limits_of(api: Api, name: str) -> list[tuple[int, int, int]]:
+    """Return maximum, used and held of every limit."""
+    request = tenant_service_pb2.GetQuotaStatusRequest(tenant=name)
+    limits = api.call(api.tenants.GetQuotaStatus, request).limits
+    return [(limit.maximum, limit.used, limit.held) for limit in limits]
+
+
+def test_a_removed_tenant_is_limited_by_nothing_and_keeps_what_it_used(api: Api) -> None:
+    """Settings of the whole subtree go, of nothing beside it; what was used and held counts when limits come back."""
+    name = new_tenant()
+    for each in (name, f"{name}/b", f"{name}/a/x", f"{name}x"):
+        put_tenant(api, each, tokens_per_day=2_000_000)
+    record(api, f"{name}/b")
+    check = metering_service_pb2.CheckQuotaRequest(
+        tenant=name, model="gpt-5", estimate=usage_pb2.Usage(uncached_input_tokens=7)
+    )
+    check.hold_ttl.FromTimedelta(timedelta(minutes=5))
+    api.call(api.metering.CheckQuota, check)
+    removal = remove(api, name)
+    report = metering_service_pb2.CheckQuotaRequest(tenant=f"{name}/b", dry_run=True)
+
+    assert list(removal.removed_tenants) == [name, f"{name}/a/x", f"{name}/b"]
+    assert limits_of(api, f"{name}/b") == []
+    assert api.call(api.metering.CheckQuota, report).decision == metering_service_pb2.DECISION_ALLOW
+    assert limits_of(api, f"{name}x") == [(2_000_000, 0, 0)]
+    gone = tenant_service_pb2.GetTenantRequest(tenant=f"{name}/b")
+    assert api.fail(api.tenants.GetTenant, gone)[1] == "TENANT_UNKNOWN"
+    put_tenant(api, name, tokens_per_day=2_000_000)
+    assert limits_of(api, name) == [(2_000_000, 1_000_000, 7)]
+
+
+def test_a_removed_tenant_has_the_default_plan_again(api: Api) -> None:
+    """Settings, also those that limit nothing, keep a default plan away; without them it applies."""
+    name = f"{new_tenant()}/a/b/c"
+    plan = plan_service_pb2.Plan(name="default-4", limits=quota_pb2.Limits(requests_per_minute=77_777))
+    api.call(api.plans.PutPlan, plan_service_pb2.PutPlanRequest(plan=plan))
+    try:
+        put_tenant(api, name)
+        before = limits_of(api, name)
+        remove(api, name)
+        after = limits_of(api, name)
+    finally:
+        api.call(api.plans.RemovePlan, plan_service_pb2.RemovePlanRequest(plan="default-4"))
+
+    assert (before, after) == ([], [(77_777, 0, 0)])
+
+
+def test_keys_hold_up_the_removal_of_their_tenant(api: Api) -> None:
+    """A tenant whose keys work is not let off its limits; where it is asked for, they are revoked first."""
+    name, other = new_tenant(), new_tenant()
+    put_tenant(api, name, requests_per_minute=5)
+    key = api.with_new_key(METER, f"{name}/team")
+    shared = api.with_new_key(METER, name, other)
+    request = tenant_service_pb2.RemoveTenantRequest(tenant=name)
+    refused = (grpc.StatusCode.FAILED_PRECONDITION, "TENANT_HAS_KEYS")
+
+    assert api.fail(api.tenants.RemoveTenant, request) == refused
+    # A key that reaches other tenants as well is nobody's to revoke here.
+    request.revoke_keys = True
+    assert api.fail(api.tenants.RemoveTenant, request) == refused
+    who = key.call(key.access.WhoAmI, access_service_pb2.WhoAmIRequest())
+    shared_id = shared.call(shared.access.WhoAmI, access_service_pb2.WhoAmIRequest()).key_id
+    api.call(api.access.RevokeKey, access_service_pb2.RevokeKeyRequest(key_id=shared_id))
+    assert list(remove(api, name, revoke_keys=True).revoked_key_ids) == [who.key_id]
+    assert key.fail(key.access.WhoAmI, access_service_pb2.WhoAmIRequest())[1] == "CREDENTIALS_REQUIRED"
+    assert api.fail(api.tenants.RemoveTenant, request) == (grpc.StatusCode.NOT_FOUND, "TENANT_UNKNOWN")
+
+
+def test_a_bound_admin_removes_within_its_bounds(api: Api) -> None:
+    """An admin of one tenant can remove what is below it, and nothing else."""
+    name, other = new_tenant(), new_tenant()
+    for each in (f"{name}/team", other):
+        put_tenant(api, each, requests_per_minute=5)
+    bound = api.with_new_key(ADMIN, name)
+
+    assert (
+        bound.fail(bound.tenants.RemoveTenant, tenant_service_pb2.RemoveTenantRequest(tenant=other)) == DENIED
+    )
+    assert list(remove(bound, f"{name}/team").removed_tenants) == [f"{name}/team"]

@@ -23,6 +23,10 @@ class LimitLog:
         """Note the limits."""
         self.calls += [(level.name, level.limits) for level in levels]
 
+    def remove_limits(self, names: Sequence[str]) -> None:
+        """Note that they have none."""
+        self.calls += [(name, Limits()) for name in names]
+
 
 @pytest.fixture
 def limit_log() -> LimitLog:

@@ -207,6 +207,9 @@ const (
 	ErrorReason_ERROR_REASON_CREDIT_GRANT_CONFLICT ErrorReason = 92
 	// NOT_FOUND: the account has no such grant. Example: {"reason": "CREDIT_GRANT_UNKNOWN", "grant_id": "welcome"}.
 	ErrorReason_ERROR_REASON_CREDIT_GRANT_UNKNOWN ErrorReason = 93
+	// FAILED_PRECONDITION: keys work that are bound to the tenant, or to one below it. Example: {"reason":
+	// "TENANT_HAS_KEYS", "tenant": "acme", "key_ids": "k3f9a,m2x8q"}.
+	ErrorReason_ERROR_REASON_TENANT_HAS_KEYS ErrorReason = 115
 )
 
 // Enum value maps for ErrorReason.
@@ -286,6 +289,7 @@ var (
 		91:  "ERROR_REASON_CREDIT_RATE_PINNED",
 		92:  "ERROR_REASON_CREDIT_GRANT_CONFLICT",
 		93:  "ERROR_REASON_CREDIT_GRANT_UNKNOWN",
+		115: "ERROR_REASON_TENANT_HAS_KEYS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -362,6 +366,7 @@ var (
 		"ERROR_REASON_CREDIT_RATE_PINNED":      91,
 		"ERROR_REASON_CREDIT_GRANT_CONFLICT":   92,
 		"ERROR_REASON_CREDIT_GRANT_UNKNOWN":    93,
+		"ERROR_REASON_TENANT_HAS_KEYS":         115,
 	}
 )
 
@@ -396,7 +401,7 @@ var File_taximeter_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\x88\x14\n" +
+	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xaa\x14\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\x1f\n" +
@@ -472,7 +477,8 @@ const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"#ERROR_REASON_CREDIT_ACCOUNT_UNKNOWN\x10Z\x12#\n" +
 	"\x1fERROR_REASON_CREDIT_RATE_PINNED\x10[\x12&\n" +
 	"\"ERROR_REASON_CREDIT_GRANT_CONFLICT\x10\\\x12%\n" +
-	"!ERROR_REASON_CREDIT_GRANT_UNKNOWN\x10]BW\n" +
+	"!ERROR_REASON_CREDIT_GRANT_UNKNOWN\x10]\x12 \n" +
+	"\x1cERROR_REASON_TENANT_HAS_KEYS\x10sBW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (

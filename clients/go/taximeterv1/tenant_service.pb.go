@@ -354,6 +354,117 @@ func (*PutTenantsResponse_Tenant) isPutTenantsResponse_Outcome() {}
 
 func (*PutTenantsResponse_Error) isPutTenantsResponse_Outcome() {}
 
+// RemoveTenantRequest names a tenant.
+type RemoveTenantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Path of the tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Optional. Revokes the keys that are bound to this tenant and those below it alone, before the settings are removed.
+	// Keys that are bound to others as well are not revoked, and hold the call up as they do without this.
+	RevokeKeys    bool `protobuf:"varint,2,opt,name=revoke_keys,json=revokeKeys,proto3" json:"revoke_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTenantRequest) Reset() {
+	*x = RemoveTenantRequest{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTenantRequest) ProtoMessage() {}
+
+func (x *RemoveTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTenantRequest.ProtoReflect.Descriptor instead.
+func (*RemoveTenantRequest) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RemoveTenantRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *RemoveTenantRequest) GetRevokeKeys() bool {
+	if x != nil {
+		return x.RevokeKeys
+	}
+	return false
+}
+
+// RemoveTenantResponse says what was removed.
+type RemoveTenantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tenants whose settings were removed, by name.
+	RemovedTenants []string `protobuf:"bytes,1,rep,name=removed_tenants,json=removedTenants,proto3" json:"removed_tenants,omitempty"`
+	// Ids of the keys that were revoked.
+	RevokedKeyIds []string `protobuf:"bytes,2,rep,name=revoked_key_ids,json=revokedKeyIds,proto3" json:"revoked_key_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTenantResponse) Reset() {
+	*x = RemoveTenantResponse{}
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTenantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTenantResponse) ProtoMessage() {}
+
+func (x *RemoveTenantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTenantResponse.ProtoReflect.Descriptor instead.
+func (*RemoveTenantResponse) Descriptor() ([]byte, []int) {
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RemoveTenantResponse) GetRemovedTenants() []string {
+	if x != nil {
+		return x.RemovedTenants
+	}
+	return nil
+}
+
+func (x *RemoveTenantResponse) GetRevokedKeyIds() []string {
+	if x != nil {
+		return x.RevokedKeyIds
+	}
+	return nil
+}
+
 // GetTenantRequest names a tenant.
 type GetTenantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -365,7 +476,7 @@ type GetTenantRequest struct {
 
 func (x *GetTenantRequest) Reset() {
 	*x = GetTenantRequest{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +488,7 @@ func (x *GetTenantRequest) String() string {
 func (*GetTenantRequest) ProtoMessage() {}
 
 func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[5]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +501,7 @@ func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{5}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetTenantRequest) GetTenant() string {
@@ -411,7 +522,7 @@ type GetTenantResponse struct {
 
 func (x *GetTenantResponse) Reset() {
 	*x = GetTenantResponse{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +534,7 @@ func (x *GetTenantResponse) String() string {
 func (*GetTenantResponse) ProtoMessage() {}
 
 func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[6]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +547,7 @@ func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{6}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetTenantResponse) GetTenant() *Tenant {
@@ -461,7 +572,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +584,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[7]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +597,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{7}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTenantsRequest) GetParent() string {
@@ -523,7 +634,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +646,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[8]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +659,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{8}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -576,7 +687,7 @@ type GetQuotaStatusRequest struct {
 
 func (x *GetQuotaStatusRequest) Reset() {
 	*x = GetQuotaStatusRequest{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[9]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +699,7 @@ func (x *GetQuotaStatusRequest) String() string {
 func (*GetQuotaStatusRequest) ProtoMessage() {}
 
 func (x *GetQuotaStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[9]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +712,7 @@ func (x *GetQuotaStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQuotaStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetQuotaStatusRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{9}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetQuotaStatusRequest) GetTenant() string {
@@ -622,7 +733,7 @@ type GetQuotaStatusResponse struct {
 
 func (x *GetQuotaStatusResponse) Reset() {
 	*x = GetQuotaStatusResponse{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[10]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +745,7 @@ func (x *GetQuotaStatusResponse) String() string {
 func (*GetQuotaStatusResponse) ProtoMessage() {}
 
 func (x *GetQuotaStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[10]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +758,7 @@ func (x *GetQuotaStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQuotaStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetQuotaStatusResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{10}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetQuotaStatusResponse) GetLimits() []*LimitStatus {
@@ -680,7 +791,7 @@ type SimulateQuotaRequest struct {
 
 func (x *SimulateQuotaRequest) Reset() {
 	*x = SimulateQuotaRequest{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[11]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +803,7 @@ func (x *SimulateQuotaRequest) String() string {
 func (*SimulateQuotaRequest) ProtoMessage() {}
 
 func (x *SimulateQuotaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[11]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +816,7 @@ func (x *SimulateQuotaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateQuotaRequest.ProtoReflect.Descriptor instead.
 func (*SimulateQuotaRequest) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{11}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SimulateQuotaRequest) GetTenant() string {
@@ -763,7 +874,7 @@ type SimulatedLevel struct {
 
 func (x *SimulatedLevel) Reset() {
 	*x = SimulatedLevel{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[12]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +886,7 @@ func (x *SimulatedLevel) String() string {
 func (*SimulatedLevel) ProtoMessage() {}
 
 func (x *SimulatedLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[12]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +899,7 @@ func (x *SimulatedLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedLevel.ProtoReflect.Descriptor instead.
 func (*SimulatedLevel) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{12}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SimulatedLevel) GetTenant() string {
@@ -822,7 +933,7 @@ type SimulateQuotaResponse struct {
 
 func (x *SimulateQuotaResponse) Reset() {
 	*x = SimulateQuotaResponse{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[13]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +945,7 @@ func (x *SimulateQuotaResponse) String() string {
 func (*SimulateQuotaResponse) ProtoMessage() {}
 
 func (x *SimulateQuotaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[13]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +958,7 @@ func (x *SimulateQuotaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateQuotaResponse.ProtoReflect.Descriptor instead.
 func (*SimulateQuotaResponse) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{13}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SimulateQuotaResponse) GetRecordsRead() int64 {
@@ -897,7 +1008,7 @@ type SimulatedTenant struct {
 
 func (x *SimulatedTenant) Reset() {
 	*x = SimulatedTenant{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[14]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1020,7 @@ func (x *SimulatedTenant) String() string {
 func (*SimulatedTenant) ProtoMessage() {}
 
 func (x *SimulatedTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[14]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1033,7 @@ func (x *SimulatedTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedTenant.ProtoReflect.Descriptor instead.
 func (*SimulatedTenant) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{14}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SimulatedTenant) GetTenant() string {
@@ -977,7 +1088,7 @@ type SimulatedDenial struct {
 
 func (x *SimulatedDenial) Reset() {
 	*x = SimulatedDenial{}
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[15]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1100,7 @@ func (x *SimulatedDenial) String() string {
 func (*SimulatedDenial) ProtoMessage() {}
 
 func (x *SimulatedDenial) ProtoReflect() protoreflect.Message {
-	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[15]
+	mi := &file_taximeter_v1_tenant_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1113,7 @@ func (x *SimulatedDenial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedDenial.ProtoReflect.Descriptor instead.
 func (*SimulatedDenial) Descriptor() ([]byte, []int) {
-	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{15}
+	return file_taximeter_v1_tenant_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SimulatedDenial) GetTenant() string {
@@ -1056,7 +1167,14 @@ const file_taximeter_v1_tenant_service_proto_rawDesc = "" +
 	"\x12PutTenantsResponse\x12.\n" +
 	"\x06tenant\x18\x01 \x01(\v2\x14.taximeter.v1.TenantH\x00R\x06tenant\x12*\n" +
 	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\t\n" +
-	"\aoutcome\"*\n" +
+	"\aoutcome\"N\n" +
+	"\x13RemoveTenantRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1f\n" +
+	"\vrevoke_keys\x18\x02 \x01(\bR\n" +
+	"revokeKeys\"g\n" +
+	"\x14RemoveTenantResponse\x12'\n" +
+	"\x0fremoved_tenants\x18\x01 \x03(\tR\x0eremovedTenants\x12&\n" +
+	"\x0frevoked_key_ids\x18\x02 \x03(\tR\rrevokedKeyIds\"*\n" +
 	"\x10GetTenantRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"A\n" +
 	"\x11GetTenantResponse\x12,\n" +
@@ -1100,11 +1218,12 @@ const file_taximeter_v1_tenant_service_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.taximeter.v1.LimitKindR\x04kind\x12!\n" +
 	"\fdenied_calls\x18\x03 \x01(\x03R\vdeniedCalls\x12F\n" +
-	"\x11first_denied_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0ffirstDeniedTime2\xa1\x04\n" +
+	"\x11first_denied_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0ffirstDeniedTime2\xf8\x04\n" +
 	"\rTenantService\x12L\n" +
 	"\tPutTenant\x12\x1e.taximeter.v1.PutTenantRequest\x1a\x1f.taximeter.v1.PutTenantResponse\x12S\n" +
 	"\n" +
-	"PutTenants\x12\x1f.taximeter.v1.PutTenantsRequest\x1a .taximeter.v1.PutTenantsResponse(\x010\x01\x12Q\n" +
+	"PutTenants\x12\x1f.taximeter.v1.PutTenantsRequest\x1a .taximeter.v1.PutTenantsResponse(\x010\x01\x12U\n" +
+	"\fRemoveTenant\x12!.taximeter.v1.RemoveTenantRequest\x1a\".taximeter.v1.RemoveTenantResponse\x12Q\n" +
 	"\tGetTenant\x12\x1e.taximeter.v1.GetTenantRequest\x1a\x1f.taximeter.v1.GetTenantResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\vListTenants\x12 .taximeter.v1.ListTenantsRequest\x1a!.taximeter.v1.ListTenantsResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\x0eGetQuotaStatus\x12#.taximeter.v1.GetQuotaStatusRequest\x1a$.taximeter.v1.GetQuotaStatusResponse\"\x03\x90\x02\x01\x12_\n" +
@@ -1123,69 +1242,73 @@ func file_taximeter_v1_tenant_service_proto_rawDescGZIP() []byte {
 	return file_taximeter_v1_tenant_service_proto_rawDescData
 }
 
-var file_taximeter_v1_tenant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_taximeter_v1_tenant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_taximeter_v1_tenant_service_proto_goTypes = []any{
 	(*Tenant)(nil),                 // 0: taximeter.v1.Tenant
 	(*PutTenantRequest)(nil),       // 1: taximeter.v1.PutTenantRequest
 	(*PutTenantResponse)(nil),      // 2: taximeter.v1.PutTenantResponse
 	(*PutTenantsRequest)(nil),      // 3: taximeter.v1.PutTenantsRequest
 	(*PutTenantsResponse)(nil),     // 4: taximeter.v1.PutTenantsResponse
-	(*GetTenantRequest)(nil),       // 5: taximeter.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),      // 6: taximeter.v1.GetTenantResponse
-	(*ListTenantsRequest)(nil),     // 7: taximeter.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),    // 8: taximeter.v1.ListTenantsResponse
-	(*GetQuotaStatusRequest)(nil),  // 9: taximeter.v1.GetQuotaStatusRequest
-	(*GetQuotaStatusResponse)(nil), // 10: taximeter.v1.GetQuotaStatusResponse
-	(*SimulateQuotaRequest)(nil),   // 11: taximeter.v1.SimulateQuotaRequest
-	(*SimulatedLevel)(nil),         // 12: taximeter.v1.SimulatedLevel
-	(*SimulateQuotaResponse)(nil),  // 13: taximeter.v1.SimulateQuotaResponse
-	(*SimulatedTenant)(nil),        // 14: taximeter.v1.SimulatedTenant
-	(*SimulatedDenial)(nil),        // 15: taximeter.v1.SimulatedDenial
-	(*Limits)(nil),                 // 16: taximeter.v1.Limits
-	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
-	(*TemporaryLimits)(nil),        // 18: taximeter.v1.TemporaryLimits
-	(*status.Status)(nil),          // 19: google.rpc.Status
-	(*LimitStatus)(nil),            // 20: taximeter.v1.LimitStatus
-	(LimitKind)(0),                 // 21: taximeter.v1.LimitKind
+	(*RemoveTenantRequest)(nil),    // 5: taximeter.v1.RemoveTenantRequest
+	(*RemoveTenantResponse)(nil),   // 6: taximeter.v1.RemoveTenantResponse
+	(*GetTenantRequest)(nil),       // 7: taximeter.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),      // 8: taximeter.v1.GetTenantResponse
+	(*ListTenantsRequest)(nil),     // 9: taximeter.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),    // 10: taximeter.v1.ListTenantsResponse
+	(*GetQuotaStatusRequest)(nil),  // 11: taximeter.v1.GetQuotaStatusRequest
+	(*GetQuotaStatusResponse)(nil), // 12: taximeter.v1.GetQuotaStatusResponse
+	(*SimulateQuotaRequest)(nil),   // 13: taximeter.v1.SimulateQuotaRequest
+	(*SimulatedLevel)(nil),         // 14: taximeter.v1.SimulatedLevel
+	(*SimulateQuotaResponse)(nil),  // 15: taximeter.v1.SimulateQuotaResponse
+	(*SimulatedTenant)(nil),        // 16: taximeter.v1.SimulatedTenant
+	(*SimulatedDenial)(nil),        // 17: taximeter.v1.SimulatedDenial
+	(*Limits)(nil),                 // 18: taximeter.v1.Limits
+	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
+	(*TemporaryLimits)(nil),        // 20: taximeter.v1.TemporaryLimits
+	(*status.Status)(nil),          // 21: google.rpc.Status
+	(*LimitStatus)(nil),            // 22: taximeter.v1.LimitStatus
+	(LimitKind)(0),                 // 23: taximeter.v1.LimitKind
 }
 var file_taximeter_v1_tenant_service_proto_depIdxs = []int32{
-	16, // 0: taximeter.v1.Tenant.limits:type_name -> taximeter.v1.Limits
-	17, // 1: taximeter.v1.Tenant.update_time:type_name -> google.protobuf.Timestamp
-	18, // 2: taximeter.v1.Tenant.temporary_limits:type_name -> taximeter.v1.TemporaryLimits
+	18, // 0: taximeter.v1.Tenant.limits:type_name -> taximeter.v1.Limits
+	19, // 1: taximeter.v1.Tenant.update_time:type_name -> google.protobuf.Timestamp
+	20, // 2: taximeter.v1.Tenant.temporary_limits:type_name -> taximeter.v1.TemporaryLimits
 	0,  // 3: taximeter.v1.PutTenantRequest.tenant:type_name -> taximeter.v1.Tenant
 	0,  // 4: taximeter.v1.PutTenantResponse.tenant:type_name -> taximeter.v1.Tenant
 	0,  // 5: taximeter.v1.PutTenantsRequest.tenant:type_name -> taximeter.v1.Tenant
 	0,  // 6: taximeter.v1.PutTenantsResponse.tenant:type_name -> taximeter.v1.Tenant
-	19, // 7: taximeter.v1.PutTenantsResponse.error:type_name -> google.rpc.Status
+	21, // 7: taximeter.v1.PutTenantsResponse.error:type_name -> google.rpc.Status
 	0,  // 8: taximeter.v1.GetTenantResponse.tenant:type_name -> taximeter.v1.Tenant
 	0,  // 9: taximeter.v1.ListTenantsResponse.tenants:type_name -> taximeter.v1.Tenant
-	20, // 10: taximeter.v1.GetQuotaStatusResponse.limits:type_name -> taximeter.v1.LimitStatus
-	17, // 11: taximeter.v1.SimulateQuotaRequest.start_time:type_name -> google.protobuf.Timestamp
-	17, // 12: taximeter.v1.SimulateQuotaRequest.end_time:type_name -> google.protobuf.Timestamp
-	12, // 13: taximeter.v1.SimulateQuotaRequest.levels:type_name -> taximeter.v1.SimulatedLevel
-	16, // 14: taximeter.v1.SimulateQuotaRequest.limits_by_depth:type_name -> taximeter.v1.Limits
-	16, // 15: taximeter.v1.SimulatedLevel.limits:type_name -> taximeter.v1.Limits
-	14, // 16: taximeter.v1.SimulateQuotaResponse.rows:type_name -> taximeter.v1.SimulatedTenant
-	14, // 17: taximeter.v1.SimulateQuotaResponse.total:type_name -> taximeter.v1.SimulatedTenant
-	17, // 18: taximeter.v1.SimulateQuotaResponse.as_of_time:type_name -> google.protobuf.Timestamp
-	17, // 19: taximeter.v1.SimulatedTenant.first_denied_time:type_name -> google.protobuf.Timestamp
-	15, // 20: taximeter.v1.SimulatedTenant.denials:type_name -> taximeter.v1.SimulatedDenial
-	21, // 21: taximeter.v1.SimulatedDenial.kind:type_name -> taximeter.v1.LimitKind
-	17, // 22: taximeter.v1.SimulatedDenial.first_denied_time:type_name -> google.protobuf.Timestamp
+	22, // 10: taximeter.v1.GetQuotaStatusResponse.limits:type_name -> taximeter.v1.LimitStatus
+	19, // 11: taximeter.v1.SimulateQuotaRequest.start_time:type_name -> google.protobuf.Timestamp
+	19, // 12: taximeter.v1.SimulateQuotaRequest.end_time:type_name -> google.protobuf.Timestamp
+	14, // 13: taximeter.v1.SimulateQuotaRequest.levels:type_name -> taximeter.v1.SimulatedLevel
+	18, // 14: taximeter.v1.SimulateQuotaRequest.limits_by_depth:type_name -> taximeter.v1.Limits
+	18, // 15: taximeter.v1.SimulatedLevel.limits:type_name -> taximeter.v1.Limits
+	16, // 16: taximeter.v1.SimulateQuotaResponse.rows:type_name -> taximeter.v1.SimulatedTenant
+	16, // 17: taximeter.v1.SimulateQuotaResponse.total:type_name -> taximeter.v1.SimulatedTenant
+	19, // 18: taximeter.v1.SimulateQuotaResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	19, // 19: taximeter.v1.SimulatedTenant.first_denied_time:type_name -> google.protobuf.Timestamp
+	17, // 20: taximeter.v1.SimulatedTenant.denials:type_name -> taximeter.v1.SimulatedDenial
+	23, // 21: taximeter.v1.SimulatedDenial.kind:type_name -> taximeter.v1.LimitKind
+	19, // 22: taximeter.v1.SimulatedDenial.first_denied_time:type_name -> google.protobuf.Timestamp
 	1,  // 23: taximeter.v1.TenantService.PutTenant:input_type -> taximeter.v1.PutTenantRequest
 	3,  // 24: taximeter.v1.TenantService.PutTenants:input_type -> taximeter.v1.PutTenantsRequest
-	5,  // 25: taximeter.v1.TenantService.GetTenant:input_type -> taximeter.v1.GetTenantRequest
-	7,  // 26: taximeter.v1.TenantService.ListTenants:input_type -> taximeter.v1.ListTenantsRequest
-	9,  // 27: taximeter.v1.TenantService.GetQuotaStatus:input_type -> taximeter.v1.GetQuotaStatusRequest
-	11, // 28: taximeter.v1.TenantService.SimulateQuota:input_type -> taximeter.v1.SimulateQuotaRequest
-	2,  // 29: taximeter.v1.TenantService.PutTenant:output_type -> taximeter.v1.PutTenantResponse
-	4,  // 30: taximeter.v1.TenantService.PutTenants:output_type -> taximeter.v1.PutTenantsResponse
-	6,  // 31: taximeter.v1.TenantService.GetTenant:output_type -> taximeter.v1.GetTenantResponse
-	8,  // 32: taximeter.v1.TenantService.ListTenants:output_type -> taximeter.v1.ListTenantsResponse
-	10, // 33: taximeter.v1.TenantService.GetQuotaStatus:output_type -> taximeter.v1.GetQuotaStatusResponse
-	13, // 34: taximeter.v1.TenantService.SimulateQuota:output_type -> taximeter.v1.SimulateQuotaResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
+	5,  // 25: taximeter.v1.TenantService.RemoveTenant:input_type -> taximeter.v1.RemoveTenantRequest
+	7,  // 26: taximeter.v1.TenantService.GetTenant:input_type -> taximeter.v1.GetTenantRequest
+	9,  // 27: taximeter.v1.TenantService.ListTenants:input_type -> taximeter.v1.ListTenantsRequest
+	11, // 28: taximeter.v1.TenantService.GetQuotaStatus:input_type -> taximeter.v1.GetQuotaStatusRequest
+	13, // 29: taximeter.v1.TenantService.SimulateQuota:input_type -> taximeter.v1.SimulateQuotaRequest
+	2,  // 30: taximeter.v1.TenantService.PutTenant:output_type -> taximeter.v1.PutTenantResponse
+	4,  // 31: taximeter.v1.TenantService.PutTenants:output_type -> taximeter.v1.PutTenantsResponse
+	6,  // 32: taximeter.v1.TenantService.RemoveTenant:output_type -> taximeter.v1.RemoveTenantResponse
+	8,  // 33: taximeter.v1.TenantService.GetTenant:output_type -> taximeter.v1.GetTenantResponse
+	10, // 34: taximeter.v1.TenantService.ListTenants:output_type -> taximeter.v1.ListTenantsResponse
+	12, // 35: taximeter.v1.TenantService.GetQuotaStatus:output_type -> taximeter.v1.GetQuotaStatusResponse
+	15, // 36: taximeter.v1.TenantService.SimulateQuota:output_type -> taximeter.v1.SimulateQuotaResponse
+	30, // [30:37] is the sub-list for method output_type
+	23, // [23:30] is the sub-list for method input_type
 	23, // [23:23] is the sub-list for extension type_name
 	23, // [23:23] is the sub-list for extension extendee
 	0,  // [0:23] is the sub-list for field type_name
@@ -1207,7 +1330,7 @@ func file_taximeter_v1_tenant_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taximeter_v1_tenant_service_proto_rawDesc), len(file_taximeter_v1_tenant_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	TenantService_PutTenant_FullMethodName      = "/taximeter.v1.TenantService/PutTenant"
 	TenantService_PutTenants_FullMethodName     = "/taximeter.v1.TenantService/PutTenants"
+	TenantService_RemoveTenant_FullMethodName   = "/taximeter.v1.TenantService/RemoveTenant"
 	TenantService_GetTenant_FullMethodName      = "/taximeter.v1.TenantService/GetTenant"
 	TenantService_ListTenants_FullMethodName    = "/taximeter.v1.TenantService/ListTenants"
 	TenantService_GetQuotaStatus_FullMethodName = "/taximeter.v1.TenantService/GetQuotaStatus"
@@ -41,6 +42,13 @@ type TenantServiceClient interface {
 	// Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
 	// up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
 	PutTenants(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PutTenantsRequest, PutTenantsResponse], error)
+	// Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
+	// they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
+	// none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
+	// own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
+	// because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
+	// sent again. Needs role admin. Safe to retry.
+	RemoveTenant(ctx context.Context, in *RemoveTenantRequest, opts ...grpc.CallOption) (*RemoveTenantResponse, error)
 	// Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
 	// retry.
 	GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*GetTenantResponse, error)
@@ -86,6 +94,16 @@ func (c *tenantServiceClient) PutTenants(ctx context.Context, opts ...grpc.CallO
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TenantService_PutTenantsClient = grpc.BidiStreamingClient[PutTenantsRequest, PutTenantsResponse]
+
+func (c *tenantServiceClient) RemoveTenant(ctx context.Context, in *RemoveTenantRequest, opts ...grpc.CallOption) (*RemoveTenantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveTenantResponse)
+	err := c.cc.Invoke(ctx, TenantService_RemoveTenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *tenantServiceClient) GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*GetTenantResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -148,6 +166,13 @@ type TenantServiceServer interface {
 	// Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
 	// up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
 	PutTenants(grpc.BidiStreamingServer[PutTenantsRequest, PutTenantsResponse]) error
+	// Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
+	// they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
+	// none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
+	// own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
+	// because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
+	// sent again. Needs role admin. Safe to retry.
+	RemoveTenant(context.Context, *RemoveTenantRequest) (*RemoveTenantResponse, error)
 	// Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
 	// retry.
 	GetTenant(context.Context, *GetTenantRequest) (*GetTenantResponse, error)
@@ -176,6 +201,9 @@ func (UnimplementedTenantServiceServer) PutTenant(context.Context, *PutTenantReq
 }
 func (UnimplementedTenantServiceServer) PutTenants(grpc.BidiStreamingServer[PutTenantsRequest, PutTenantsResponse]) error {
 	return status.Error(codes.Unimplemented, "method PutTenants not implemented")
+}
+func (UnimplementedTenantServiceServer) RemoveTenant(context.Context, *RemoveTenantRequest) (*RemoveTenantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveTenant not implemented")
 }
 func (UnimplementedTenantServiceServer) GetTenant(context.Context, *GetTenantRequest) (*GetTenantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTenant not implemented")
@@ -234,6 +262,24 @@ func _TenantService_PutTenants_Handler(srv interface{}, stream grpc.ServerStream
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TenantService_PutTenantsServer = grpc.BidiStreamingServer[PutTenantsRequest, PutTenantsResponse]
+
+func _TenantService_RemoveTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveTenantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenantServiceServer).RemoveTenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenantService_RemoveTenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenantServiceServer).RemoveTenant(ctx, req.(*RemoveTenantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _TenantService_GetTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetTenantRequest)
@@ -310,6 +356,10 @@ var TenantService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PutTenant",
 			Handler:    _TenantService_PutTenant_Handler,
+		},
+		{
+			MethodName: "RemoveTenant",
+			Handler:    _TenantService_RemoveTenant_Handler,
 		},
 		{
 			MethodName: "GetTenant",

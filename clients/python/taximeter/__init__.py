@@ -126,6 +126,7 @@ from taximeter.settings import (
     TemporaryLimits,
     Tenant,
     TenantPrices,
+    TenantRemoval,
 )
 from taximeter.simulation import QuotaSimulation, SimulatedDenial, SimulatedTenant
 from taximeter.spool import SpoolSettings, SpoolStatus
@@ -245,6 +246,7 @@ __all__ = [
     "TemporaryLimits",
     "Tenant",
     "TenantPrices",
+    "TenantRemoval",
     "UnauthenticatedError",
     "UnavailableError",
     "Usage",

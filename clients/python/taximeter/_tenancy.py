@@ -10,7 +10,7 @@ from taximeter._access import Access
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S, Session
 from taximeter.billing import PlanTerms
 from taximeter.results import LimitStatus
-from taximeter.settings import Limits, Plan, PutOutcome, TemporaryLimits, Tenant
+from taximeter.settings import Limits, Plan, PutOutcome, TemporaryLimits, Tenant, TenantRemoval
 from taximeter.simulation import QuotaSimulation, SimulatedTenant
 from taximeter.v1 import (
     plan_service_pb2,
@@ -67,6 +67,16 @@ class Tenancy(Access):
 
         for response in self._session.stream_both(self._tenants.PutTenants, requests(), BULK_TIMEOUT_S):
             yield _convert_tenants.put_outcome(names.popleft(), response)
+
+    def remove_tenant(self, name: str, *, revoke_keys: bool = False) -> TenantRemoval:
+        """Removes the settings of a tenant and of everything below it; what it used stays counted and recorded.
+
+        From then on only a default plan limits it. With `revoke_keys` its keys are revoked before. Raises
+        PreconditionError while keys work that are bound to it, NotFoundError when there is nothing to remove.
+        """
+        request = tenant_service_pb2.RemoveTenantRequest(tenant=name, revoke_keys=revoke_keys)
+        response = self._session.unary(self._tenants.RemoveTenant, request, ADMINISTRATION_TIMEOUT_S)
+        return TenantRemoval(tuple(response.removed_tenants), tuple(response.revoked_key_ids))
 
     def get_tenant(self, name: str) -> Tenant:
         """Returns the settings of a tenant. Raises NotFoundError when it has none."""

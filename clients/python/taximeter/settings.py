@@ -95,6 +95,16 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantRemoval:
+    """What removing a tenant removed."""
+
+    removed_tenants: tuple[str, ...]
+    """Tenants whose settings were removed, by name."""
+    revoked_key_ids: tuple[str, ...]
+    """Ids of the keys that were revoked."""
+
+
+@dataclass(frozen=True, slots=True)
 class PutOutcome:
     """The outcome for one of many tenants; exactly one of `tenant` and `error` is set."""
 

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
--- What the limits say: how a check is decided, quota_status, count, put_limits. Loaded behind thresholds.lua.
+-- What the limits say: how a check is decided, quota_status, count, put_limits, remove_limits. Loaded behind
+-- thresholds.lua.
 
 -- Freed seconds: 0 when not asked for, this when no wait can help.
 local NEVER = 1
@@ -251,6 +252,18 @@ local function put_limits(keys, args)
     set_limits(level, own)
   end
   level.resized = true
+  save_level(level)
+  return redis.status_reply('OK')
+end
+
+-- remove_limits. KEYS: one tenant level. ARGV: partition. What it used and holds stays.
+local function remove_limits(keys, args)
+  if not opened[args[1]] then
+    return redis.error_reply('NOTOPEN')
+  end
+  local level = load_level(1, keys[1], args[1], 1, (store_seconds()))
+  level.settings, level.resized = nil, true
+  set_limits(level, NO_LIMITS)
   save_level(level)
   return redis.status_reply('OK')
 end

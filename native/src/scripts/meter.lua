@@ -253,6 +253,7 @@ redis.register_function('@prefix@_decide', decide)
 redis.register_function('@prefix@_extend', extend)
 redis.register_function('@prefix@_release', release)
 redis.register_function('@prefix@_put_limits', put_limits)
+redis.register_function('@prefix@_remove_limits', remove_limits)
 redis.register_function('@prefix@_count', count)
 redis.register_function{function_name = '@prefix@_credit_account', callback = credit_account, flags = {'no-writes'}}
 redis.register_function{function_name = '@prefix@_quota_status', callback = quota_status, flags = {'no-writes'}}

@@ -43,6 +43,7 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         errors.TenantForbiddenError: StatusCode.PERMISSION_DENIED,
         errors.TooManyDenialsError: StatusCode.RESOURCE_EXHAUSTED,
         errors.TenantUnknownError: StatusCode.NOT_FOUND,
+        errors.TenantHasKeysError: StatusCode.FAILED_PRECONDITION,
         errors.PlanUnknownError: StatusCode.NOT_FOUND,
         errors.PlanInUseError: StatusCode.FAILED_PRECONDITION,
         errors.KeyUnknownError: StatusCode.NOT_FOUND,

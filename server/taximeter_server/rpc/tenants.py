@@ -7,7 +7,8 @@ from typing import ClassVar
 from google.protobuf.descriptor import ServiceDescriptor
 
 from taximeter.v1 import tenant_service_pb2 as pb
-from taximeter_server.errors import RequestError
+from taximeter_server.errors import RequestError, TenantHasKeysError, TenantUnknownError
+from taximeter_server.keys import Keys
 from taximeter_server.pages import PageTokens
 from taximeter_server.rpc.convert_tenants import tenant_of, to_tenant
 from taximeter_server.rpc.principal import Principal
@@ -27,13 +28,17 @@ class TenantService:
     def __init__(
         self,
         tenants: Tenants,
+        keys: Keys,
         simulations: Simulations,
         *,
         quota_status: Callable[[str], bytes],
+        apply: Callable[[], None],
         page_tokens: PageTokens,
     ) -> None:
-        """quota_status: the engine's, a serialized GetQuotaStatusResponse by tenant."""
+        """quota_status: the engine's, a serialized GetQuotaStatusResponse by tenant. apply: as of AccessService."""
         self._tenants = tenants
+        self._keys = keys
+        self._apply = apply
         self._simulations = simulations
         self._quota_status = quota_status
         self._page_tokens = page_tokens
@@ -43,6 +48,7 @@ class TenantService:
         return {
             "PutTenant": self.put_tenant,
             "PutTenants": self.put_tenants,
+            "RemoveTenant": self.remove_tenant,
             "GetTenant": self.get_tenant,
             "ListTenants": self.list_tenants,
             "GetQuotaStatus": self.get_quota_status,
@@ -65,6 +71,29 @@ class TenantService:
         read: list[Tenant | RequestError] = [_read_tenant(request.tenant, principal) for request in requests]
         outcomes = iter(self._tenants.put_all([tenant for tenant in read if isinstance(tenant, Tenant)]))
         return [_put_outcome(next(outcomes) if isinstance(tenant, Tenant) else tenant) for tenant in read]
+
+    def remove_tenant(self, request: pb.RemoveTenantRequest, principal: Principal) -> pb.RemoveTenantResponse:
+        """Remove the settings of a tenant and everything below it, with its keys where that is asked for."""
+        name = check_tenant(request.tenant, "tenant")
+        principal.require_reach(name)
+        bound = self._keys.bound_to(name)
+        held_by = [
+            key.key_id
+            for key in bound
+            if not request.revoke_keys or not all(is_within(each, name) for each in key.tenants)
+        ]
+        if held_by:
+            raise TenantHasKeysError(name, held_by)
+        for key in bound:
+            self._keys.revoke(key.key_id)
+        if bound:
+            self._apply()
+        removed = self._tenants.remove(name)
+        if not removed and not bound:
+            raise TenantUnknownError(name)
+        return pb.RemoveTenantResponse(
+            removed_tenants=sorted(removed), revoked_key_ids=[key.key_id for key in bound]
+        )
 
     def get_tenant(self, request: pb.GetTenantRequest, principal: Principal) -> pb.GetTenantResponse:
         """Show the settings of one level."""

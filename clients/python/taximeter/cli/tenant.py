@@ -112,6 +112,28 @@ def get(app: App, name: str, output: str) -> None:
     _write_tenant(app.meter.get_tenant(name), output)
 
 
+@tenant.command()
+@click.argument("name")
+@click.option("--revoke-keys", is_flag=True, help="Revoke the keys that are bound to NAME or below, first.")
+@output_option(TABLE, JSON)
+@pass_app
+def remove(app: App, name: str, revoke_keys: bool, output: str) -> None:  # noqa: FBT001 (a flag)
+    """Removes the settings of NAME and of everything below it.
+
+    What was used stays counted and recorded, what is held stays held, and own prices stay. From then on only a default
+    plan limits NAME: so keys that are bound to it have to be revoked, before or by --revoke-keys.
+    """
+    removal = app.meter.remove_tenant(name, revoke_keys=revoke_keys)
+    fields = {
+        "removed_tenants": list(removal.removed_tenants),
+        "revoked_key_ids": list(removal.revoked_key_ids),
+    }
+    if output == JSON:
+        write_json(fields)
+    else:
+        write_fields(fields)
+
+
 @tenant.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @output_option(TABLE, JSON)

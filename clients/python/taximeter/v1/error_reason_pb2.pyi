@@ -231,6 +231,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CREDIT_GRANT_UNKNOWN: _ErrorReason.ValueType  # 93
     """NOT_FOUND: the account has no such grant. Example: {"reason": "CREDIT_GRANT_UNKNOWN", "grant_id": "welcome"}."""
+    ERROR_REASON_TENANT_HAS_KEYS: _ErrorReason.ValueType  # 115
+    """FAILED_PRECONDITION: keys work that are bound to the tenant, or to one below it. Example: {"reason":
+    "TENANT_HAS_KEYS", "tenant": "acme", "key_ids": "k3f9a,m2x8q"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -445,4 +449,8 @@ ERROR_REASON_CREDIT_GRANT_CONFLICT: ErrorReason.ValueType  # 92
 """
 ERROR_REASON_CREDIT_GRANT_UNKNOWN: ErrorReason.ValueType  # 93
 """NOT_FOUND: the account has no such grant. Example: {"reason": "CREDIT_GRANT_UNKNOWN", "grant_id": "welcome"}."""
+ERROR_REASON_TENANT_HAS_KEYS: ErrorReason.ValueType  # 115
+"""FAILED_PRECONDITION: keys work that are bound to the tenant, or to one below it. Example: {"reason":
+"TENANT_HAS_KEYS", "tenant": "acme", "key_ids": "k3f9a,m2x8q"}.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -28,7 +28,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from taximeter.v1 import quota_pb2 as taximeter_dot_v1_dot_quota__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taximeter/v1/tenant_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x18taximeter/v1/quota.proto\"\xe6\x01\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.taximeter.v1.Limits\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04plan\x18\x37 \x01(\t\x12\x37\n\x10temporary_limits\x18\x38 \x01(\x0b\x32\x1d.taximeter.v1.TemporaryLimits\x12\x1a\n\x12\x66\x61il_open_requests\x18\x39 \x01(\x03\"8\n\x10PutTenantRequest\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"9\n\x11PutTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"9\n\x11PutTenantsRequest\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"l\n\x12PutTenantsResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.TenantH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\"\n\x10GetTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"9\n\x11GetTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"K\n\x12ListTenantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x13ListTenantsResponse\x12%\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.taximeter.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x15GetQuotaStatusRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"C\n\x16GetQuotaStatusResponse\x12)\n\x06limits\x18\x01 \x03(\x0b\x32\x19.taximeter.v1.LimitStatus\"\xf9\x01\n\x14SimulateQuotaRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x06levels\x18\x04 \x03(\x0b\x32\x1c.taximeter.v1.SimulatedLevel\x12-\n\x0flimits_by_depth\x18\x05 \x03(\x0b\x32\x14.taximeter.v1.Limits\x12\x16\n\x0ewith_estimates\x18\x06 \x01(\x08\"F\n\x0eSimulatedLevel\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.taximeter.v1.Limits\"\xb8\x01\n\x15SimulateQuotaResponse\x12\x14\n\x0crecords_read\x18\x01 \x01(\x03\x12+\n\x04rows\x18\x02 \x03(\x0b\x32\x1d.taximeter.v1.SimulatedTenant\x12,\n\x05total\x18\x03 \x01(\x0b\x32\x1d.taximeter.v1.SimulatedTenant\x12.\n\nas_of_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x0fSimulatedTenant\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x03\x12\x14\n\x0c\x64\x65nied_calls\x18\x03 \x01(\x03\x12\x35\n\x11\x66irst_denied_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07\x64\x65nials\x18\x05 \x03(\x0b\x32\x1d.taximeter.v1.SimulatedDenial\"\x95\x01\n\x0fSimulatedDenial\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.taximeter.v1.LimitKind\x12\x14\n\x0c\x64\x65nied_calls\x18\x03 \x01(\x03\x12\x35\n\x11\x66irst_denied_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa1\x04\n\rTenantService\x12L\n\tPutTenant\x12\x1e.taximeter.v1.PutTenantRequest\x1a\x1f.taximeter.v1.PutTenantResponse\x12S\n\nPutTenants\x12\x1f.taximeter.v1.PutTenantsRequest\x1a .taximeter.v1.PutTenantsResponse(\x01\x30\x01\x12Q\n\tGetTenant\x12\x1e.taximeter.v1.GetTenantRequest\x1a\x1f.taximeter.v1.GetTenantResponse\"\x03\x90\x02\x01\x12W\n\x0bListTenants\x12 .taximeter.v1.ListTenantsRequest\x1a!.taximeter.v1.ListTenantsResponse\"\x03\x90\x02\x01\x12`\n\x0eGetQuotaStatus\x12#.taximeter.v1.GetQuotaStatusRequest\x1a$.taximeter.v1.GetQuotaStatusResponse\"\x03\x90\x02\x01\x12_\n\rSimulateQuota\x12\".taximeter.v1.SimulateQuotaRequest\x1a#.taximeter.v1.SimulateQuotaResponse\"\x03\x90\x02\x01\x30\x01\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taximeter/v1/tenant_service.proto\x12\x0ctaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x18taximeter/v1/quota.proto\"\xe6\x01\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.taximeter.v1.Limits\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04plan\x18\x37 \x01(\t\x12\x37\n\x10temporary_limits\x18\x38 \x01(\x0b\x32\x1d.taximeter.v1.TemporaryLimits\x12\x1a\n\x12\x66\x61il_open_requests\x18\x39 \x01(\x03\"8\n\x10PutTenantRequest\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"9\n\x11PutTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"9\n\x11PutTenantsRequest\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"l\n\x12PutTenantsResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.TenantH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\":\n\x13RemoveTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x13\n\x0brevoke_keys\x18\x02 \x01(\x08\"H\n\x14RemoveTenantResponse\x12\x17\n\x0fremoved_tenants\x18\x01 \x03(\t\x12\x17\n\x0frevoked_key_ids\x18\x02 \x03(\t\"\"\n\x10GetTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"9\n\x11GetTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.taximeter.v1.Tenant\"K\n\x12ListTenantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x13ListTenantsResponse\x12%\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.taximeter.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x15GetQuotaStatusRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"C\n\x16GetQuotaStatusResponse\x12)\n\x06limits\x18\x01 \x03(\x0b\x32\x19.taximeter.v1.LimitStatus\"\xf9\x01\n\x14SimulateQuotaRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x06levels\x18\x04 \x03(\x0b\x32\x1c.taximeter.v1.SimulatedLevel\x12-\n\x0flimits_by_depth\x18\x05 \x03(\x0b\x32\x14.taximeter.v1.Limits\x12\x16\n\x0ewith_estimates\x18\x06 \x01(\x08\"F\n\x0eSimulatedLevel\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.taximeter.v1.Limits\"\xb8\x01\n\x15SimulateQuotaResponse\x12\x14\n\x0crecords_read\x18\x01 \x01(\x03\x12+\n\x04rows\x18\x02 \x03(\x0b\x32\x1d.taximeter.v1.SimulatedTenant\x12,\n\x05total\x18\x03 \x01(\x0b\x32\x1d.taximeter.v1.SimulatedTenant\x12.\n\nas_of_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x0fSimulatedTenant\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x03\x12\x14\n\x0c\x64\x65nied_calls\x18\x03 \x01(\x03\x12\x35\n\x11\x66irst_denied_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07\x64\x65nials\x18\x05 \x03(\x0b\x32\x1d.taximeter.v1.SimulatedDenial\"\x95\x01\n\x0fSimulatedDenial\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.taximeter.v1.LimitKind\x12\x14\n\x0c\x64\x65nied_calls\x18\x03 \x01(\x03\x12\x35\n\x11\x66irst_denied_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf8\x04\n\rTenantService\x12L\n\tPutTenant\x12\x1e.taximeter.v1.PutTenantRequest\x1a\x1f.taximeter.v1.PutTenantResponse\x12S\n\nPutTenants\x12\x1f.taximeter.v1.PutTenantsRequest\x1a .taximeter.v1.PutTenantsResponse(\x01\x30\x01\x12U\n\x0cRemoveTenant\x12!.taximeter.v1.RemoveTenantRequest\x1a\".taximeter.v1.RemoveTenantResponse\x12Q\n\tGetTenant\x12\x1e.taximeter.v1.GetTenantRequest\x1a\x1f.taximeter.v1.GetTenantResponse\"\x03\x90\x02\x01\x12W\n\x0bListTenants\x12 .taximeter.v1.ListTenantsRequest\x1a!.taximeter.v1.ListTenantsResponse\"\x03\x90\x02\x01\x12`\n\x0eGetQuotaStatus\x12#.taximeter.v1.GetQuotaStatusRequest\x1a$.taximeter.v1.GetQuotaStatusResponse\"\x03\x90\x02\x01\x12_\n\rSimulateQuota\x12\".taximeter.v1.SimulateQuotaRequest\x1a#.taximeter.v1.SimulateQuotaResponse\"\x03\x90\x02\x01\x30\x01\x42W\n\x10\x63om.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,28 +54,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTTENANTSREQUEST']._serialized_end=542
   _globals['_PUTTENANTSRESPONSE']._serialized_start=544
   _globals['_PUTTENANTSRESPONSE']._serialized_end=652
-  _globals['_GETTENANTREQUEST']._serialized_start=654
-  _globals['_GETTENANTREQUEST']._serialized_end=688
-  _globals['_GETTENANTRESPONSE']._serialized_start=690
-  _globals['_GETTENANTRESPONSE']._serialized_end=747
-  _globals['_LISTTENANTSREQUEST']._serialized_start=749
-  _globals['_LISTTENANTSREQUEST']._serialized_end=824
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=826
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=911
-  _globals['_GETQUOTASTATUSREQUEST']._serialized_start=913
-  _globals['_GETQUOTASTATUSREQUEST']._serialized_end=952
-  _globals['_GETQUOTASTATUSRESPONSE']._serialized_start=954
-  _globals['_GETQUOTASTATUSRESPONSE']._serialized_end=1021
-  _globals['_SIMULATEQUOTAREQUEST']._serialized_start=1024
-  _globals['_SIMULATEQUOTAREQUEST']._serialized_end=1273
-  _globals['_SIMULATEDLEVEL']._serialized_start=1275
-  _globals['_SIMULATEDLEVEL']._serialized_end=1345
-  _globals['_SIMULATEQUOTARESPONSE']._serialized_start=1348
-  _globals['_SIMULATEQUOTARESPONSE']._serialized_end=1532
-  _globals['_SIMULATEDTENANT']._serialized_start=1535
-  _globals['_SIMULATEDTENANT']._serialized_end=1708
-  _globals['_SIMULATEDDENIAL']._serialized_start=1711
-  _globals['_SIMULATEDDENIAL']._serialized_end=1860
-  _globals['_TENANTSERVICE']._serialized_start=1863
-  _globals['_TENANTSERVICE']._serialized_end=2408
+  _globals['_REMOVETENANTREQUEST']._serialized_start=654
+  _globals['_REMOVETENANTREQUEST']._serialized_end=712
+  _globals['_REMOVETENANTRESPONSE']._serialized_start=714
+  _globals['_REMOVETENANTRESPONSE']._serialized_end=786
+  _globals['_GETTENANTREQUEST']._serialized_start=788
+  _globals['_GETTENANTREQUEST']._serialized_end=822
+  _globals['_GETTENANTRESPONSE']._serialized_start=824
+  _globals['_GETTENANTRESPONSE']._serialized_end=881
+  _globals['_LISTTENANTSREQUEST']._serialized_start=883
+  _globals['_LISTTENANTSREQUEST']._serialized_end=958
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=960
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1045
+  _globals['_GETQUOTASTATUSREQUEST']._serialized_start=1047
+  _globals['_GETQUOTASTATUSREQUEST']._serialized_end=1086
+  _globals['_GETQUOTASTATUSRESPONSE']._serialized_start=1088
+  _globals['_GETQUOTASTATUSRESPONSE']._serialized_end=1155
+  _globals['_SIMULATEQUOTAREQUEST']._serialized_start=1158
+  _globals['_SIMULATEQUOTAREQUEST']._serialized_end=1407
+  _globals['_SIMULATEDLEVEL']._serialized_start=1409
+  _globals['_SIMULATEDLEVEL']._serialized_end=1479
+  _globals['_SIMULATEQUOTARESPONSE']._serialized_start=1482
+  _globals['_SIMULATEQUOTARESPONSE']._serialized_end=1666
+  _globals['_SIMULATEDTENANT']._serialized_start=1669
+  _globals['_SIMULATEDTENANT']._serialized_end=1842
+  _globals['_SIMULATEDDENIAL']._serialized_start=1845
+  _globals['_SIMULATEDDENIAL']._serialized_end=1994
+  _globals['_TENANTSERVICE']._serialized_start=1997
+  _globals['_TENANTSERVICE']._serialized_end=2629
 # @@protoc_insertion_point(module_scope)

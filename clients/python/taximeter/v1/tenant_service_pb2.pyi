@@ -185,6 +185,64 @@ class PutTenantsResponse(_message.Message):
 Global___PutTenantsResponse: _TypeAlias = PutTenantsResponse  # noqa: Y015
 
 @_typing.final
+class RemoveTenantRequest(_message.Message):
+    """RemoveTenantRequest names a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    REVOKE_KEYS_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Required. Path of the tenant."""
+    revoke_keys: _builtins.bool
+    """Optional. Revokes the keys that are bound to this tenant and those below it alone, before the settings are removed.
+    Keys that are bound to others as well are not revoked, and hold the call up as they do without this.
+    """
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        revoke_keys: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoke_keys", b"revoke_keys", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveTenantRequest: _TypeAlias = RemoveTenantRequest  # noqa: Y015
+
+@_typing.final
+class RemoveTenantResponse(_message.Message):
+    """RemoveTenantResponse says what was removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_TENANTS_FIELD_NUMBER: _builtins.int
+    REVOKED_KEY_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def removed_tenants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tenants whose settings were removed, by name."""
+
+    @_builtins.property
+    def revoked_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the keys that were revoked."""
+
+    def __init__(
+        self,
+        *,
+        removed_tenants: _abc.Iterable[_builtins.str] | None = ...,
+        revoked_key_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed_tenants", b"removed_tenants", "revoked_key_ids", b"revoked_key_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveTenantResponse: _TypeAlias = RemoveTenantResponse  # noqa: Y015
+
+@_typing.final
 class GetTenantRequest(_message.Message):
     """GetTenantRequest names a tenant."""
 

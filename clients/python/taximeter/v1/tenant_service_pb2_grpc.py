@@ -46,6 +46,11 @@ class TenantServiceStub:
                 request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsResponse.FromString,
                 _registered_method=True)
+        self.RemoveTenant = channel.unary_unary(
+                '/taximeter.v1.TenantService/RemoveTenant',
+                request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.RemoveTenantRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.RemoveTenantResponse.FromString,
+                _registered_method=True)
         self.GetTenant = channel.unary_unary(
                 '/taximeter.v1.TenantService/GetTenant',
                 request_serializer=taximeter_dot_v1_dot_tenant__service__pb2.GetTenantRequest.SerializeToString,
@@ -83,6 +88,18 @@ class TenantServiceServicer:
     def PutTenants(self, request_iterator, context):
         """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
         up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveTenant(self, request, context):
+        """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
+        they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
+        none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
+        own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
+        because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
+        sent again. Needs role admin. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +150,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.PutTenants,
                     request_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsResponse.SerializeToString,
+            ),
+            'RemoveTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveTenant,
+                    request_deserializer=taximeter_dot_v1_dot_tenant__service__pb2.RemoveTenantRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_tenant__service__pb2.RemoveTenantResponse.SerializeToString,
             ),
             'GetTenant': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTenant,
@@ -210,6 +232,33 @@ class TenantService:
             '/taximeter.v1.TenantService/PutTenants',
             taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsRequest.SerializeToString,
             taximeter_dot_v1_dot_tenant__service__pb2.PutTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.TenantService/RemoveTenant',
+            taximeter_dot_v1_dot_tenant__service__pb2.RemoveTenantRequest.SerializeToString,
+            taximeter_dot_v1_dot_tenant__service__pb2.RemoveTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,14 @@ class TenantServiceStub:
     """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
     up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
     """
+    RemoveTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.RemoveTenantRequest, _tenant_service_pb2.RemoveTenantResponse]
+    """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
+    they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
+    none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
+    own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
+    because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
+    sent again. Needs role admin. Safe to retry.
+    """
     GetTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
     """Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
     retry.
@@ -71,6 +79,14 @@ class TenantServiceAsyncStub(TenantServiceStub):
     PutTenants: _aio.StreamStreamMultiCallable[_tenant_service_pb2.PutTenantsRequest, _tenant_service_pb2.PutTenantsResponse]  # type: ignore[assignment]
     """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
     up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
+    """
+    RemoveTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.RemoveTenantRequest, _tenant_service_pb2.RemoveTenantResponse]  # type: ignore[assignment]
+    """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
+    they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
+    none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
+    own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
+    because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
+    sent again. Needs role admin. Safe to retry.
     """
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]  # type: ignore[assignment]
     """Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
@@ -110,6 +126,20 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_tenant_service_pb2.PutTenantsResponse], _abc.AsyncIterator[_tenant_service_pb2.PutTenantsResponse]]:
         """Creates or replaces settings of any number of tenants, each as PutTenant would, alone: one that is refused holds
         up no other. Answers every request in its order, as soon as it is in force. Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveTenant(
+        self,
+        request: _tenant_service_pb2.RemoveTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.RemoveTenantResponse, _abc.Awaitable[_tenant_service_pb2.RemoveTenantResponse]]:
+        """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
+        they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
+        none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
+        own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
+        because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
+        sent again. Needs role admin. Safe to retry.
         """
 
     @_abc_1.abstractmethod
