@@ -120,7 +120,8 @@ def run_storm(
         count = 0
         while not done.is_set():
             count += 1
-            over.extend(found for found in status(engines[0], tenant) if found.used + found.held > limit)
+            looked = until_known(partial(status, engines[0], tenant))
+            over.extend(found for found in looked if found.used + found.held > limit)
             time.sleep(0.002)
         return count
 
