@@ -158,7 +158,7 @@ def test_a_model_that_was_asked_for_advice_is_charged_too(
     now = datetime.fromtimestamp(system_clock_ms() // 1_000, UTC)
     report = meter.report(now - timedelta(days=1), now + timedelta(days=1), tenant=tenant, group_by=["model"])
 
-    assert {row.group[0]: dict(row.measures.quantities) for row in report.rows} == {
+    assert {row.group["model"]: dict(row.measures.quantities) for row in report.rows} == {
         "claude-sonnet-4-5": MESSAGE_CHARGED,
         "claude-opus-4-7": {"input": 800, "output": 60},
     }

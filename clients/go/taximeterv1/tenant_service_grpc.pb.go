@@ -45,9 +45,9 @@ type TenantServiceClient interface {
 	// Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
 	// they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
 	// none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
-	// own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
-	// because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
-	// sent again. Needs role admin. Safe to retry.
+	// own, a subscription and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are
+	// bound to them, because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to
+	// remove, as when it is sent again. Needs role admin. Safe to retry.
 	RemoveTenant(ctx context.Context, in *RemoveTenantRequest, opts ...grpc.CallOption) (*RemoveTenantResponse, error)
 	// Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
 	// retry.
@@ -169,9 +169,9 @@ type TenantServiceServer interface {
 	// Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
 	// they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
 	// none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
-	// own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
-	// because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
-	// sent again. Needs role admin. Safe to retry.
+	// own, a subscription and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are
+	// bound to them, because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to
+	// remove, as when it is sent again. Needs role admin. Safe to retry.
 	RemoveTenant(context.Context, *RemoveTenantRequest) (*RemoveTenantResponse, error)
 	// Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
 	// retry.

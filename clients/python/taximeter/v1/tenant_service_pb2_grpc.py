@@ -97,9 +97,9 @@ class TenantServiceServicer:
         """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
         they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
         none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
-        own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
-        because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
-        sent again. Needs role admin. Safe to retry.
+        own, a subscription and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are
+        bound to them, because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to
+        remove, as when it is sent again. Needs role admin. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

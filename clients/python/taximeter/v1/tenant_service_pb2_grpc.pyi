@@ -46,9 +46,9 @@ class TenantServiceStub:
     """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
     they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
     none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
-    own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
-    because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
-    sent again. Needs role admin. Safe to retry.
+    own, a subscription and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are
+    bound to them, because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to
+    remove, as when it is sent again. Needs role admin. Safe to retry.
     """
     GetTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
     """Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
@@ -84,9 +84,9 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
     they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
     none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
-    own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
-    because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
-    sent again. Needs role admin. Safe to retry.
+    own, a subscription and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are
+    bound to them, because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to
+    remove, as when it is sent again. Needs role admin. Safe to retry.
     """
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]  # type: ignore[assignment]
     """Shows the settings of a tenant. NOT_FOUND (TENANT_UNKNOWN) when it has none. Needs role read or admin. Safe to
@@ -137,9 +137,9 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes the settings of a tenant and of everything below it: limits, plan, temporary limits, lease. From then on
         they are tenants without settings: a default plan applies to them where there is one, and no limit where there is
         none. What was used stays counted and what is held stays held, the ledger keeps every record, and prices of their
-        own and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are bound to them,
-        because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to remove, as when it is
-        sent again. Needs role admin. Safe to retry.
+        own, a subscription and webhook endpoints stay. FAILED_PRECONDITION (TENANT_HAS_KEYS) while keys work that are
+        bound to them, because those could go on without limits. NOT_FOUND (TENANT_UNKNOWN) when there is nothing to
+        remove, as when it is sent again. Needs role admin. Safe to retry.
         """
 
     @_abc_1.abstractmethod
