@@ -26,6 +26,7 @@ ROLES = {"admin": ADMIN, "meter": METER, "read": READ}
 ADMIN_COMMANDS = (
     ("tenant", "put", "acme", "--tokens-per-day", "1"),
     ("tenant", "put", "no-such-tenant", "--tokens-per-day", "1"),
+    ("tenant", "remove", "acme"),
     ("plan", "put", "basic", "--tokens-per-day", "1"),
     ("plan", "remove", "no-such-plan"),
     ("webhook", "put", "https://example.com/hook"),

@@ -32,7 +32,7 @@ MESSAGE_USAGE = {
     "service_tier": "standard",
 }
 ADVICE = {
-    "claude-sonnet-4-5": {
+    "claude-sonnet-5": {
         "iterations": [
             {"type": "message", "input_tokens": 12, "output_tokens": 10},
             {

@@ -153,13 +153,13 @@ def test_a_model_that_was_asked_for_advice_is_charged_too(
     """What the iterations of another model used is a record of that model, beside the answer's own."""
     with anthropic_client(provider) as client:
         create: Any = metered(client, meter, tenant).messages.create
-        answer = create(model="claude-sonnet-4-5", max_tokens=9, messages=ASKED, stream=is_stream)
+        answer = create(model="claude-sonnet-5", max_tokens=9, messages=ASKED, stream=is_stream)
         assert not is_stream or list(answer)
     now = datetime.fromtimestamp(system_clock_ms() // 1_000, UTC)
     report = meter.report(now - timedelta(days=1), now + timedelta(days=1), tenant=tenant, group_by=["model"])
 
     assert {row.group["model"]: dict(row.measures.quantities) for row in report.rows} == {
-        "claude-sonnet-4-5": MESSAGE_CHARGED,
+        "claude-sonnet-5": MESSAGE_CHARGED,
         "claude-opus-4-7": {"input": 800, "output": 60},
     }
 
