@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import importlib.resources
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -209,9 +209,8 @@ def _make_services(
             page_tokens=page_tokens,
             clock=parts.clock,
         ),
-        *_make_limits(
-            parts, keys, QuotaSimulator(engine, ledger, database=database), follower.refresh, page_tokens
-        ),
+        *_make_limits(parts, keys, QuotaSimulator(engine, ledger, database=database), follower, page_tokens),
+        _make_events(parts, page_tokens),
         AccessService(keys, audit, apply=follower.refresh, page_tokens=page_tokens),
         _make_operations(parts, follower, page_tokens),
         BillingService(billing, payments, credit_methods, page_tokens=page_tokens),
@@ -261,6 +260,38 @@ def _make_credit_methods(
     return CreditMethods(parts.credits, entries, page_tokens=page_tokens)
 
 
+def _make_limits(
+    parts: Parts,
+    keys: "Keys",
+    simulator: "QuotaSimulator",
+    follower: "CatalogueFollower",
+    page_tokens: "PageTokens",
+) -> "Sequence[Service]":
+    from taximeter_server.rpc.limit_services import make_limit_services  # noqa: PLC0415 (see above)
+
+    return make_limit_services(
+        parts.documents,
+        parts.engine,
+        keys,
+        simulator,
+        apply=follower.refresh,
+        page_tokens=page_tokens,
+        clock=parts.clock,
+        is_exclusive=parts.config.store is None,
+    )
+
+
+def _make_events(parts: Parts, page_tokens: "PageTokens") -> "Service":
+    from taximeter_server.rpc.events import EventService  # noqa: PLC0415 (see above)
+
+    return EventService(
+        parts.events,
+        page_tokens=page_tokens,
+        clock=parts.documents.time_ms,
+        allow_plaintext=parts.config.insecure_webhooks,
+    )
+
+
 def _make_operations(parts: Parts, follower: "CatalogueFollower", page_tokens: "PageTokens") -> "Service":
     from taximeter_server.conflicts import RecordConflicts  # noqa: PLC0415 (see above)
     from taximeter_server.rpc.operations import OperationsService  # noqa: PLC0415
@@ -276,40 +307,6 @@ def _make_operations(parts: Parts, follower: "CatalogueFollower", page_tokens: "
         conflicts=RecordConflicts(parts.documents),
         page_tokens=page_tokens,
     )
-
-
-def _make_limits(
-    parts: Parts,
-    keys: "Keys",
-    simulator: "QuotaSimulator",
-    apply: Callable[[], None],
-    page_tokens: "PageTokens",
-) -> "list[Service]":
-    from taximeter_server.plans import Plans  # noqa: PLC0415 (see above)
-    from taximeter_server.rpc.events import EventService  # noqa: PLC0415
-    from taximeter_server.rpc.plans import PlanService  # noqa: PLC0415
-    from taximeter_server.rpc.simulations import Simulations  # noqa: PLC0415
-    from taximeter_server.rpc.tenants import TenantService  # noqa: PLC0415
-    from taximeter_server.tenants import Tenants  # noqa: PLC0415
-
-    plans = Plans(parts.documents, parts.engine, parts.clock)
-    tenants = Tenants(parts.documents, parts.engine, parts.clock)
-    if parts.config.store is None:
-        plans.enforce_all()
-        tenants.enforce_all()
-    simulations, quota_status = Simulations(simulator), parts.engine.quota_status
-    return [
-        PlanService(plans, page_tokens=page_tokens),
-        TenantService(
-            tenants, keys, simulations, quota_status=quota_status, apply=apply, page_tokens=page_tokens
-        ),
-        EventService(
-            parts.events,
-            page_tokens=page_tokens,
-            clock=parts.documents.time_ms,
-            allow_plaintext=parts.config.insecure_webhooks,
-        ),
-    ]
 
 
 def _make_first_documents(
