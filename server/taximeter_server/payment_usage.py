@@ -41,15 +41,12 @@ class UsageSource:
         accounts: PaymentAccounts,
         reader: UsageReader,
         clock: Callable[[], int],
-        *,
-        interval_ms: int = INTERVAL_MS,
     ) -> None:
         """clock: the store's, in milliseconds."""
         self._store = store
         self._accounts = accounts
         self._reader = reader
         self._clock = clock
-        self._interval_ms = interval_ms
         self._next_time_ms = 0
 
     def queue(self) -> None:
@@ -57,7 +54,7 @@ class UsageSource:
         now_ms = self._clock()
         if now_ms < self._next_time_ms:
             return
-        self._next_time_ms = now_ms + self._interval_ms
+        self._next_time_ms = now_ms + INTERVAL_MS
         tenants = {account.tenant for account in self._accounts.list() if account.report_usage}
         if not tenants:
             return

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that has a payment provider: Stripe's own mock, and a Stripe that remembers behind it."""
 
+import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -29,30 +29,25 @@ def stripe_mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         pytest.skip("go is not on the PATH")
     directory = tmp_path_factory.mktemp("stripe-mock")
     subprocess.run(["go", "build", "-C", str(MOCK), "-o", f"{directory}/", "tool"], check=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [directory / "stripe-mock", "-http-addr", f"127.0.0.1:{port}"], stdout=log, stderr=log
-        )
+    log = directory / "log"
+    # Both ports, so that several of it run beside each other.
+    command = [directory / "stripe-mock", "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        _wait_for_port(port)
-        yield port
+        yield _port_in(log)
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for_port(port: int) -> None:
+def _port_in(log: Path) -> int:
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < deadline, "stripe-mock does not come up"
-            time.sleep(0.05)
-        else:
-            return
+        if found := re.search(r"for HTTP at address: 127\.0\.0\.1:(\d+)\n", log.read_text()):
+            return int(found[1])
+        assert time.monotonic() < deadline, f"stripe-mock does not come up: {log.read_text()}"
+        time.sleep(0.05)
 
 
 @pytest.fixture
