@@ -172,8 +172,7 @@ def _make_services(
     with contextlib.nullcontext() if keys.list() else audit.log.own_call("first start"):
         _make_first_documents(parts, keys.ensure_admin_key, timeline.ensure_first)
     follower.refresh()
-    token_key = documents.page_token_key()
-    page_tokens = PageTokens(token_key)
+    page_tokens = PageTokens(token_key := documents.page_token_key())
     reporter = Reporter(engine, ledger, token_secret=token_key, temporary_directory=directory.overflow)
     estimates = Estimates(
         reporter,
