@@ -263,7 +263,7 @@ class DocumentStore:
                 before, *_ = transaction.execute()
             for name, document in zip(names, before, strict=True):
                 self._note(TENANTS, name, document, None)
-            self._fsync.wait()
+            self.fsync.wait()
 
     def plans(self) -> list[str]:
         """Return all plan documents, in no order."""

@@ -31,7 +31,7 @@ def stripe_mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     subprocess.run(["go", "build", "-C", str(MOCK), "-o", f"{directory}/", "tool"], check=True)
     log = directory / "log"
     # Both ports, so that several of it run beside each other.
-    command = [directory / "stripe-mock", "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"]
+    command = [f"{directory}/stripe-mock", "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:

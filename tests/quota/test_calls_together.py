@@ -27,9 +27,10 @@ def root() -> str:
     return f"together-{secrets.token_hex(6)}"
 
 
-def put_limits(api: Api, tenant: str, **limits: int) -> None:
+def put_limits(api: Api, tenant: str, *, requests: int | None = None, tokens: int | None = None) -> None:
     """Limit a tenant."""
-    settings = tenant_service_pb2.Tenant(name=tenant, limits=quota_pb2.Limits(**limits))
+    limits = quota_pb2.Limits(requests_per_minute=requests, tokens_per_day=tokens)
+    settings = tenant_service_pb2.Tenant(name=tenant, limits=limits)
     api.call(api.tenants.PutTenant, tenant_service_pb2.PutTenantRequest(tenant=settings))
 
 
@@ -67,8 +68,8 @@ def script_calls(server: ServerProcess) -> int:
 def test_checks_that_come_together_are_decided_one_after_the_other(server: ServerProcess, root: str) -> None:
     """As many are allowed as there is room for, at every level, in one script call or few."""
     with connect(server.address, server.admin_key) as api:
-        put_limits(api, root, requests_per_minute=COUNT - 4)
-        put_limits(api, f"{root}/a", requests_per_minute=COUNT // 2 - 1)
+        put_limits(api, root, requests=COUNT - 4)
+        put_limits(api, f"{root}/a", requests=COUNT // 2 - 1)
     checks = [pb.CheckQuotaRequest(tenant=f"{root}/{'ab'[number % 2]}") for number in range(COUNT)]
     before = script_calls(server)
     answers = call_all(server, [("CheckQuota", check) for check in checks])
@@ -84,7 +85,7 @@ def test_checks_that_come_together_are_decided_one_after_the_other(server: Serve
 def test_holds_that_come_together_are_placed_one_after_the_other(server: ServerProcess, root: str) -> None:
     """Holds of the same moment fill a limit and no more, a repeated request has one of them, and all can be freed."""
     with connect(server.address, server.admin_key) as api:
-        put_limits(api, root, tokens_per_day=100)
+        put_limits(api, root, tokens=100)
     estimate = usage_pb2.Usage(uncached_input_tokens=10)
     named = f"same-{root}"
     checks = [
@@ -115,7 +116,7 @@ def test_holds_that_come_together_are_placed_one_after_the_other(server: ServerP
 def test_records_that_come_together_are_counted_each_once(server: ServerProcess, root: str) -> None:
     """Records of one moment are applied once each, one that was sent twice among them."""
     with connect(server.address, server.admin_key) as api:
-        put_limits(api, root, tokens_per_day=1_000_000)
+        put_limits(api, root, tokens=1_000_000)
     records = [record_of(f"{root}/a") for _ in range(COUNT - 1)]
     answers = call_all(server, [("Record", record) for record in [*records, records[0]]])
 
@@ -130,7 +131,7 @@ def test_records_that_come_together_are_counted_each_once(server: ServerProcess,
 def test_a_damaged_tenant_fails_alone(server: ServerProcess, root: str) -> None:
     """Of calls that go together only those of a damaged tenant fail; the others are decided and counted once."""
     with connect(server.address, server.admin_key) as api:
-        put_limits(api, root, requests_per_minute=1_000, tokens_per_day=1_000_000)
+        put_limits(api, root, requests=1_000, tokens=1_000_000)
     good, bad = f"{root}/good", f"{root}/bad"
     with server.store_client() as store:
         store.lpush(f"{{tx:{partition_of(root)}}}:t:{bad}", "planted")
