@@ -203,11 +203,7 @@ fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit;
     if shows & SHOWS_TEMPORARY != 0 {
         (temporary, until) = (reader.byte()?, reader.count()?);
     }
-    let (mut credits, mut credits_free) = ((0, 0, 0), NEVER);
-    if shows & SHOWS_CREDITS != 0 {
-        credits = (reader.count()?, reader.count()?, reader.count()?);
-        credits_free = reader.count()?;
-    }
+    let credits = read_credits(reader, flags, shows, now_ms)?;
     let is_watched = |flag: u8| flags & flag.saturating_mul(SHADOW) != 0;
     let until_of = |flag: u8| {
         (temporary & flag != 0).then_some(Timestamp {
@@ -253,17 +249,27 @@ fn read_level(reader: &mut Reader<'_>, flags: u8, now_ms: i64) -> Result<[Limit;
             is_watched: is_watched(HAS_COST),
             until: until_of(HAS_COST),
         },
-        Limit {
-            flag: HAS_CREDITS,
-            kind: LimitKind::Credits,
-            maximum: credits.0,
-            used: credits.1,
-            held: credits.2,
-            free: Free::of(credits_free, now_ms),
-            is_watched: is_watched(HAS_CREDITS),
-            until: None,
-        },
+        credits,
     ])
+}
+
+/// Reads what a level shows of its credits; without any they are set in no flag.
+fn read_credits(reader: &mut Reader<'_>, flags: u8, shows: u8, now_ms: i64) -> Result<Limit, StoreError> {
+    let (mut maximum, mut used, mut held, mut free) = (0, 0, 0, NEVER);
+    if shows & SHOWS_CREDITS != 0 {
+        (maximum, used, held) = (reader.count()?, reader.count()?, reader.count()?);
+        free = reader.count()?;
+    }
+    Ok(Limit {
+        flag: HAS_CREDITS,
+        kind: LimitKind::Credits,
+        maximum,
+        used,
+        held,
+        free: Free::of(free, now_ms),
+        is_watched: flags & HAS_CREDITS.saturating_mul(SHADOW) != 0,
+        until: None,
+    })
 }
 
 impl Limit {
