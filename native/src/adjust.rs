@@ -7,6 +7,7 @@
 //! While the store is away none is accepted, because what is to be corrected is then not known for certain.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prost::Message;
 use serde::Deserialize;
@@ -22,7 +23,7 @@ use crate::proto::taximeter::ledger::v1::{Attribute, CreditMove, EntryKind, Ledg
 use crate::record::payload_fingerprint;
 use crate::reopen::{CALL_LIMIT, REPLAY_COUNT};
 use crate::script_call::{Application, Outcome, apply_each};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 const NANOS_PER_MICRO: i64 = 1_000;
 const SHA256_SIZE: usize = 32;
@@ -273,28 +274,39 @@ impl Engine {
         Ok(posted)
     }
 
+    /// Applies entries of one partition that admins make. Those before a failure may have been applied.
+    pub(crate) async fn apply_now<'a>(
+        &self,
+        store: &Arc<Store>,
+        partition: u16,
+        entries: impl IntoIterator<Item = &'a LedgerEntry>,
+    ) -> Result<Vec<Result<(u64, Outcome), StoreError>>, Failure> {
+        let applications: Vec<Application<'_>> = entries
+            .into_iter()
+            .map(|entry| Application {
+                entry,
+                archived_id: None,
+                was_applied: false,
+            })
+            .collect();
+        apply_each(store, &self.functions, partition, &applications, CALL_LIMIT)
+            .await
+            .map_err(|error| {
+                if error.is_loss() {
+                    self.store_lost(store);
+                }
+                store_failure(error)
+            })
+    }
+
     async fn post_batch(
         &self,
         partition: u16,
         batch: &[(usize, &LedgerEntry)],
     ) -> Result<Vec<(usize, Posted)>, Failure> {
         let store = self.open_store().map_err(store_failure)?;
-        let applications: Vec<Application<'_>> = batch
-            .iter()
-            .map(|(_, entry)| Application {
-                entry,
-                archived_id: None,
-                was_applied: false,
-            })
-            .collect();
-        let outcomes = apply_each(&store, &self.functions, partition, &applications, CALL_LIMIT)
-            .await
-            .map_err(|error| {
-                if error.is_loss() {
-                    self.store_lost(&store);
-                }
-                store_failure(error)
-            })?;
+        let entries = batch.iter().map(|(_, entry)| *entry);
+        let outcomes = self.apply_now(&store, partition, entries).await?;
         let mut posted = Vec::with_capacity(batch.len());
         let mut stored = Vec::with_capacity(batch.len());
         for ((place, entry), outcome) in batch.iter().zip(outcomes) {

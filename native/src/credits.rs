@@ -18,7 +18,7 @@ use crate::quota::money_pair;
 use crate::record::payload_fingerprint;
 use crate::reopen::CALL_LIMIT;
 use crate::script_arguments::read_mark;
-use crate::script_call::{Application, Outcome, apply_each};
+use crate::script_call::Outcome;
 use crate::store::{StoreError, bytes};
 
 /// What an entry did to credits, in microcredits.
@@ -178,19 +178,7 @@ impl Engine {
             ..Default::default()
         };
         let store = self.open_store().map_err(store_failure)?;
-        let application = [Application {
-            entry: &entry,
-            archived_id: None,
-            was_applied: false,
-        }];
-        let outcomes = apply_each(&store, &self.functions, partition, &application, CALL_LIMIT)
-            .await
-            .map_err(|error| {
-                if error.is_loss() {
-                    self.store_lost(&store);
-                }
-                store_failure(error)
-            })?;
+        let outcomes = self.apply_now(&store, partition, [&entry]).await?;
         let outcome = outcomes.into_iter().next().unwrap_or(Err(StoreError::Corrupt));
         let (epoch, outcome) = outcome.map_err(store_failure)?;
         let (id, encoded, changed) = match outcome {
