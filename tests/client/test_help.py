@@ -73,6 +73,7 @@ EXISTING = {
     "plan list",
     "plan remove",
     "tenant put",
+    "tenant remove",
     "tenant import",
     "tenant override",
     "tenant get",

@@ -44,6 +44,13 @@ def test_names_never_change() -> None:
         "AUDIT_OPEN": "{tx:cfg}:audit_open",
         "KEY_USES": "{tx:cfg}:key_uses",
         "SYNCED": "{tx:cfg}:synced",
+        "AUDIT_ARCHIVED": "{tx:cfg}:audit_archived",
+        "CREDIT_EXPIRIES": "{tx:cfg}:credit_expiries",
+        "INVOICED_UNTIL": "{tx:cfg}:invoiced_until",
+        "INVOICES_PREFIX": "{tx:cfg}:invoices:",
+        "INVOICE_IDS": "{tx:cfg}:invoice_ids",
+        "INVOICE_NUMBERS": "{tx:cfg}:invoice_numbers",
+        "SUBSCRIPTIONS": "{tx:cfg}:subscriptions",
     }
 
 
