@@ -8,6 +8,7 @@ one makes it again by the same key, and the provider makes nothing twice.
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -27,6 +28,15 @@ _OWNER_BYTES = 8
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class Source:
+    """Queues what is to be pushed by now; asked again when interval_ms have passed."""
+
+    queue: Callable[[], None]
+    interval_ms: int
+    next_time_ms: int = 0
+
+
 class PaymentCourier:
     """Queues what the sources find and pushes what is due, until told to stop."""
 
@@ -34,12 +44,12 @@ class PaymentCourier:
         self,
         store: PaymentStore,
         sender: PaymentSender,
-        sources: Sequence[Callable[[], None]],
+        sources: Sequence[Source],
         clock: Callable[[], int],
         *,
         is_exclusive: bool,
     ) -> None:
-        """sources: each queues what is to be pushed by now. clock: the store's, in milliseconds.
+        """clock: the store's, in milliseconds.
 
         is_exclusive: the store is this server's alone, so a lease that is held is its own from before.
         """
@@ -68,7 +78,10 @@ class PaymentCourier:
 
     def _work(self, stop: threading.Event) -> None:
         for source in self._sources:
-            source()
+            now_ms = self._clock()
+            if now_ms >= source.next_time_ms:
+                source.next_time_ms = now_ms + source.interval_ms
+                source.queue()
         for job_id in self._store.due(self._clock(), JOBS_AT_ONCE):
             if stop.is_set():
                 return

@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from taximeter_server import payment_invoices, payment_usage
 from taximeter_server.config import Config
 from taximeter_server.errors import ConfigError
 from taximeter_server.invoice_documents import InvoiceDocuments
 from taximeter_server.invoices import Invoices
 from taximeter_server.payment_accounts import PaymentAccounts
-from taximeter_server.payment_courier import PaymentCourier
+from taximeter_server.payment_courier import PaymentCourier, Source
 from taximeter_server.payment_events import PaymentEvents
 from taximeter_server.payment_invoices import InvoiceSource
 from taximeter_server.payment_none import NoPayments
@@ -57,7 +58,10 @@ def make_payments(
     if provider.is_configured:
         usage = UsageSource(store, accounts, reader, clock)
         sender = PaymentSender(provider, accounts, pushed_invoices)
-        sources = [pushed_invoices.queue, usage.queue]
+        sources = [
+            Source(pushed_invoices.queue, payment_invoices.INTERVAL_MS),
+            Source(usage.queue, payment_usage.INTERVAL_MS),
+        ]
         courier = PaymentCourier(store, sender, sources, clock, is_exclusive=config.store is None)
     appliers = {SubjectKind.INVOICE: pushed_invoices.apply}
     events = PaymentEvents(store, provider, appliers, audited=audited, clock=clock)
