@@ -49,6 +49,22 @@ def test_nothing_comes_from_elsewhere() -> None:
     assert [requirement for requirement in requirements if "://" in requirement or "@" in requirement] == []
 
 
+def pins(path: Path) -> dict[str, str]:
+    """Return the versions that a requirements file pins, by package name."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", path.read_text().lower(), re.MULTILINE))
+
+
+def test_benchmarks_pin_what_the_product_pins() -> None:
+    """What only benchmarks install goes beside the locked packages: pip refuses two versions of one."""
+    locked = pins(ROOT / "constraints.txt")
+    for path in (ROOT / "benchmarks").glob("*-requirements.txt"):
+        wanted = pins(path)
+        shared = wanted.keys() & locked.keys()
+
+        assert shared, path
+        assert {name: wanted[name] for name in shared} == {name: locked[name] for name in shared}, path
+
+
 def test_the_bill_of_materials_names_everything() -> None:
     """The SBOM has every crate, every Python package that the server needs, and the store's binary with its hash."""
     command = [sys.executable, str(ROOT / "scripts" / "sbom.py")]
