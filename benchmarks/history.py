@@ -14,7 +14,7 @@ from results import median
 
 TOLERANCE_PERCENT = 15
 """A ratio that grows by more than this is named as a regression."""
-_FLOORS = {"throughput": "throughput: empty front", "one in flight": "one in flight: empty front"}
+_KINDS = ("throughput", "closed loop", "one in flight")
 
 
 def entry(results: Mapping[str, Sequence[Run]]) -> dict[str, object]:
@@ -22,8 +22,8 @@ def entry(results: Mapping[str, Sequence[Run]]) -> dict[str, object]:
     ratios = {}
     for scenario, runs in results.items():
         kind, _, name = scenario.partition(": ")
-        floor = results.get(_FLOORS.get(kind, ""))
-        if floor and name.startswith("taximeter"):
+        floor = results.get(f"{kind}: empty front")
+        if floor and kind in _KINDS and name.startswith("taximeter"):
             floor_ns = max(median(floor, "cpu_per_call_ns"), 1)
             ratios[scenario] = median(runs, "cpu_per_call_ns") * 1000 // floor_ns
     return {"version": metadata.version("taximeter-server"), "cpu_per_mille_of_floor": ratios}

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the load generator counted, held against what the server counted."""
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import h2load
 from contestants import Contestant, Run, measure
 
 from taximeter import LimitKind, Limits, Meter
@@ -15,15 +18,40 @@ _numbers = itertools.count(1)
 
 def measure_checks(contestant: Contestant, arguments: Sequence[str]) -> Run:
     """Measure checks on a new tenant with three limits. Raises RuntimeError when the server counted otherwise."""
+    with counted_tenant(contestant) as tenant:
+        one = measure(contestant, (*arguments, "--tenant-prefix", tenant.prefix))
+        tenant.expect(one.calls - one.denied - one.failed)
+    return one
+
+
+def measure_throughput(contestant: Contestant, seconds: int) -> Run:
+    """Do so with h2load, which leaves the calls that are in flight at its end unread."""
+    with counted_tenant(contestant) as tenant:
+        one = h2load.measure_throughput(contestant, tenant.prefix, seconds)
+        tenant.expect(one.calls + h2load.FIRST_CALLS, unread_max=h2load.CONNECTIONS * h2load.STREAMS)
+    return one
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTenant:
+    """A tenant `prefix`-0 with three limits that never deny."""
+
+    prefix: str
+    meter: Meter
+
+    def expect(self, allowed: int, unread_max: int = 0) -> None:
+        """Raise RuntimeError unless the server has counted so many requests, and at most so many that nobody read."""
+        statuses = {status.kind: status for status in self.meter.quota_status(f"{self.prefix}-0")}
+        counted = statuses[LimitKind.REQUESTS_PER_MINUTE].used
+        if not allowed <= counted <= allowed + unread_max:
+            raise RuntimeError(f"{self.prefix}-0: {allowed} calls were allowed, and {counted} counted")
+
+
+@contextlib.contextmanager
+def counted_tenant(contestant: Contestant) -> Iterator[CountedTenant]:
+    """Make a tenant that nothing has asked about before."""
     prefix = f"bench{next(_numbers)}"
-    tenant = f"{prefix}-0"
     key = contestant.key_file.read_text().strip() if contestant.key_file else None
     with Meter(f"http://{contestant.address}", key=key) as meter:
-        meter.put_tenant(tenant, LIMITS)
-        one = measure(contestant, (*arguments, "--tenant-prefix", prefix))
-        statuses = {status.kind: status for status in meter.quota_status(tenant)}
-    counted = statuses[LimitKind.REQUESTS_PER_MINUTE].used
-    allowed = one.calls - one.denied - one.failed
-    if counted != allowed:
-        raise RuntimeError(f"{tenant}: {allowed} calls were allowed, and {counted} counted")
-    return one
+        meter.put_tenant(f"{prefix}-0", LIMITS)
+        yield CountedTenant(prefix, meter)

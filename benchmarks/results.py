@@ -9,6 +9,7 @@ from contestants import Run
 Results = dict[str, list[Run]]
 """Runs by scenario, "KIND: CONTESTANT ..."."""
 TAXIMETER = "taximeter"
+THROUGHPUT = "throughput"
 OPEN_LOOP = "open loop"
 BESIDE = "beside"
 _SHOWN = ("calls_per_second", "cpu_per_call_ns", "p50_us", "p99_us")
@@ -27,7 +28,9 @@ def table(results: Results) -> list[str]:
     lines += [_scenario_line(results, scenario) for scenario in results]
     columns = f"{'calls/s':>9}{'CPU':>9}{'p50, one':>10}{'p99, one':>10}{'p99, 70 %':>11}"
     lines += ["", f"{'taximeter, three limits, beside each':<60}{columns}"]
-    peer_names = [kind.removeprefix("throughput: ") for kind in results if kind.startswith("throughput: ")]
+    peer_names = [
+        kind.removeprefix(f"{THROUGHPUT}: ") for kind in results if kind.startswith(f"{THROUGHPUT}: ")
+    ]
     lines += [_peer_line(results, name) for name in peer_names if not name.startswith(TAXIMETER)]
     return [*lines, "", *_beside_records(results)]
 
@@ -36,20 +39,24 @@ def _scenario_line(results: Results, scenario: str) -> str:
     runs = results[scenario]
     floor = results.get(scenario.partition(":")[0] + ": empty front")
     rate, cpu_ns, p50, p99 = (median(runs, name) for name in _SHOWN)
-    cells = [f"{rate:>9,}", f"{cpu_ns / 1000:>8.1f}", f"{p50:>8,}"]
+    cells = [f"{rate:>9,}", f"{cpu_ns / 1000:>8.1f}", _latency(p50)]
     ratios = ["", "", ""]
     if floor is not None:
         shown = zip((rate, cpu_ns, p50), _SHOWN, strict=False)
-        ratios = [f"{value / max(median(floor, name), 1):.2f}" for value, name in shown]
+        ratios = [f"{value / max(median(floor, name), 1):.2f}" if value else "" for value, name in shown]
     pairs = "".join(f"{cell}{ratio:>9}" for cell, ratio in zip(cells, ratios, strict=True))
-    return f"{scenario:<60}{pairs}{p99:>8,}"
+    return f"{scenario:<60}{pairs}{_latency(p99)}"
+
+
+def _latency(value_us: int) -> str:
+    return f"{value_us:>8,}" if value_us else f"{'-':>8}"
 
 
 def _peer_line(results: Results, peer: str) -> str:
     open_kind = next((scenario.partition(":")[0] for scenario in results if "capacity" in scenario), "")
     cells = [
-        _ratio(results, "throughput", peer, "calls_per_second", 9),
-        _ratio(results, "throughput", peer, "cpu_per_call_ns", 9),
+        _ratio(results, THROUGHPUT, peer, "calls_per_second", 9),
+        _ratio(results, THROUGHPUT, peer, "cpu_per_call_ns", 9),
         _ratio(results, "one in flight", peer, "p50_us", 10),
         _ratio(results, "one in flight", peer, "p99_us", 10),
         _ratio(results, open_kind, peer, "p99_us", 11),

@@ -21,17 +21,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import contestants  # noqa: E402 (needs the path above)
+import h2load  # noqa: E402 (likewise)
 import history  # noqa: E402 (likewise)
 import peers  # noqa: E402 (likewise)
 import plots  # noqa: E402 (likewise)
 from contestants import Contestant, Run, measure  # noqa: E402 (likewise)
-from reconciliation import measure_checks  # noqa: E402 (likewise)
-from results import BESIDE, OPEN_LOOP, TAXIMETER, Results, median, table  # noqa: E402 (likewise)
+from mixed_load import measure_mixed  # noqa: E402 (likewise)
+from reconciliation import measure_checks, measure_throughput  # noqa: E402 (likewise)
+from results import BESIDE, OPEN_LOOP, TAXIMETER, THROUGHPUT, Results, median, table  # noqa: E402 (likewise)
 
 RECORDS_BESIDE_PER_SECOND = 2000
 CHECK_RATE_PER_SECOND = 500
 CAPACITY_PERCENT = 70
 HISTORY = ROOT / "benchmarks" / "history.jsonl"
+MIXED = "check with hold, then record"
 SECONDS_MAX = 50
 """A run must end within the minute that its requests are counted in, see `reconciliation`."""
 CLOSED = ("--connections", "16", "--streams", "16")
@@ -43,12 +46,13 @@ def scenarios(limiters: Sequence[str], seconds: int) -> list[tuple[str, str, tup
     time = ("--seconds", str(seconds))
     asked = ["empty front", "empty grpcio", *limiters]
     return [
-        *((f"throughput: {name}", name, ("check", *CLOSED, *time)) for name in asked),
-        ("throughput: taximeter, 10,000 tenants", TAXIMETER, ("check", *CLOSED, *time, "--tenants", "10000")),
-        ("throughput: taximeter Record", TAXIMETER, ("record", *CLOSED, *time)),
-        ("throughput: taximeter Record, 1,000 tenants", TAXIMETER,
+        *((f"{THROUGHPUT}: {name}", name, ()) for name in asked),
+        *((f"closed loop: {name}", name, ("check", *CLOSED, *time)) for name in asked),
+        ("closed loop: taximeter, 10,000 tenants", TAXIMETER, ("check", *CLOSED, *time, "--tenants", "10000")),
+        ("closed loop: taximeter Record", TAXIMETER, ("record", *CLOSED, *time)),
+        ("closed loop: taximeter Record, 1,000 tenants", TAXIMETER,
          ("record", *CLOSED, *time, "--tenants", "1000")),
-        ("throughput: taximeter RecordBatch of 100", TAXIMETER,
+        ("closed loop: taximeter RecordBatch of 100", TAXIMETER,
          ("record", "--connections", "4", "--streams", "4", *time, "--batch", "100", "--tenants", "64")),
         *((f"one in flight: {name}", name, ("check", *SINGLE, *time)) for name in asked),
         ("one in flight: taximeter Record", TAXIMETER, ("record", *SINGLE, *time)),
@@ -74,21 +78,33 @@ def run(rounds: int, seconds: int, directory: Path) -> Results:
         for number in range(rounds):
             for scenario, name, arguments in scenarios(limiters, seconds):
                 say(f"round {number + 1} of {rounds}: {scenario}")
-                results.setdefault(scenario, []).append(measure_one(by_name[name], arguments))
+                one = measure_one(by_name[name], arguments) if arguments else ask_all(by_name[name], seconds)
+                results.setdefault(scenario, []).append(one)
         for number in range(rounds):
             for name in limiters:
                 scenario = f"{OPEN_LOOP} at {CAPACITY_PERCENT} % of its capacity: {name}"
                 say(f"round {number + 1} of {rounds}: {scenario}")
-                capacity = median(results[f"throughput: {name}"], "calls_per_second")
+                capacity = median(results[f"closed loop: {name}"], "calls_per_second")
                 rate = str(capacity * CAPACITY_PERCENT // 100)
-                arguments = ("check", *CLOSED, "--rate", rate, "--threads", "2", "--seconds", str(seconds))
+                arguments = ("check", *CLOSED, "--rate", rate, "--seconds", str(seconds))
                 results.setdefault(scenario, []).append(measure_one(by_name[name], arguments))
     # On servers of their own: the one above is still archiving what the throughput runs left behind.
     for number in range(rounds):
         with contestants.taximeter(directory / f"beside-{number}") as contestant:
             for scenario, one in check_beside_records(contestant, seconds):
                 results.setdefault(scenario, []).append(one)
+        with contestants.taximeter(directory / f"mixed-{number}") as contestant:
+            say(f"round {number + 1} of {rounds}: {MIXED}")
+            for asked, one in measure_mixed(contestant, seconds):
+                results.setdefault(f"{MIXED}: taximeter, {asked}", []).append(one)
     return results
+
+
+def ask_all(contestant: Contestant, seconds: int) -> Run:
+    """Measure throughput with h2load; the product's is counted against its own counters."""
+    if contestant.name == TAXIMETER:
+        return measure_throughput(contestant, seconds)
+    return h2load.measure_throughput(contestant, "bench", seconds)
 
 
 def measure_one(contestant: Contestant, arguments: Sequence[str]) -> Run:
@@ -130,12 +146,20 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="also draw SVG pictures into this directory")
     parser.add_argument("--keep", action="store_true", help="add the ratios to benchmarks/history.jsonl")
     options = parser.parse_args()
+    if not h2load.is_present():
+        raise SystemExit(h2load.NOT_HERE)
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as directory:
         results = run(options.rounds, min(options.seconds, SECONDS_MAX), Path(directory))
     failures = sum(run.failed for runs in results.values() for run in runs)
     print(f"{platform.platform()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.seconds} s")
     print(
-        "\n".join([f"Beside: {', '.join(peers.versions()) or 'no peers'}", *peers.missing(), *table(results)])
+        "\n".join(
+            [
+                f"With {h2load.version()}. Beside: {', '.join(peers.versions()) or 'no peers'}",
+                *peers.missing(),
+                *table(results),
+            ]
+        )
     )
     if options.json:
         document = {scenario: [asdict(run) for run in runs] for scenario, runs in results.items()}

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import redis  # noqa: E402 (sorted behind the path above)
-from contestants import Contestant, load_command  # noqa: E402 (needs the path above)
+from background import repeated  # noqa: E402 (needs the path above)
+from contestants import Contestant, load_command  # noqa: E402 (likewise)
 from reconciliation import measure_checks  # noqa: E402 (likewise)
 
 from harness.http2_client import Http2Client, frame, grpc_headers  # noqa: E402 (likewise)
@@ -72,30 +72,6 @@ def main() -> None:
                     run = measure_checks(contestant, arguments)
         cells = (run.p50_us, run.p90_us, run.p99_us, run.p999_us, run.failed)
         print(f"{case.name:44}{''.join(f'{cell:>11,}' for cell in cells)}", flush=True)
-
-
-@contextlib.contextmanager
-def repeated(action: Callable[[], object], every_s: float) -> Iterator[None]:
-    """Do something again and again in a thread of its own. Raises what it raised."""
-    ended, problems = threading.Event(), list[Exception]()
-
-    def run() -> None:
-        while not ended.wait(every_s):
-            try:
-                action()
-            except Exception as error:  # noqa: BLE001 (raised below)
-                problems.append(error)
-                return
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    if problems:
-        raise problems[0]
 
 
 def meter(server: ServerProcess) -> Meter:

@@ -118,16 +118,30 @@ class _Quantiles:
         return draw.randint(self._values[upper - 1], self._values[upper])
 
 
+def _shapes() -> list[tuple[_Quantiles, _Quantiles]]:
+    """Quantiles of prompt and output tokens of each profile."""
+    profiles = json.loads(PROFILES_FILE.read_text(encoding="utf-8"))["profiles"]
+    return [
+        (_Quantiles(each["prompt_tokens"]), _Quantiles(each["output_tokens"])) for each in profiles.values()
+    ]
+
+
+def call_sizes(count: int, *, seed: str) -> Iterator[tuple[int, int]]:
+    """Yield prompt and output tokens of calls, every profile as often as any other."""
+    draw = random.Random(seed)
+    shapes = _shapes()
+    for _ in range(count):
+        prompt, output = draw.choice(shapes)
+        yield prompt.draw(draw), output.draw(draw)
+
+
 def events(count: int, *, seed: str, now_ms: int, card_from_ms: int, last_ms: int) -> Iterator[Event]:
     """Yield events: most from the time of the second card on, some of the days before.
 
     last_ms: no event is later.
     """
     draw = random.Random(seed)
-    profiles = json.loads(PROFILES_FILE.read_text(encoding="utf-8"))["profiles"]
-    shapes = [
-        (_Quantiles(each["prompt_tokens"]), _Quantiles(each["output_tokens"])) for each in profiles.values()
-    ]
+    shapes = _shapes()
     for number in range(count):
         prompt, output = draw.choice(shapes)
         if draw.random() < 0.6:

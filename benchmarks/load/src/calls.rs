@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection and the calls on it.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -10,11 +13,9 @@ use prost::Message;
 use tokio::net::TcpStream;
 
 use crate::Outcome;
+use crate::messages::Messages;
 use crate::options::{Options, Role};
-use crate::proto::taximeter::v1::usage_record::Payload;
-use crate::proto::taximeter::v1::{
-    RecordBatchRequest, RecordBatchResponse, RecordRequest, Usage, UsageRecord, record_result,
-};
+use crate::proto::taximeter::v1::{CheckQuotaResponse, Decision, RecordBatchResponse, record_result};
 
 const RECORD: &str = "/taximeter.v1.MeteringService/Record";
 const RECORD_BATCH: &str = "/taximeter.v1.MeteringService/RecordBatch";
@@ -28,18 +29,26 @@ pub(crate) enum Status {
     Failed,
 }
 
+/// How a call ended, and when its caller knew whether to go on: a record after a check is nobody's wait.
+pub(crate) struct Ended {
+    pub(crate) status: Status,
+    pub(crate) decided: Instant,
+}
+
 /// A connection.
 #[derive(Clone)]
 pub(crate) struct Caller {
     sender: SendRequest<Full<Bytes>>,
-    authorization: HeaderValue,
-    run: u64,
-    started_ms: u64,
+    /// Requests without their bodies: nothing is put together again for each call.
+    question: Request<()>,
+    record: Request<()>,
+    record_batch: Request<()>,
+    messages: Arc<Messages>,
 }
 
 impl Caller {
     /// Connects; HTTP/2 without TLS.
-    pub(crate) async fn connect(options: &Options) -> Outcome<Self> {
+    pub(crate) async fn connect(options: &Options, messages: Arc<Messages>) -> Outcome<Self> {
         let stream = TcpStream::connect(&options.address).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = Builder::new(TokioExecutor::new())
@@ -50,97 +59,69 @@ impl Caller {
             // Calls in flight see its end as their own failure.
             let _ = driver.await;
         });
-        let authorization = HeaderValue::from_str(&format!("Bearer {}", options.key))?;
-        let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         Ok(Self {
             sender,
-            authorization,
-            run: u64::from(std::process::id()),
-            started_ms: u64::try_from(started.as_millis())?,
+            question: request(options.protocol.path(), &options.key)?,
+            record: request(RECORD, &options.key)?,
+            record_batch: request(RECORD_BATCH, &options.key)?,
+            messages,
         })
     }
 
     /// Makes one call.
-    pub(crate) async fn call(&mut self, options: &Options, number: u64) -> Outcome<Status> {
-        let tenant = format!(
-            "{}-{}",
-            options.tenant_prefix,
-            number.checked_rem(options.tenants).unwrap_or_default()
-        );
+    pub(crate) async fn call(&mut self, options: &Options, number: u64) -> Outcome<Ended> {
         match options.role {
-            Role::Record if options.batch > 1 => self.record_batch(options, number, &tenant).await,
+            Role::Meter => self.meter(number).await,
+            Role::Record if options.batch > 1 => self.record_batch(number).await,
             Role::Record => {
-                let message = RecordRequest {
-                    record: Some(self.usage(&tenant, number, 0)),
-                };
-                let (status, _) = self.send(RECORD, &message.encode_to_vec()).await?;
-                Ok(status)
+                let message = self.messages.record(number, String::new());
+                let (status, _) = self.send(self.record.clone(), &message).await?;
+                Ok(ended(status))
             }
-            Role::Check | Role::Floor => {
+            Role::Check | Role::Question | Role::Floor => {
                 let protocol = options.protocol;
-                let (status, answer) = self.send(protocol.path(), &protocol.question(tenant)).await?;
-                Ok(if status == Status::Ok && protocol.is_denied(answer)? {
-                    Status::Denied
-                } else {
-                    status
-                })
+                let message = protocol.question(self.messages.tenant(number));
+                let (status, answer) = self.send(self.question.clone(), &message).await?;
+                let is_denied = status == Status::Ok && protocol.is_denied(answer)?;
+                Ok(ended(if is_denied { Status::Denied } else { status }))
             }
         }
     }
 
-    async fn record_batch(&mut self, options: &Options, number: u64, tenant: &str) -> Outcome<Status> {
-        let records = (0..options.batch)
-            .map(|item| self.usage(tenant, number, item))
-            .collect();
-        let (status, reply) = self
-            .send(RECORD_BATCH, &RecordBatchRequest { records }.encode_to_vec())
-            .await?;
+    /// A call to a model as a gateway meters it: may it go on, and then what it used.
+    async fn meter(&mut self, number: u64) -> Outcome<Ended> {
+        let message = self.messages.check_with_hold(number);
+        let (status, answer) = self.send(self.question.clone(), &message).await?;
+        let decided = Instant::now();
+        let answer = CheckQuotaResponse::decode(answer)?;
+        if status != Status::Ok || answer.decision == i32::from(Decision::Deny) {
+            let status = if status == Status::Ok {
+                Status::Denied
+            } else {
+                status
+            };
+            return Ok(Ended { status, decided });
+        }
+        let message = self.messages.record(number, answer.hold_id);
+        let (status, _) = self.send(self.record.clone(), &message).await?;
+        Ok(Ended { status, decided })
+    }
+
+    async fn record_batch(&mut self, number: u64) -> Outcome<Ended> {
+        let message = self.messages.record_batch(number);
+        let (status, reply) = self.send(self.record_batch.clone(), &message).await?;
         let is_error = |outcome| matches!(outcome, Some(record_result::Outcome::Error(_)) | None);
         let failed = RecordBatchResponse::decode(reply)?
             .results
             .into_iter()
             .any(|result| is_error(result.outcome));
-        Ok(if failed { Status::Failed } else { status })
+        Ok(ended(if failed { Status::Failed } else { status }))
     }
 
-    fn usage(&self, tenant: &str, number: u64, item: u64) -> UsageRecord {
-        let usage = Usage {
-            uncached_input_tokens: 1_469,
-            cache_read_tokens: 512,
-            visible_output_tokens: 129,
-            reasoning_tokens: 64,
-            ..Default::default()
-        };
-        UsageRecord {
-            record_id: self.record_id(number, item),
-            tenant: tenant.to_owned(),
-            model: "claude-sonnet-4-6".to_owned(),
-            payload: Some(Payload::Usage(usage)),
-            ..Default::default()
-        }
-    }
-
-    /// A `UUIDv7` of the start of the run, unique by run, call and item.
-    fn record_id(&self, number: u64, item: u64) -> String {
-        let (high, low) = (self.started_ms.wrapping_shr(16), self.started_ms & 0xffff);
-        format!(
-            "{high:08x}-{low:04x}-7{item:03x}-8{:03x}-{number:012x}",
-            self.run & 0xfff
-        )
-    }
-
-    async fn send(&mut self, path: &str, message: &[u8]) -> Outcome<(Status, Bytes)> {
-        let mut frame = BytesMut::with_capacity(message.len().saturating_add(PREFIX_SIZE));
-        frame.put_u8(0);
-        frame.put_u32(u32::try_from(message.len())?);
-        frame.put_slice(message);
-        let request = Request::post(format!("http://localhost{path}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("authorization", self.authorization.clone())
-            .body(Full::new(frame.freeze()))?;
+    async fn send(&mut self, request: Request<()>, message: &[u8]) -> Outcome<(Status, Bytes)> {
+        let body = Full::new(frame(message)?);
         self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
+        let response = self.sender.send_request(request.map(|()| body)).await?;
         let (parts, body) = response.into_parts();
         let collected = body.collect().await?;
         // gRPC failures come with HTTP status 200: only the trailers, or headers without a body, tell.
@@ -154,4 +135,29 @@ impl Caller {
         };
         Ok((if ok { Status::Ok } else { Status::Failed }, message))
     }
+}
+
+fn ended(status: Status) -> Ended {
+    Ended {
+        status,
+        decided: Instant::now(),
+    }
+}
+
+fn request(path: &str, key: &str) -> Outcome<Request<()>> {
+    let request = Request::post(format!("http://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("authorization", format!("Bearer {key}"))
+        .body(())?;
+    Ok(request)
+}
+
+/// A message as gRPC sends it.
+pub(crate) fn frame(message: &[u8]) -> Outcome<Bytes> {
+    let mut frame = BytesMut::with_capacity(message.len().saturating_add(PREFIX_SIZE));
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len())?);
+    frame.put_slice(message);
+    Ok(frame.freeze())
 }

@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `taximeter-load`: sends `CheckQuota` or Record calls, or the like of other servers, and prints what happened as one
-//! JSON object; or, as `floor`, answers them with nothing behind, to show what HTTP/2 alone costs.
+//! `taximeter-load`: sends `CheckQuota` or Record calls, one after the other as a gateway meters a call, or the like of
+//! other servers, and prints what happened as one JSON object. As `floor` it answers them with nothing behind, to show
+//! what HTTP/2 alone costs; as `question` it writes what it would ask, for other generators to send.
 //!
 //! Closed loop by default: connections x streams calls are always in flight. With a rate, open loop: call n is due at
 //! n / rate whatever happened before, and its latency counts from then, so a stall is seen by all that it delays.
 
+mod alarm;
 mod calls;
 mod floor;
+mod messages;
 mod options;
 mod proto;
 mod protocol;
 mod report;
 mod schedule;
+mod workload;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use calls::Caller;
+use messages::Messages;
 use options::{Options, Role};
 use report::{Sample, write_report};
 use schedule::Schedule;
 use tokio::task::JoinSet;
+use workload::Workload;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -38,7 +44,8 @@ fn main() -> ExitCode {
         .map_err(Into::into)
         .and_then(|runtime| match options.role {
             Role::Floor => runtime.block_on(floor::serve(&options.address)),
-            Role::Check | Role::Record => runtime.block_on(run(options)),
+            Role::Question => write_question(&options),
+            Role::Check | Role::Record | Role::Meter => runtime.block_on(run(options)),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,11 +61,12 @@ fn fail(problem: &str) -> ExitCode {
 async fn run(options: Arc<Options>) -> Outcome<()> {
     let mut streams = JoinSet::new();
     let mut callers = Vec::new();
+    let messages = Arc::new(messages(&options)?);
     for _ in 0..options.connections {
-        callers.push(Caller::connect(&options).await?);
+        callers.push(Caller::connect(&options, Arc::clone(&messages)).await?);
     }
     let started = Instant::now();
-    let schedule = Arc::new(Schedule::start(&options, started));
+    let schedule = Arc::new(Schedule::start(&options, started)?);
     for caller in callers {
         for _ in 0..options.streams {
             streams.spawn(stream(
@@ -75,14 +83,34 @@ async fn run(options: Arc<Options>) -> Outcome<()> {
     write_report(&options, started.elapsed(), samples)
 }
 
+fn messages(options: &Options) -> Outcome<Messages> {
+    let workload = Workload::new(options.tenants, options.is_skewed, &options.sizes)?;
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(Messages::new(
+        options,
+        workload,
+        u64::try_from(started.as_millis())?,
+    ))
+}
+
+/// Writes one call to standard output: the path on a line, then the framed message.
+fn write_question(options: &Options) -> Outcome<()> {
+    let question = options.protocol.question(messages(options)?.tenant(0));
+    report::write_bytes(options.protocol.path().as_bytes())?;
+    report::write_bytes(b"\n")?;
+    report::write_bytes(&calls::frame(&question)?)
+}
+
 /// One stream: a call after the other, until the schedule ends.
 async fn stream(mut caller: Caller, options: Arc<Options>, schedule: Arc<Schedule>) -> Outcome<Vec<Sample>> {
     let mut samples = Vec::new();
     while let Some((number, due)) = schedule.next().await {
-        let status = caller.call(&options, number).await?;
-        let latency = Instant::now()
+        let ended = caller.call(&options, number).await?;
+        let latency = ended
+            .decided
             .checked_duration_since(due)
             .unwrap_or(Duration::ZERO);
+        let status = ended.status;
         samples.push(Sample { latency, status });
     }
     Ok(samples)

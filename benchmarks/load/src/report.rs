@@ -53,6 +53,12 @@ pub(crate) fn write_report(options: &Options, elapsed: Duration, samples: Vec<Sa
     Ok(())
 }
 
+/// Writes bytes to standard output as they are.
+pub(crate) fn write_bytes(bytes: &[u8]) -> Outcome<()> {
+    std::io::stdout().write_all(bytes)?;
+    Ok(())
+}
+
 /// Prints a line for people.
 pub(crate) fn write_problem(text: &str) {
     // Nobody listens when standard error is closed.

@@ -4,12 +4,18 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::Outcome;
+use crate::alarm::Alarm;
 use crate::options::Options;
+
+/// More calls than this fall due in bunches: to wake up for each would cost more than to make it.
+const WAKES_PER_SECOND_MAX: u64 = 5_000;
+/// By how much the kernel may let a timer be late, for threads that start from now on.
+const TIMER_SLACK_FILE: &str = "/proc/self/timerslack_ns";
 
 /// Number and due time of a call.
 type Due = (u64, Instant);
@@ -22,7 +28,7 @@ pub(crate) enum Schedule {
         count: u64,
         end: Instant,
     },
-    /// Calls are due when a thread of its own says so: the runtime's timers are good to a millisecond only.
+    /// Calls are due when the clock says so.
     Open { line: Arc<Mutex<Line>> },
 }
 
@@ -36,31 +42,48 @@ pub(crate) struct Line {
     has_ended: bool,
 }
 
+impl Line {
+    fn hand_out(&mut self, number: u64, due: Instant) {
+        // A stream that has failed meanwhile takes none.
+        let mut call = Some((number, due));
+        while let (Some(taken), Some(stream)) = (call, self.idle.pop_front()) {
+            call = stream.send(taken).err();
+        }
+        self.due.extend(call);
+    }
+
+    fn end(&mut self) {
+        self.has_ended = true;
+        // Streams that wait find no sender any more.
+        self.idle.clear();
+    }
+}
+
 fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
     line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Schedule {
     /// Begins now.
-    pub(crate) fn start(options: &Options, started: Instant) -> Self {
+    pub(crate) fn start(options: &Options, started: Instant) -> Outcome<Self> {
         let end = started.checked_add(options.duration).unwrap_or(started);
         let Some(rate) = options.rate else {
-            return Self::Closed {
+            return Ok(Self::Closed {
                 next: AtomicU64::new(0),
                 count: options.count,
                 end,
-            };
+            });
         };
-        let line = Arc::new(Mutex::new(Line::default()));
+        // Without such a file calls are up to 50 us late, and their latencies say so.
+        let _ = std::fs::write(TIMER_SLACK_FILE, "1");
+        let (alarm, line) = (Alarm::new()?, Arc::new(Mutex::new(Line::default())));
         let (paced, count) = (Arc::clone(&line), options.count);
-        thread::spawn(move || {
-            pace(&paced, rate, count, started, end);
-            let mut line = lock(&paced);
-            line.has_ended = true;
-            // Streams that wait find no sender any more.
-            line.idle.clear();
+        tokio::spawn(async move {
+            let outcome = pace(&alarm, &paced, rate, count, started, end).await;
+            lock(&paced).end();
+            outcome
         });
-        Self::Open { line }
+        Ok(Self::Open { line })
     }
 
     /// Number and due time of the next call; None at the end.
@@ -91,24 +114,28 @@ impl Schedule {
 }
 
 /// Hands out each call when it is due.
-fn pace(line: &Mutex<Line>, rate: u64, count: u64, started: Instant, end: Instant) {
+async fn pace(
+    alarm: &Alarm,
+    line: &Mutex<Line>,
+    rate: u64,
+    count: u64,
+    started: Instant,
+    end: Instant,
+) -> Outcome<()> {
+    let bunch = rate.div_ceil(WAKES_PER_SECOND_MAX);
     for number in 0..count {
-        let nanos = u128::from(number)
+        let first = number.saturating_sub(number.checked_rem(bunch).unwrap_or_default());
+        let nanos = u128::from(first)
             .saturating_mul(1_000_000_000)
             .checked_div(u128::from(rate))
             .unwrap_or_default();
         let offset = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         let due = started.checked_add(offset).unwrap_or(end);
         if due >= end {
-            return;
+            break;
         }
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        let mut line = lock(line);
-        // A stream that has failed meanwhile takes none.
-        let mut call = Some((number, due));
-        while let (Some(taken), Some(stream)) = (call, line.idle.pop_front()) {
-            call = stream.send(taken).err();
-        }
-        line.due.extend(call);
+        alarm.sleep(due.saturating_duration_since(Instant::now())).await?;
+        lock(line).hand_out(number, due);
     }
+    Ok(())
 }

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the product is told.
+
+use prost::Message;
+use prost_types::Duration;
+
+use crate::options::Options;
+use crate::proto::taximeter::v1::usage_record::Payload;
+use crate::proto::taximeter::v1::{CheckQuotaRequest, RecordBatchRequest, RecordRequest, Usage, UsageRecord};
+use crate::workload::{Tokens, Workload};
+
+const MODEL: &str = "claude-sonnet-4-6";
+const HOLD_TTL_S: i64 = 60;
+
+/// Makes the messages of one run, whose record ids no other run has.
+pub(crate) struct Messages {
+    run: u64,
+    started_ms: u64,
+    tenant_prefix: String,
+    batch: u64,
+    workload: Workload,
+}
+
+impl Messages {
+    pub(crate) fn new(options: &Options, workload: Workload, started_ms: u64) -> Self {
+        Self {
+            run: u64::from(std::process::id()),
+            started_ms,
+            tenant_prefix: options.tenant_prefix.clone(),
+            batch: options.batch,
+            workload,
+        }
+    }
+
+    /// Who makes the call.
+    pub(crate) fn tenant(&self, number: u64) -> String {
+        format!("{}-{}", self.tenant_prefix, self.workload.tenant(number))
+    }
+
+    /// A check that holds what the call is going to take.
+    pub(crate) fn check_with_hold(&self, number: u64) -> Vec<u8> {
+        CheckQuotaRequest {
+            tenant: self.tenant(number),
+            model: MODEL.to_owned(),
+            estimate: Some(usage(self.workload.tokens(number))),
+            hold_ttl: Some(Duration {
+                seconds: HOLD_TTL_S,
+                nanos: 0,
+            }),
+            ..Default::default()
+        }
+        .encode_to_vec()
+    }
+
+    /// The record of a call, which settles its hold where it has one.
+    pub(crate) fn record(&self, number: u64, hold_id: String) -> Vec<u8> {
+        let record = Some(UsageRecord {
+            hold_id,
+            ..self.usage_record(number, 0)
+        });
+        RecordRequest { record }.encode_to_vec()
+    }
+
+    /// The records of a batch.
+    pub(crate) fn record_batch(&self, number: u64) -> Vec<u8> {
+        let records = (0..self.batch)
+            .map(|item| self.usage_record(number, item))
+            .collect();
+        RecordBatchRequest { records }.encode_to_vec()
+    }
+
+    fn usage_record(&self, number: u64, item: u64) -> UsageRecord {
+        UsageRecord {
+            record_id: self.record_id(number, item),
+            tenant: self.tenant(number),
+            model: MODEL.to_owned(),
+            payload: Some(Payload::Usage(usage(self.workload.tokens(number)))),
+            ..Default::default()
+        }
+    }
+
+    /// A `UUIDv7` of the start of the run, unique by run, call and item.
+    fn record_id(&self, number: u64, item: u64) -> String {
+        let (high, low) = (self.started_ms.wrapping_shr(16), self.started_ms & 0xffff);
+        format!(
+            "{high:08x}-{low:04x}-7{item:03x}-8{:03x}-{number:012x}",
+            self.run & 0xfff
+        )
+    }
+}
+
+fn usage(tokens: Tokens) -> Usage {
+    Usage {
+        uncached_input_tokens: tokens.input,
+        cache_read_tokens: tokens.cached,
+        visible_output_tokens: tokens.output,
+        ..Default::default()
+    }
+}
