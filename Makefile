@@ -89,6 +89,7 @@ bench-trouble: $(VENV)/.runtime ## Measure how long checks take while something 
 .PHONY: bench-growth
 bench-growth: $(VENV)/.runtime ## Measure memory per tenant and record, and the cost of a check as tenants grow
 	@cargo build --release --locked --package taximeter-load
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py $(ARGS)
 
 .PHONY: bench-pricing

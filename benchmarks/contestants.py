@@ -74,6 +74,16 @@ def measure(contestant: Contestant, arguments: Sequence[str]) -> Run:
     )
 
 
+def load(contestant: Contestant, arguments: Sequence[str]) -> None:
+    """Make calls that are not measured, all of which must succeed."""
+    command = load_command(
+        contestant, (*arguments, "--connections", "4", "--streams", "8", "--seconds", "600")
+    )
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=700).stdout
+    if json.loads(output)["failed"]:
+        raise RuntimeError(f"calls failed: {output}")
+
+
 def load_command(contestant: Contestant, arguments: Sequence[str]) -> list[str]:
     """Return the load generator's command line for the contestant."""
     key = ["--key-file", str(contestant.key_file)] if contestant.key_file else []
