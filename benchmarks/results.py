@@ -11,6 +11,7 @@ Results = dict[str, list[Run]]
 TAXIMETER = "taximeter"
 THROUGHPUT = "throughput"
 OPEN_LOOP = "open loop"
+BARE_SCRIPT = "bare script in the store"
 BESIDE = "beside"
 _SHOWN = ("calls_per_second", "cpu_per_call_ns", "p50_us", "p99_us")
 

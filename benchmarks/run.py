@@ -20,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import contestants  # noqa: E402 (needs the path above)
+import bare_script  # noqa: E402 (needs the path above)
+import contestants  # noqa: E402 (likewise)
 import h2load  # noqa: E402 (likewise)
 import history  # noqa: E402 (likewise)
 import peers  # noqa: E402 (likewise)
@@ -28,7 +29,9 @@ import plots  # noqa: E402 (likewise)
 from contestants import Contestant, Run, measure  # noqa: E402 (likewise)
 from mixed_load import measure_mixed  # noqa: E402 (likewise)
 from reconciliation import measure_checks, measure_throughput  # noqa: E402 (likewise)
-from results import BESIDE, OPEN_LOOP, TAXIMETER, THROUGHPUT, Results, median, table  # noqa: E402 (likewise)
+from results import BARE_SCRIPT, BESIDE, OPEN_LOOP, TAXIMETER, THROUGHPUT, Results, median, table  # noqa: E402 (likewise)
+
+from harness.server_process import ServerProcess  # noqa: E402 (likewise)
 
 RECORDS_BESIDE_PER_SECOND = 2000
 CHECK_RATE_PER_SECOND = 500
@@ -93,6 +96,11 @@ def run(rounds: int, seconds: int, directory: Path) -> Results:
         with contestants.taximeter(directory / f"beside-{number}") as contestant:
             for scenario, one in check_beside_records(contestant, seconds):
                 results.setdefault(scenario, []).append(one)
+        if bare_script.is_present():
+            say(f"round {number + 1} of {rounds}: {THROUGHPUT}: {BARE_SCRIPT}")
+            with ServerProcess(directory / f"bare-{number}") as server:
+                one = bare_script.measure_bare_script(server, seconds)
+            results.setdefault(f"{THROUGHPUT}: {BARE_SCRIPT}", []).append(one)
         with contestants.taximeter(directory / f"mixed-{number}") as contestant:
             say(f"round {number + 1} of {rounds}: {MIXED}")
             for asked, one in measure_mixed(contestant, seconds):
@@ -157,6 +165,7 @@ def main() -> None:
             [
                 f"With {h2load.version()}. Beside: {', '.join(peers.versions()) or 'no peers'}",
                 *peers.missing(),
+                *([] if bare_script.is_present() else [bare_script.NOT_HERE]),
                 *table(results),
             ]
         )
