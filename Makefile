@@ -84,6 +84,7 @@ bench: $(VENV)/.runtime $(VENV)/.tools ## Measure latency, throughput and CPU be
 .PHONY: bench-trouble
 bench-trouble: $(VENV)/.runtime ## Measure how long checks take while something goes wrong, or much else goes on
 	@cargo build --release --locked --package taximeter-load
+	@$(PIP) install --constraint constraints.txt --requirement benchmarks/peer-requirements.txt
 	$(BIN)/python benchmarks/trouble.py $(ARGS)
 
 .PHONY: bench-growth

@@ -40,17 +40,21 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One load on one contestant. Latencies in microseconds, CPU per call in nanoseconds."""
+    """One load on one contestant. Latencies in microseconds, CPU per call in nanoseconds.
+
+    histogram_us: pairs of a power of two and how many calls took at most so long, and more than half of it.
+    """
 
     calls: int
     failed: int
     denied: int
     calls_per_second: int
-    p50_us: int
-    p90_us: int
-    p99_us: int
-    p999_us: int
     cpu_per_call_ns: int
+    p50_us: int = 0
+    p90_us: int = 0
+    p99_us: int = 0
+    p999_us: int = 0
+    histogram_us: Sequence[tuple[int, int]] = ()
 
 
 def measure(contestant: Contestant, arguments: Sequence[str]) -> Run:
@@ -70,6 +74,7 @@ def measure(contestant: Contestant, arguments: Sequence[str]) -> Run:
         p90_us=report["p90_us"],
         p99_us=report["p99_us"],
         p999_us=report["p999_us"],
+        histogram_us=[(bound, count) for bound, count in report["histogram_us"]],
         cpu_per_call_ns=used_us * 1000 // max(report["calls"], 1),
     )
 

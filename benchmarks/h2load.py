@@ -63,10 +63,6 @@ def measure_throughput(contestant: Contestant, tenant_prefix: str, seconds: int)
         failed=0,
         denied=0,
         calls_per_second=per_second,
-        p50_us=0,
-        p90_us=0,
-        p99_us=0,
-        p999_us=0,
         cpu_per_call_ns=used_us * 1000 // max(calls, 1),
     )
 

@@ -21,8 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import redis  # noqa: E402 (sorted behind the path above)
-from background import repeated  # noqa: E402 (needs the path above)
+import plots  # noqa: E402 (needs the path above)
+import redis  # noqa: E402 (likewise)
+from background import repeated  # noqa: E402 (likewise)
 from contestants import Contestant, load_command  # noqa: E402 (likewise)
 from reconciliation import measure_checks  # noqa: E402 (likewise)
 
@@ -56,7 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=10, help="length of each load (default 10)")
     parser.add_argument("--rate", type=int, default=1_000, help="checks per second (default 1,000)")
+    parser.add_argument("--plot", type=Path, help="also draw a histogram of each into this SVG file")
     options = parser.parse_args()
+    found = {}
     print(
         f"{f'{options.rate:,} checks/s, microseconds':44}{'p50':>11}{'p90':>11}{'p99':>11}{'p99.9':>11}{'failed':>11}"
     )
@@ -70,8 +73,11 @@ def main() -> None:
                 contestant = Contestant("taximeter", server.address, data_dir / "admin.key", pids)
                 with case.begin(server, contestant):
                     run = measure_checks(contestant, arguments)
+        found[case.name] = run
         cells = (run.p50_us, run.p90_us, run.p99_us, run.p999_us, run.failed)
         print(f"{case.name:44}{''.join(f'{cell:>11,}' for cell in cells)}", flush=True)
+    if options.plot:
+        plots.draw_histograms(found, f"Checks by their latency, {options.rate:,} in a second", options.plot)
 
 
 def meter(server: ServerProcess) -> Meter:

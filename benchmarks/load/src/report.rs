@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is printed.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ pub(crate) struct Sample {
     pub(crate) status: Status,
 }
 
-/// Prints counts and latencies as JSON; latencies in microseconds.
+/// Prints counts and latencies as JSON; latencies in microseconds. The histogram has pairs of a power of two, and how many
+/// calls took at most that long and more than half of it.
 pub(crate) fn write_report(options: &Options, elapsed: Duration, samples: Vec<Sample>) -> Outcome<()> {
     let count = |status| samples.iter().filter(|sample| sample.status == status).count();
     let (ok, denied, failed) = (count(Status::Ok), count(Status::Denied), count(Status::Failed));
@@ -30,6 +32,11 @@ pub(crate) fn write_report(options: &Options, elapsed: Duration, samples: Vec<Sa
             .copied()
             .unwrap_or_default()
     };
+    let mut histogram = BTreeMap::new();
+    for latency in &latencies {
+        let count: &mut u64 = histogram.entry(latency.next_power_of_two()).or_default();
+        *count = count.saturating_add(1);
+    }
     let calls = u128::try_from(latencies.len())?;
     let per_second = calls
         .saturating_mul(1_000_000)
@@ -47,6 +54,7 @@ pub(crate) fn write_report(options: &Options, elapsed: Duration, samples: Vec<Sa
         "p90_us": u64::try_from(quantile(900))?,
         "p99_us": u64::try_from(quantile(990))?,
         "p999_us": u64::try_from(quantile(999))?,
+        "histogram_us": histogram.into_iter().collect::<Vec<_>>(),
         "max_us": u64::try_from(latencies.last().copied().unwrap_or_default())?,
     });
     writeln!(std::io::stdout(), "{report}")?;
