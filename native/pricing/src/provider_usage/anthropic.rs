@@ -45,6 +45,13 @@ pub(super) fn read(usage: Fields<'_>, model: &str) -> Read<NormalisedUsage> {
     read_states(&States(vec![usage]), model)
 }
 
+/// True for the events of a stream of messages.
+pub(super) fn are_events(events: &[Value<'_>]) -> bool {
+    let is_start =
+        |event: &Fields<'_>| matches!(event.text("type"), Ok(Some("message_start" | "message_delta")));
+    Fields::items(events, "").is_ok_and(|events| events.iter().any(is_start))
+}
+
 /// Reads the events of a stream: those that have usage, or usage objects themselves.
 pub(super) fn read_events(events: &[Value<'_>], model: &str) -> Read<NormalisedUsage> {
     let mut states = Vec::new();
@@ -151,12 +158,13 @@ fn add_counts(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Read<()> 
 
 fn add_cache_writes(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Read<()> {
     let sum = usage.count("cache_creation_input_tokens")?;
-    let Some(parts) = usage.object("cache_creation")? else {
+    let names = ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"];
+    let parts = usage.object("cache_creation")?;
+    let Some(parts) = parts.filter(|parts| parts.name_of(&names).is_some()) else {
         normalised.add("cache_write", sum.unwrap_or_default());
         return Ok(());
     };
-    let written = parts.count_or_zero("ephemeral_5m_input_tokens")?;
-    let written_1h = parts.count_or_zero("ephemeral_1h_input_tokens")?;
+    let (written, written_1h) = (parts.count_or_zero(names[0])?, parts.count_or_zero(names[1])?);
     let of_parts = written.saturating_add(written_1h);
     let rest = sum.unwrap_or(of_parts).saturating_sub(of_parts);
     if rest != 0 {

@@ -33,6 +33,7 @@ enum Provider {
     OpenAi,
     /// Follows `OpenAI`; where its reasoning stands is told by the total.
     Compatible,
+    Anthropic,
     Bedrock,
     Google,
     Cohere,
@@ -46,7 +47,7 @@ enum Provider {
 
 /// Names of providers, as `OpenTelemetry` has them and as they are commonly written, without anything but letters and
 /// digits.
-const PROVIDERS: [(Provider, &[&str]); 11] = [
+const PROVIDERS: [(Provider, &[&str]); 12] = [
     (
         Provider::OpenAi,
         &[
@@ -65,7 +66,6 @@ const PROVIDERS: [(Provider, &[&str]); 11] = [
             "ai21",
             "alibaba",
             "aliyun",
-            "anthropic",
             "anyscale",
             "baseten",
             "baidu",
@@ -138,6 +138,7 @@ const PROVIDERS: [(Provider, &[&str]); 11] = [
             "zhipuai",
         ],
     ),
+    (Provider::Anthropic, &["anthropic", "claude"]),
     (
         Provider::Bedrock,
         &["awsbedrock", "bedrock", "amazonbedrock", "aws"],
@@ -154,6 +155,9 @@ const PROVIDERS: [(Provider, &[&str]); 11] = [
             "vertex",
             "vertexai",
             "googlevertex",
+            "googlevertexai",
+            "googlegemini",
+            "googleai",
             "googlegenai",
             "googleaistudio",
         ],
@@ -161,10 +165,15 @@ const PROVIDERS: [(Provider, &[&str]); 11] = [
     (Provider::Cohere, &["cohere"]),
     (Provider::Ollama, &["ollama"]),
     (Provider::Perplexity, &["perplexity", "perplexityai"]),
-    (Provider::Xai, &["xai"]),
+    (Provider::Xai, &["xai", "grok"]),
     (Provider::MiniMax, &["minimax"]),
     (Provider::Cursor, &["cursor"]),
     (Provider::Otel, &["otel", "opentelemetry"]),
+];
+
+/// What may stand before the name of an API: versions, and the places that paths and clients put it in.
+const PREFIXES: [&str; 10] = [
+    "v1beta1", "v1beta", "v1", "v2", "api", "beta", "models", "openai", "grpc", "stream",
 ];
 
 /// Which name is not known.
@@ -184,15 +193,30 @@ pub(super) fn find(provider: &str, api: &str) -> Result<Api, Unknown> {
         .ok_or(Unknown::Provider)?;
     // What stands in parentheses is a remark.
     let api = Letters::of(api.split('(').next().unwrap_or_default());
-    of_provider(provider, api.as_str())
-        .or_else(|| shared(provider, api.as_str()))
-        .ok_or(Unknown::Api)
+    let mut api = api.as_str();
+    loop {
+        if let Some(found) = of_provider(provider, api).or_else(|| shared(provider, api)) {
+            return Ok(found);
+        }
+        let shorter = PREFIXES.iter().find_map(|prefix| api.strip_prefix(prefix));
+        api = shorter.ok_or(Unknown::Api)?;
+    }
 }
 
 /// APIs that one provider has alone, and those that it names like others but shapes otherwise.
 fn of_provider(provider: Provider, api: &str) -> Option<Api> {
     match (provider, api) {
-        (Provider::Otel, "" | "genaispanattributes" | "span" | "spans" | "genai") => Some(Api::Otel),
+        (
+            Provider::Otel,
+            ""
+            | "genaispanattributes"
+            | "genaispan"
+            | "spanattributes"
+            | "attributes"
+            | "span"
+            | "spans"
+            | "genai",
+        ) => Some(Api::Otel),
         (
             Provider::Google,
             "generatecontent"
@@ -205,9 +229,11 @@ fn of_provider(provider: Provider, api: &str) -> Option<Api> {
             | "embedcontent"
             | "batchgeneratecontent",
         ) => Some(Api::GenerateContent),
-        (Provider::Google, "interactions") => Some(Api::Interactions),
-        // Claude on Vertex.
-        (Provider::Google, "rawpredict" | "streamrawpredict") => Some(Api::Messages),
+        (Provider::Google, "interactions" | "interactionscreate") => Some(Api::Interactions),
+        // The fields of batches and of "chat", the operation, are those of the messages, and so is their meaning:
+        // others put the cache into the input. Claude on Vertex.
+        (Provider::Anthropic, "chat" | "batch" | "batches" | "messagebatches")
+        | (Provider::Google, "rawpredict" | "streamrawpredict") => Some(Api::Messages),
         (Provider::Bedrock, "converse" | "conversestream" | "chat")
         | (Provider::Cursor, "usageevents" | "events" | "usage") => Some(Api::Converse),
         (
@@ -223,10 +249,22 @@ fn of_provider(provider: Provider, api: &str) -> Option<Api> {
             Provider::Ollama,
             "chat" | "generate" | "apichat" | "apigenerate" | "apiembed" | "embed" | "textcompletion",
         ) => Some(Api::Ollama),
-        (Provider::Xai, "sampling" | "samplingusage" | "grpc" | "grpcchat" | "chatgrpc") => Some(Api::Xai),
+        (
+            Provider::Xai,
+            "sampling" | "samplingusage" | "grpc" | "grpcchat" | "chatgrpc" | "getcompletion"
+            | "getcompletionchunk",
+        ) => Some(Api::Xai),
         (
             Provider::OpenAi,
-            "organizationusage" | "organizationusagecompletions" | "usage" | "adminusage" | "admin",
+            "organizationusage"
+            | "organizationusagecompletions"
+            | "usage"
+            | "usagecompletions"
+            | "adminusage"
+            | "adminusageapi"
+            | "adminorganizationusage"
+            | "adminorganizationusagecompletions"
+            | "admin",
         ) => Some(Api::OpenAiReport),
         _ => None,
     }
@@ -242,6 +280,9 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         "chatcompletions"
         | "chatcompletion"
         | "chatcompletionsstream"
+        | "chatcompletionscreate"
+        | "chatcomplete"
+        | "chatstream"
         | "chat"
         | "completions"
         | "completion"
@@ -259,7 +300,7 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         | "moderations"
         | "realtime"
         | "realtimeresponse" => Api::OpenAi(of(Answer::Text)),
-        "responses" | "responsesstream" => Api::Responses(Shape {
+        "responses" | "responsesstream" | "responsescreate" => Api::Responses(Shape {
             // Unlike the chat completions of some, this output includes reasoning as documented.
             reasoning: match provider {
                 Provider::OpenAi => Reasoning::Inside,
@@ -277,8 +318,8 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         | "transcription"
         | "audiotranslations" => Api::Transcription(of(Answer::Text)),
         "batch" | "batches" => Api::Batch(of(Answer::Text)),
-        "messages" | "messagesstream" | "messagesbeta" | "betamessages" | "messagesbatch"
-        | "messagesbatches" | "anthropicmessages" => Api::Messages,
+        "messages" | "messagesstream" | "messagescreate" | "messagesbeta" | "betamessages"
+        | "messagesbatch" | "messagesbatches" | "anthropicmessages" => Api::Messages,
         _ => return None,
     };
     Some(found)

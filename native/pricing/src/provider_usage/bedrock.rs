@@ -59,6 +59,22 @@ pub(super) fn read_converse(usage: &Fields<'_>) -> Read<NormalisedUsage> {
     Ok(normalised)
 }
 
+/// Notes what an answer of Converse says of how it was served, beside its usage.
+pub(super) fn read_served(answer: &Fields<'_>, normalised: &mut NormalisedUsage) -> Read<()> {
+    if let Some(tier) = answer.object("serviceTier")? {
+        tier.text("type")?
+            .unwrap_or_default()
+            .clone_into(&mut normalised.tier);
+    }
+    if let Some(performance) = answer.object("performanceConfig")? {
+        performance
+            .text("latency")?
+            .unwrap_or_default()
+            .clone_into(&mut normalised.speed);
+    }
+    Ok(())
+}
+
 /// Reads the answer of a model that was invoked by the shape that it has.
 pub(super) fn read_invoked(usage: Fields<'_>, openai_shape: Shape, model: &str) -> Read<NormalisedUsage> {
     let has_any = |names: &[&str]| usage.name_of(names).is_some();

@@ -197,6 +197,19 @@ impl<'v> Fields<'v> {
         }
     }
 
+    /// The texts of a list, empty where it is missing; whatever else stands in it is passed over.
+    pub(super) fn texts(&self, name: &str) -> Read<Vec<&'v str>> {
+        let text = |value: &'v Value<'v>| match value {
+            Value::Text(text) => Some(text.as_ref()),
+            _ => None,
+        };
+        match self.get(name) {
+            None => Ok(Vec::new()),
+            Some(Value::List(items)) => Ok(items.iter().filter_map(text).collect()),
+            Some(_) => Err(self.refuse(name, "must be a list")),
+        }
+    }
+
     /// The objects of a list.
     pub(super) fn items(items: &'v [Value<'v>], path: &str) -> Read<Vec<Self>> {
         let numbered = items.iter().enumerate();

@@ -41,8 +41,15 @@ const HOLDERS: [&str; 6] = [
     "amazon-bedrock-invocationMetrics",
     "meta",
 ];
-/// Objects of the last event of a stream that hold the answer.
-const LAST_EVENTS: [&str; 2] = ["response", "x_groq"];
+/// Objects of the last event of a stream that hold the answer, or its usage.
+const LAST_EVENTS: [&str; 6] = [
+    "response",
+    "x_groq",
+    "message",
+    "delta",
+    "metadata",
+    "interaction",
+];
 
 /// Turns the usage object of a provider's API into disjoint classes. With an `iteration_model` only what the answer
 /// bills as that model's, where it bills several; without one what it bills as its own.
@@ -88,13 +95,16 @@ pub fn normalise(
             "an answer of this API bills one model",
         ));
     }
-    if let (Api::Messages, Value::List(events)) = (api, &root) {
-        return anthropic::read_events(events, iteration_model)?.checked();
-    }
-    let mut answer = Fields::of(&root, String::new())?;
-    if let Some(held) = answer.object_of(&LAST_EVENTS)? {
-        answer = held;
-    }
+    let answer = match (api, &root) {
+        (Api::Messages, Value::List(events)) => {
+            return anthropic::read_events(events, iteration_model)?.checked();
+        }
+        (Api::Invoke(_), Value::List(events)) if anthropic::are_events(events) => {
+            return anthropic::read_events(events, iteration_model)?.checked();
+        }
+        (_, Value::List(chunks)) => last_with_usage(chunks)?,
+        _ => holder(Fields::of(&root, String::new())?),
+    };
     let usage = answer.object_of(&HOLDERS)?.unwrap_or_else(|| answer.clone());
     let mut normalised = read(api, usage, &answer, iteration_model)?.checked()?;
     if normalised.tier.is_empty() {
@@ -105,6 +115,31 @@ pub fn normalise(
             .clone_into(&mut normalised.tier);
     }
     Ok(normalised)
+}
+
+/// What holds the usage object: the answer, or what is within the last event of its stream.
+fn holder(answer: Fields<'_>) -> Fields<'_> {
+    if answer.name_of(&HOLDERS).is_some() {
+        return answer;
+    }
+    // Answers have fields of these names, too, that are something else.
+    let mut held = LAST_EVENTS
+        .iter()
+        .filter_map(|name| answer.object(name).ok().flatten());
+    held.find(|held| held.name_of(&HOLDERS).is_some())
+        .unwrap_or(answer)
+}
+
+/// The last chunk of a stream that has usage: each says what was used up to there.
+fn last_with_usage<'v>(chunks: &'v [Value<'v>]) -> Read<Fields<'v>> {
+    let mut last = None;
+    for chunk in Fields::items(chunks, "")? {
+        let chunk = holder(chunk);
+        if last.is_none() || chunk.name_of(&HOLDERS).is_some() {
+            last = Some(chunk);
+        }
+    }
+    last.ok_or_else(|| refused("", "no event has usage"))
 }
 
 fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>, model: &str) -> Read<NormalisedUsage> {
@@ -130,7 +165,11 @@ fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>, model: &str) -> Read<N
         Api::Messages => anthropic::read(usage, model),
         Api::GenerateContent => gemini::read(&usage, &gemini::GENERATE_CONTENT),
         Api::Interactions => gemini::read(&usage, &gemini::INTERACTIONS),
-        Api::Converse => bedrock::read_converse(&usage),
+        Api::Converse => {
+            let mut normalised = bedrock::read_converse(&usage)?;
+            bedrock::read_served(answer, &mut normalised)?;
+            Ok(normalised)
+        }
         Api::Invoke(shape) => bedrock::read_invoked(usage, shape, model),
         Api::Cohere => other_shapes::read_cohere(&usage),
         Api::Ollama => other_shapes::read_ollama(&usage),

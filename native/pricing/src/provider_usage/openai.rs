@@ -81,22 +81,23 @@ fn read_answer(usage: &Fields<'_>, shape: Shape, prompt: i64, normalised: &mut N
     let completion = counted.unwrap_or_default();
     let details = usage.object_of(&COMPLETION_DETAILS)?;
     let holder = details.as_ref().unwrap_or(usage);
-    let reasoning = holder.count("reasoning_tokens")?;
+    let reasoning = read_reasoning(usage, details.as_ref())?;
     if details.is_some() {
-        for name in ["accepted_prediction_tokens", "rejected_prediction_tokens"] {
+        for name in [
+            "accepted_prediction_tokens",
+            "rejected_prediction_tokens",
+            "text_tokens",
+        ] {
             if holder.count_or_zero(name)? > completion {
                 return Err(holder.refuse(name, "more than the answer that it is part of"));
             }
         }
     }
-    let split = split_reasoning(holder, shape.reasoning, [prompt, completion], reasoning, total)?;
+    let split = split_reasoning(holder, shape, [prompt, completion], reasoning, total)?;
     split.flags.iter().for_each(|flag| normalised.flag(flag));
     normalised.add("reasoning", split.reasoning);
     let (audio, image) = match &details {
-        Some(details) => (
-            details.count_or_zero("audio_tokens")?,
-            details.count_or_zero("image_tokens")?,
-        ),
+        Some(details) => read_modalities(details, shape.answer, completion)?,
         None => match shape.answer {
             Answer::Audio => (completion, 0),
             Answer::Image => (0, completion),
@@ -107,13 +108,43 @@ fn read_answer(usage: &Fields<'_>, shape: Shape, prompt: i64, normalised: &mut N
         .saturating_sub(split.inside)
         .saturating_sub(audio)
         .saturating_sub(image);
-    if visible < 0 {
+    let stated = holder.count_or_zero("text_tokens")?;
+    if visible < 0 || (details.is_some() && stated.saturating_add(audio).saturating_add(image) > completion) {
         return Err(holder.refuse_whole("adds up to more than the answer"));
     }
     normalised.add("output", visible);
     normalised.add("output_audio", audio);
     normalised.add("output_image", image);
     Ok(())
+}
+
+/// Reasoning: in the details, or beside them.
+fn read_reasoning(usage: &Fields<'_>, details: Option<&Fields<'_>>) -> Read<Option<i64>> {
+    let name = "reasoning_tokens";
+    let within = details.map_or(Ok(None), |details| details.count(name))?;
+    let beside = usage.count(name)?;
+    if let (Some(within), Some(beside)) = (within, beside)
+        && within != beside
+    {
+        return Err(usage.refuse(name, "differs from the same count in the details"));
+    }
+    Ok(within.or(beside))
+}
+
+/// Audio and images of the answer. Where only the text is counted, the rest is what the API gives.
+fn read_modalities(details: &Fields<'_>, answer: Answer, completion: i64) -> Read<(i64, i64)> {
+    let (audio, image) = (details.count("audio_tokens")?, details.count("image_tokens")?);
+    if audio.is_none()
+        && image.is_none()
+        && let Some(text) = details.count("text_tokens")?
+    {
+        match answer {
+            Answer::Audio => return Ok((completion.saturating_sub(text), 0)),
+            Answer::Image => return Ok((0, completion.saturating_sub(text))),
+            Answer::Text | Answer::None => {}
+        }
+    }
+    Ok((audio.unwrap_or_default(), image.unwrap_or_default()))
 }
 
 /// Reasoning, and how much of it the answer's tokens include.
@@ -126,18 +157,19 @@ struct Split {
 /// Where vendors disagree, the identity of the total decides.
 fn split_reasoning(
     holder: &Fields<'_>,
-    rule: Reasoning,
+    shape: Shape,
     [prompt, completion]: [i64; 2],
     reasoning: Option<i64>,
     total: Option<i64>,
 ) -> Read<Split> {
+    let rule = shape.reasoning;
     let stated = reasoning.unwrap_or_default();
     let with_answer = prompt.saturating_add(completion);
     let with_reasoning = with_answer.saturating_add(stated);
     let mut flags = Vec::new();
     if stated == 0 {
         let hidden = total.map_or(0, |total| total.saturating_sub(with_answer));
-        if hidden > 0 && reasoning.is_none() && completion > 0 {
+        if hidden > 0 && reasoning.is_none() && shape.answer != Answer::None {
             flags.push(flag::REASONING_INFERRED);
             return Ok(Split {
                 reasoning: hidden,

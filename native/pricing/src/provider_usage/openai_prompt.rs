@@ -5,15 +5,17 @@ use super::classes::{NormalisedUsage, flag};
 use super::fields::{Fields, Read};
 
 const PROMPT: [&str; 2] = ["prompt_tokens", "input_tokens"];
-const PROMPT_DETAILS: [&str; 3] = [
+const PROMPT_DETAILS: [&str; 4] = [
     "prompt_tokens_details",
+    "prompt_token_details",
     "input_tokens_details",
     "input_token_details",
 ];
 const CACHED: [&str; 1] = ["cached_tokens"];
-/// Counts of cached tokens beside the details: Together and Moonshot, `DeepSeek`, `LiteLLM`.
-const CACHED_BESIDE: [&str; 3] = [
+/// Counts of cached tokens beside the details: Together and Moonshot, Mistral, `DeepSeek`, `LiteLLM`.
+const CACHED_BESIDE: [&str; 4] = [
     "cached_tokens",
+    "num_cached_tokens",
     "prompt_cache_hit_tokens",
     "cache_read_input_tokens",
 ];

@@ -95,6 +95,15 @@ pub(super) fn read_xai_sampling(usage: &Fields<'_>) -> Read<NormalisedUsage> {
     ] {
         normalised.add(class, count);
     }
+    for tool in usage.texts("server_side_tools_used")? {
+        let class = match tool.strip_prefix("SERVER_SIDE_TOOL_") {
+            Some("WEB_SEARCH") => "web_searches",
+            Some("COLLECTIONS_SEARCH") => "file_searches",
+            Some("CODE_EXECUTION") => "code_sessions",
+            _ => continue,
+        };
+        normalised.add(class, 1);
+    }
     Ok(normalised)
 }
 
@@ -138,7 +147,7 @@ pub(super) fn read_otel(usage: &Fields<'_>) -> Read<NormalisedUsage> {
     Ok(normalised)
 }
 
-/// `OpenAI`'s own usage report: disjoint already, but for what modalities are part of.
+/// `OpenAI`'s own usage report: disjoint already. Modalities of the input are those of what no cache gave.
 pub(super) fn read_openai_report(usage: &Fields<'_>) -> Read<NormalisedUsage> {
     let mut normalised = NormalisedUsage::new();
     let input = usage.required("input_tokens")?;
@@ -156,10 +165,50 @@ pub(super) fn read_openai_report(usage: &Fields<'_>) -> Read<NormalisedUsage> {
         let description = "is not the input without its cached parts";
         return Err(usage.refuse("input_uncached_tokens", description));
     }
-    normalised.add("input", uncached);
-    normalised.add("cache_read", cached);
+    let output = usage.count_or_zero("output_tokens")?;
+    for (whole, [text, audio, image], classes) in [
+        (
+            uncached,
+            ["input_text_tokens", "input_audio_tokens", "input_image_tokens"],
+            ["input", "input_audio", "input_image"],
+        ),
+        (
+            cached,
+            [
+                "input_cached_text_tokens",
+                "input_cached_audio_tokens",
+                "input_cached_image_tokens",
+            ],
+            ["cache_read", "cache_read_audio", "cache_read_image"],
+        ),
+        (
+            output,
+            ["output_text_tokens", "output_audio_tokens", "output_image_tokens"],
+            ["output", "output_audio", "output_image"],
+        ),
+    ] {
+        let (stated, spoken, drawn) = (
+            usage.count(text)?,
+            usage.count_or_zero(audio)?,
+            usage.count_or_zero(image)?,
+        );
+        let others = spoken.saturating_add(drawn);
+        let sum = stated.unwrap_or_default().saturating_add(others);
+        if sum > whole {
+            let name = usage.name_of(&[text, audio, image]).unwrap_or(text);
+            return Err(usage.refuse(name, "modalities add up to more than what they are parts of"));
+        }
+        if stated.is_some_and(|text| text > 0) && sum < whole {
+            normalised.flag(flag::MODALITIES_INCOMPLETE);
+        }
+        normalised.add(classes[0], whole.saturating_sub(others));
+        normalised.add(classes[1], spoken);
+        normalised.add(classes[2], drawn);
+    }
     normalised.add("cache_write", written);
-    normalised.add("output", usage.count_or_zero("output_tokens")?);
     normalised.calls = usage.count_or_zero("num_model_requests")?.max(1);
+    if let Some(tier) = usage.text("service_tier")? {
+        tier.clone_into(&mut normalised.tier);
+    }
     Ok(normalised)
 }
