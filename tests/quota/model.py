@@ -77,6 +77,7 @@ class Model:
             and limit.kind in levels[limit.tenant].maxima
         }
         needed = {kind: max(needs.get(kind, 0), 1) for kind in (REQUESTS, TOKENS, COST)}
+        self._save(levels, consumed=False)
         return self._answer(levels, failed, needed, now_ms, allowed=first.allowed)
 
     def extend(

@@ -300,6 +300,10 @@ class QuotaMachine(RuleBasedStateMachine):
         assert engine_calls.time_ms(found.expire_time) == self.expire_ms(hold)
         if expected.allowed:
             placed.known_until_ms = self.expire_ms(hold) + REMEMBER_S * MS
+            for named in self.named:
+                if named.hold_id == placed.hold_id:
+                    # The name is remembered by the same mark; where the clock went back, no longer than that.
+                    named.known_until_ms = placed.known_until_ms
 
     @rule(choice=choices)
     @while_decided
