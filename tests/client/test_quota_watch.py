@@ -34,6 +34,14 @@ def test_bars_show_what_is_used_and_held(taximeter: CommandLine, tenant: str) ->
 
     assert "█" * 20 + "▒" * 10 + "·" * 10 in shown
     assert " 75 " in shown
+    assert shown.endswith("\n")
+
+
+def test_what_is_no_terminal_gets_each_look(taximeter: CommandLine, tenant: str) -> None:
+    """Written into a file, the bars come once per look."""
+    shown = taximeter("quota", "watch", tenant, "--count", "2").stdout
+
+    assert shown.count("█" * 20 + "▒" * 10) == 2
 
 
 def test_each_look_is_a_document(taximeter: CommandLine, tenant: str) -> None:

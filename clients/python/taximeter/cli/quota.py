@@ -82,15 +82,19 @@ def watch(app: App, tenant_name: str, interval_s: int, count: int | None, output
     As json it writes one document per look.
     """
     looks = itertools.count() if count is None else range(count)
-    with Live(console=output_console(), auto_refresh=False) as live:
+    console = output_console()
+    with Live(console=console, auto_refresh=False) as live:
         for look in looks:
             if look:
                 app.wait(interval_s)
             limits = app.meter.quota_status(tenant_name)
             if output == JSON:
                 write_json({"tenant": tenant_name, "limits": [_limit(found) for found in limits]})
-            else:
+            elif console.is_terminal:
                 live.update(limit_bars(tenant_name, limits), refresh=True)
+            else:
+                # A file or a pipe gets each look.
+                console.print(limit_bars(tenant_name, limits))
 
 
 @quota.command()
