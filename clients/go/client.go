@@ -4,6 +4,7 @@ package taximeter
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,6 +26,9 @@ type Client struct {
 	recordIDs  *RecordIDs
 	budget     *retryBudget
 }
+
+// Format leaves out everything that a client holds: its connection knows the key.
+func (c *Client) Format(state fmt.State, _ rune) { fmt.Fprint(state, "taximeter.Client") }
 
 // New opens a client. Nothing is sent before the first call. The error says what is wrong with the options.
 func New(options Options) (*Client, error) {

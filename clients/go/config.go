@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -31,6 +32,17 @@ type Options struct {
 	// DialOptions are further options of the connection.
 	DialOptions []grpc.DialOption
 }
+
+// String is what may be shown of the options: everything but the key.
+func (o Options) String() string {
+	return fmt.Sprintf("{URL:%q CAFile:%q DialOptions:%d}", o.URL, o.CAFile, len(o.DialOptions))
+}
+
+// Format leaves the key out, whatever the verb.
+func (o Options) Format(state fmt.State, _ rune) { fmt.Fprint(state, o.String()) }
+
+// LogValue leaves the key out.
+func (o Options) LogValue() slog.Value { return slog.StringValue(o.String()) }
 
 // endpoint is everything needed to reach a server.
 type endpoint struct {

@@ -34,10 +34,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
-def runner_of() -> Iterator[RunnerOf]:
+def runner_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerOf]:
     """The runner program of a language, built and started when it is first asked for."""
     running: dict[str, Runner] = {}
     tried: set[str] = set()
+    logs = tmp_path_factory.mktemp("runners")
 
     def find(language: Language) -> Runner:
         if language.missing_tool:
@@ -47,7 +48,7 @@ def runner_of() -> Iterator[RunnerOf]:
             assert language.name not in tried, "its programs do not build"
             tried.add(language.name)
             language.build_all()
-            running[language.name] = Runner(language)
+            running[language.name] = Runner(language, logs / f"{language.name}.log")
         return running[language.name]
 
     yield find

@@ -2,6 +2,7 @@
 """What a case of the contract suite meets: the real server, its store, and the link to it."""
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from clients.contract_cases import Case, Step, Variables, differences
 from clients.faulty_link import FaultyLink
 from clients.runner_process import Runner
 
+from harness.secret_scan import SESSION
 from harness.server_process import ServerProcess
 from taximeter import LimitKind, Limits, Meter, Role, ServerError
 
@@ -82,6 +84,7 @@ class World:
                 yield from differences(step["want"], answer)
             case {"call": call}:
                 answer = runner.ask(call, step.get("with", {}))
+                yield from _secrets_in(answer, str(variables.fill("$key")))
                 outcome, wanted = ("error", step["error"]) if "error" in step else ("ok", step.get("want"))
                 if outcome not in answer:
                     yield f"wanted {outcome} {wanted}, found {answer}"
@@ -130,6 +133,14 @@ class World:
             yield
         finally:
             os.kill(self._server.store_pid, signal.SIGCONT)
+
+
+def _secrets_in(answer: Mapping[str, Any], key: str) -> Iterator[str]:
+    said = json.dumps(answer)
+    if key and key in said:
+        yield "the key is in the answer"
+    for secret in SESSION.secrets_in(said, is_status=False):
+        yield f"{secret} is in the answer"
 
 
 def _http(url: str, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -104,7 +105,13 @@ def failure(error: ServerError) -> Json:
         "metadata": error.metadata,
         "fields": [violation.field for violation in error.field_violations],
         "not_recorded": error.not_recorded,
+        "text": shown(error),
     }
+
+
+def shown(error: Exception) -> str:
+    """Writes an error as a log shows it, with its causes."""
+    return f"{error} {error!r}\n{''.join(traceback.format_exception(error))}"
 
 
 def batch_item(item: BatchItem) -> Json:
@@ -134,6 +141,7 @@ class Runner:
             "extend": self.extend,
             "release": self.release,
             "settle": self.settle,
+            "show": lambda _given: {"text": f"{self.meter} {self.meter!r} {vars(self.meter)}"},
             "parse_money": lambda given: {"picos": parse_picos(given["text"])},
             "format_money": lambda given: {"text": str(Money(given["currency_code"], int(given["picos"])))},
         }
@@ -179,7 +187,7 @@ def main() -> None:
         except ServerError as error:
             answer = {"error": failure(error)}
         except ValueError as error:
-            answer = {"error": {"code": "INVALID_VALUE", "message": str(error)}}
+            answer = {"error": {"code": "INVALID_VALUE", "text": shown(error)}}
         sys.stdout.write(json.dumps(answer, default=str) + "\n")
         sys.stdout.flush()
     runner.meter.close()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the contract suite's calls with this client: one line of JSON in, one out; see tests/cases/contract/README.md.
 import { createInterface } from "node:readline";
+import { inspect } from "node:util";
 
 import { create, fromJson, toJson } from "@bufbuild/protobuf";
 import {
@@ -58,9 +59,14 @@ const calls = {
     return { url };
   },
   parse_money: ({ text }) => ({ picos: String(parsePicos(text)) }),
+  show: () => ({ text: shown(client) }),
   format_money: (given) => ({ text: String(new Money(given.currency_code, BigInt(given.picos))) }),
 };
 
+// In all ways in which one would log it.
+function shown(value) {
+  return [inspect(value, { depth: null, showHidden: true }), JSON.stringify(value), String(value)].join("\n");
+}
 
 function write(schema, message) {
   return toJson(schema, create(schema, message), { useProtoFieldName: true });
@@ -85,13 +91,14 @@ function money(message) {
 }
 
 function failure(error) {
-  if (!(error instanceof TaximeterError)) return { code: "INVALID_VALUE", message: String(error) };
+  if (!(error instanceof TaximeterError)) return { code: "INVALID_VALUE", text: shown(error) };
   return {
     code: error.codeName,
     reason: error.reason,
     metadata: error.metadata,
     fields: error.fields.map(({ field }) => field),
     not_recorded: error.notRecorded,
+    text: shown(error),
   };
 }
 

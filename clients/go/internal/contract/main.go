@@ -9,8 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"os"
+	"strings"
 
 	"github.com/taximeter/taximeter/clients/go"
 	"github.com/taximeter/taximeter/clients/go/taximeterv1"
@@ -20,8 +22,9 @@ import (
 type object = map[string]any
 
 type runner struct {
-	client *taximeter.Client
-	hold   *taximeter.Hold
+	client  *taximeter.Client
+	options taximeter.Options
+	hold    *taximeter.Hold
 }
 
 func main() {
@@ -38,6 +41,7 @@ func main() {
 		"gateway":      run.gateway,
 		"parse_money":  parseMoney,
 		"format_money": formatMoney,
+		"show":         run.show,
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
@@ -67,9 +71,25 @@ func (r *runner) connect(_ context.Context, with json.RawMessage) (object, error
 	if r.client != nil {
 		must(r.client.Close())
 	}
-	client, err := taximeter.New(taximeter.Options{URL: options.URL, Key: options.Key, CAFile: options.CAFile})
+	r.options = taximeter.Options{URL: options.URL, Key: options.Key, CAFile: options.CAFile}
+	client, err := taximeter.New(r.options)
 	r.client = client
 	return object{}, err
+}
+
+// show writes client and options in all ways in which one would log them.
+func (r *runner) show(context.Context, json.RawMessage) (object, error) {
+	return object{"text": shown(r.client, r.options, &r.options)}, nil
+}
+
+func shown(values ...any) string {
+	var text strings.Builder
+	logger := slog.New(slog.NewTextHandler(&text, nil))
+	for _, value := range values {
+		fmt.Fprintf(&text, "%v %+v %#v %s\n", value, value, value, value)
+		logger.Info("shown", "value", value)
+	}
+	return text.String()
 }
 
 func (r *runner) check(ctx context.Context, with json.RawMessage) (object, error) {
@@ -141,7 +161,7 @@ func formatMoney(_ context.Context, with json.RawMessage) (object, error) {
 func failure(err error) object {
 	var failed *taximeter.Error
 	if !errors.As(err, &failed) {
-		return object{"code": "INVALID_VALUE", "message": err.Error()}
+		return object{"code": "INVALID_VALUE", "text": shown(err)}
 	}
 	fields := make([]string, len(failed.Fields))
 	for i, field := range failed.Fields {
@@ -153,6 +173,7 @@ func failure(err error) object {
 		"metadata":     failed.Metadata,
 		"fields":       fields,
 		"not_recorded": failed.NotRecorded(),
+		"text":         shown(err, failed),
 	}
 }
 

@@ -29,6 +29,7 @@ impl From<Error> for Failed {
 #[derive(Default)]
 struct Runner {
     client: Option<Client>,
+    options: Options,
     hold: Option<Hold>,
 }
 
@@ -44,13 +45,13 @@ impl Runner {
     async fn answer(&mut self, call: &str, given: &Value) -> Result<Value, Failed> {
         Ok(match call {
             "connect" => {
-                let options = Options {
+                self.options = Options {
                     url: Some(text(given, "url")),
                     key: Some(text(given, "key")),
                     ca_file: given.get("ca_file").map(|_| text(given, "ca_file").into()),
                 };
                 self.client =
-                    Some(Client::connect(&options).map_err(|error| Failed::Value(error.to_string()))?);
+                    Some(Client::connect(&self.options).map_err(|error| Failed::Value(error.to_string()))?);
                 json!({})
             }
             "check" => decision(&self.client().check(check_of(given)).await?),
@@ -77,6 +78,7 @@ impl Runner {
                     parse_picos(&text(given, "text")).map_err(|error| Failed::Value(error.to_string()))?;
                 json!({"picos": picos.to_string()})
             }
+            "show" => json!({"text": shown(&(self.client(), &self.options))}),
             "format_money" => {
                 let amount = Money {
                     currency_code: text(given, "currency_code"),
@@ -105,6 +107,11 @@ impl Runner {
             .collect();
         Ok(json!({"items": items}))
     }
+}
+
+/// As a log shows it.
+fn shown(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?} {value:#?}")
 }
 
 fn decision(answer: &CheckQuotaResponse) -> Value {
@@ -153,6 +160,7 @@ fn failure(error: &Error) -> Value {
         "metadata": error.metadata,
         "fields": fields,
         "not_recorded": error.is_not_recorded(),
+        "text": format!("{error} {}", shown(error)),
     })
 }
 
@@ -164,7 +172,7 @@ async fn main() {
         let answer = match runner.answer(&text(&asked, "call"), &asked["with"]).await {
             Ok(answer) => json!({"ok": answer}),
             Err(Failed::Call(error)) => json!({"error": failure(&error)}),
-            Err(Failed::Value(message)) => json!({"error": {"code": "INVALID_VALUE", "message": message}}),
+            Err(Failed::Value(message)) => json!({"error": {"code": "INVALID_VALUE", "text": message}}),
         };
         println!("{answer}");
     }

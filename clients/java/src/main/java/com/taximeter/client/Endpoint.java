@@ -19,6 +19,12 @@ record Endpoint(String host, int port, boolean isTls, boolean isLoopback, String
       Pattern.compile("(?:(https?)://)?(\\[[0-9a-fA-F:]+]|[^\\s:/@?#\\[\\]]+)(?::(\\d{1,5}))?/?");
   private static final Map<String, Integer> DEFAULT_PORT = Map.of("http", 80, "https", 443);
 
+  /** The key is left out. */
+  @Override
+  public String toString() {
+    return "Endpoint[" + target() + ", isTls=" + isTls + ", caFile=" + caFile + "]";
+  }
+
   String target() {
     return host + ":" + port;
   }

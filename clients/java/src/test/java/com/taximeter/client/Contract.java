@@ -17,6 +17,8 @@ import com.taximeter.v1.RecordBatchRequest;
 import com.taximeter.v1.UsageRecord;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.time.Instant;
@@ -24,6 +26,7 @@ import java.time.Instant;
 /** Runs the contract suite's calls with this client: one line of JSON in, one out; see tests/cases/contract/README.md. */
 public final class Contract {
   private TaximeterClient client;
+  private Options options;
   private Hold hold;
 
   public static void main(String[] arguments) throws Exception {
@@ -39,6 +42,7 @@ public final class Contract {
       } catch (NumberFormatException error) {
         var invalid = new JsonObject();
         invalid.addProperty("code", "INVALID_VALUE");
+        invalid.addProperty("text", shown(error));
         answer.add("error", invalid);
       }
       System.out.println(answer);
@@ -59,6 +63,7 @@ public final class Contract {
       case "settle" -> recorded(hold.settle(read(given, UsageRecord.newBuilder()).build()));
       case "gateway" -> text("url", Gateway.start(client));
       case "parse_money" -> text("picos", Money.parsePicos(given.get("text").getAsString()).toString());
+      case "show" -> text("text", client + " " + options + " " + Endpoint.resolve(options, System.getenv()));
       case "format_money" -> text("text", formatMoney(given));
       default -> throw new IllegalArgumentException(call);
     };
@@ -69,9 +74,8 @@ public final class Contract {
       client.close();
     }
     String caFile = given.has("ca_file") ? given.get("ca_file").getAsString() : null;
-    client =
-        TaximeterClient.connect(
-            new Options(given.get("url").getAsString(), given.get("key").getAsString(), caFile));
+    options = new Options(given.get("url").getAsString(), given.get("key").getAsString(), caFile);
+    client = TaximeterClient.connect(options);
     return new JsonObject();
   }
 
@@ -145,7 +149,15 @@ public final class Contract {
     var fields = new JsonArray();
     error.fields().forEach(violation -> fields.add(violation.field()));
     answer.add("fields", fields);
+    answer.addProperty("text", shown(error));
     return answer;
+  }
+
+  /** As a log shows it, with its causes. */
+  private static String shown(Exception error) {
+    var written = new StringWriter();
+    error.printStackTrace(new PrintWriter(written, true));
+    return written.toString();
   }
 
   private static JsonObject text(String name, String value) {
