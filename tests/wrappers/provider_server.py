@@ -118,14 +118,25 @@ def response(model: str) -> dict[str, Any]:
 
 def response_events(model: str) -> Iterator[tuple[str, Any]]:
     """The events of a response."""
-    for number, word in enumerate(WORDS):
-        kind = "response.output_text.delta"
-        place = {"item_id": "msg_1", "output_index": 1, "content_index": 0, "sequence_number": number}
-        yield kind, {"type": kind, "delta": word, "logprobs": [], **place}
-    yield (
-        "response.completed",
-        {"type": "response.completed", "response": response(model), "sequence_number": 9},
-    )
+    whole = response(model)
+    searched, said = whole["output"]
+    begun = whole | {"status": "in_progress", "output": [], "usage": None}
+    place = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
+    empty = {"type": "output_text", "text": "", "annotations": []}
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("created", {"response": begun}),
+        ("output_item.added", {"output_index": 0, "item": searched | {"status": "in_progress"}}),
+        ("output_item.done", {"output_index": 0, "item": searched}),
+        ("output_item.added", {"output_index": 1, "item": said | {"status": "in_progress", "content": []}}),
+        ("content_part.added", {"part": empty, **place}),
+        *(("output_text.delta", {"delta": word, "logprobs": [], **place}) for word in WORDS),
+        ("output_text.done", {"text": "".join(WORDS), "logprobs": [], **place}),
+        ("content_part.done", {"part": said["content"][0], **place}),
+        ("output_item.done", {"output_index": 1, "item": said}),
+        ("completed", {"response": whole}),
+    ]
+    for number, (kind, event) in enumerate(events):
+        yield f"response.{kind}", {"type": f"response.{kind}", "sequence_number": number, **event}
 
 
 def message(model: str) -> dict[str, Any]:

@@ -49,7 +49,11 @@ def test_litellm_is_charged(meter: Meter, provider: ProviderServer, tenant: str,
                 "openai/gpt-5", messages=ASKED, **options
             )
             assert answer.usage
+            stream = await metered(litellm, awaited, tenant, provider="openai").acompletion(
+                "openai/gpt-5", messages=ASKED, stream=True, **options
+            )
+            assert len([chunk async for chunk in stream]) >= len(WORDS)
 
     asyncio.run(run())
-    assert charged(meter, tenant, 3) == {name: 3 * count for name, count in CHARGED.items()}
+    assert charged(meter, tenant, 4) == {name: 4 * count for name, count in CHARGED.items()}
     assert client.get_max_tokens is litellm.get_max_tokens

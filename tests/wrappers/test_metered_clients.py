@@ -58,6 +58,12 @@ def texts(chunks: Iterable[Any]) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
+def streamed(helper: Any) -> list[Any]:
+    """The events of an SDK's helper for streams."""
+    with helper as stream:
+        return list(stream)
+
+
 SYNC_CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], object], dict[str, int]]] = {
     "chat": (
         openai_client,
@@ -86,6 +92,35 @@ SYNC_CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], obj
         lambda client: list(client.responses.create(model="gpt-5", input="Say hello.", stream=True)),
         CHARGED | {"web_searches": 1},
     ),
+    "responses helper": (
+        openai_client,
+        lambda client: streamed(client.responses.stream(model="gpt-5", input="Say hello.")),
+        CHARGED | {"web_searches": 1},
+    ),
+    "responses parsed": (
+        openai_client,
+        lambda client: client.responses.parse(model="gpt-5", input="Say hello."),
+        CHARGED | {"web_searches": 1},
+    ),
+    "chat helper": (
+        openai_client,
+        lambda client: streamed(client.chat.completions.stream(model="gpt-5", messages=ASKED)),
+        CHARGED,
+    ),
+    "chat parsed": (
+        openai_client,
+        lambda client: client.chat.completions.parse(model="gpt-5", messages=ASKED),
+        CHARGED,
+    ),
+    "chat with options": (
+        openai_client,
+        lambda client: (
+            client.with_options(timeout=5)
+            .copy(max_retries=1)
+            .chat.completions.create(model="gpt-5", messages=ASKED)
+        ),
+        CHARGED,
+    ),
     "embeddings": (
         openai_client,
         lambda client: client.embeddings.create(
@@ -104,6 +139,25 @@ SYNC_CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], obj
             client.messages.create(model="claude-opus-4-7", max_tokens=9, messages=ASKED, stream=True)
         ),
         MESSAGE_CHARGED,
+    ),
+    "beta messages helper": (
+        anthropic_client,
+        lambda client: streamed(
+            client.beta.messages.stream(model="claude-opus-4-7", max_tokens=9, messages=ASKED)
+        ),
+        MESSAGE_CHARGED,
+    ),
+    "messages with options": (
+        anthropic_client,
+        lambda client: client.with_options(timeout=5).messages.create(
+            model="claude-opus-4-7", max_tokens=9, messages=ASKED
+        ),
+        MESSAGE_CHARGED,
+    ),
+    "chat of Gemini": (
+        gemini_client,
+        lambda client: list(client.chats.create(model="gemini-2.5-pro").send_message_stream("Say hello.")),
+        CHARGED,
     ),
     "generate": (
         gemini_client,
@@ -283,6 +337,42 @@ def test_awaited_clients_are_metered(meter: Meter, provider: ProviderServer, ten
         "cache_read": 5 * 8,
         "output": 4 * 6 + 2,
         "reasoning": 4 * 4,
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+def test_awaited_helpers_for_streams_are_charged(meter: Meter, provider: ProviderServer, tenant: str) -> None:
+    """Helpers of the asynchronous SDKs, which read events themselves, are charged like the calls below them."""
+
+    async def run() -> None:
+        async with (
+            AsyncMeter(connection=meter.connection) as client,
+            openai.AsyncOpenAI(base_url=f"{provider.url}/v1", api_key="none") as openai_sdk,
+            anthropic.AsyncAnthropic(base_url=provider.url, api_key="none") as anthropic_sdk,
+        ):
+            spoken = metered(openai_sdk, client, tenant)
+            async with spoken.chat.completions.stream(model="gpt-5", messages=ASKED) as chat:
+                assert [event async for event in chat]
+            async with spoken.with_options(timeout=5).responses.stream(
+                model="gpt-5", input="Say hello."
+            ) as responses:
+                assert (await responses.get_final_response()).usage
+            messages = metered(anthropic_sdk, client, tenant).messages
+            async with messages.stream(model="claude-opus-4-7", max_tokens=9, messages=ASKED) as said:
+                assert "".join([text async for text in said.text_stream]) == "".join(WORDS)
+            gemini = gemini_client(provider)
+            chats = metered(gemini, client, tenant).aio.chats.create(model="gemini-2.5-pro")
+            assert [chunk async for chunk in await chats.send_message_stream("Say hello.")]
+            await gemini.aio.aclose()
+            gemini.close()
+
+    asyncio.run(run())
+    assert charged(meter, tenant, 4) == {
+        "input": 4 * 12,
+        "cache_read": 4 * 8,
+        "output": 3 * 6 + 10,
+        "reasoning": 3 * 4,
+        "web_searches": 1,
     }
 
 

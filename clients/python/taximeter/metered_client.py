@@ -101,6 +101,11 @@ def metered(
         for path, api in _RESOURCES[kind]:
             if (resource := _resource(client, path)) is not None:
                 resource._post = _posted(resource._post, metering, api)  # noqa: SLF001 (see _RESOURCES)
+        again = functools.partial(
+            metered, meter=meter, tenant=tenant, provider=provider, attributes=attributes, durable=durable
+        )
+        for name in ("copy", "with_options"):
+            setattr(client, name, _copied(getattr(client, name), again))
     elif kind == "google":
         models: Any = client.aio.models if isinstance(meter, AsyncMeter) else client.models  # type: ignore[attr-defined]
         _meter_gemini(models, metering)
@@ -110,6 +115,16 @@ def metered(
         message = f"{kind} is no client that can be metered: openai, anthropic, google-genai or litellm"
         raise ConfigurationError(message)
     return client
+
+
+def _copied(copy: Callable[..., Any], again: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Meters what a client makes of itself with other options, too."""
+
+    @functools.wraps(copy)
+    def metered_copy(**options: Any) -> Any:
+        return again(copy(**options))
+
+    return metered_copy
 
 
 def _resource(client: object, path: str) -> Any:
