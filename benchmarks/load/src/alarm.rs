@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sleep to the microsecond. The runtime's own timers are good to a millisecond, and a thread that sleeps and then wakes
-//! the runtime costs more than the call that it is for.
+//! Sleep to the microsecond. The runtime's own timers are good to a millisecond, and a thread that sleeps and then
+//! wakes the runtime costs more than the call that it is for.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

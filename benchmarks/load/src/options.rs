@@ -37,9 +37,10 @@ pub(crate) struct Options {
     pub(crate) tenant_prefix: String,
 }
 
-const USAGE: &str = "taximeter-load check|record|meter|question|floor --address HOST:PORT [--key-file FILE] [--connections 16] \
-    [--streams 16] [--threads 1] [--count N] [--seconds 10] [--rate PER_SECOND] [--tenants 1] [--skewed yes] \
-    [--sizes FILE] [--batch 1] [--tenant-prefix bench] [--protocol taximeter|throttlecrab|ratelimit1|ratelimit3]";
+const USAGE: &str = "taximeter-load check|record|meter|question|floor --address HOST:PORT [--key-file FILE] \
+    [--connections 16] [--streams 16] [--threads 1] [--count N] [--seconds 10] [--rate PER_SECOND] \
+    [--tenants 1] [--skewed yes] [--sizes FILE] [--batch 1] [--tenant-prefix bench] \
+    [--protocol taximeter|throttlecrab|ratelimit1|ratelimit3]";
 const COUNT_MAX: u64 = 100_000_000;
 const SECONDS_MAX: u64 = 600;
 

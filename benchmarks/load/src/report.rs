@@ -15,8 +15,8 @@ pub(crate) struct Sample {
     pub(crate) status: Status,
 }
 
-/// Prints counts and latencies as JSON; latencies in microseconds. The histogram has pairs of a power of two, and how many
-/// calls took at most that long and more than half of it.
+/// Prints counts and latencies as JSON; latencies in microseconds. The histogram has pairs of a power of two, and how
+/// many calls took at most that long and more than half of it.
 pub(crate) fn write_report(options: &Options, elapsed: Duration, samples: Vec<Sample>) -> Outcome<()> {
     let count = |status| samples.iter().filter(|sample| sample.status == status).count();
     let (ok, denied, failed) = (count(Status::Ok), count(Status::Denied), count(Status::Failed));
