@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::engine::{Engine, lock};
@@ -49,7 +50,7 @@ pub(crate) struct Stored {
     pub(crate) epoch: u64,
     pub(crate) id: StreamId,
     /// Encoded.
-    pub(crate) entry: Vec<u8>,
+    pub(crate) entry: Bytes,
     /// Whether its place in the stream was not given back to the store, because the ledger files have it.
     pub(crate) is_restored: bool,
 }
@@ -83,13 +84,13 @@ impl Archive {
         guard
     }
 
-    /// The entry stands in the journal.
-    pub(crate) fn note_journaled(&self, partition: u16, id: StreamId) {
+    /// The entries stand in the journal.
+    fn note_journaled(&self, partition: u16, journaled: Vec<StreamId>) {
         if let Some(ids) = lock(&self.journaled).get_mut(usize::from(partition)) {
             if ids.len() >= JOURNALED_COUNT_MAX {
                 ids.clear();
             }
-            ids.insert(id);
+            ids.extend(journaled);
         }
     }
 
@@ -129,9 +130,7 @@ impl Engine {
             is_restored: one.is_restored,
         });
         self.journal.append(notes.collect()).await?;
-        for id in ids {
-            self.archive.note_journaled(partition, id);
-        }
+        self.archive.note_journaled(partition, ids);
         Ok(())
     }
 
@@ -148,7 +147,7 @@ impl Engine {
         after: StreamId,
         count_max: usize,
         limit: Duration,
-    ) -> Result<Vec<(StreamId, Vec<u8>)>, ArchiveError> {
+    ) -> Result<Vec<(StreamId, Bytes)>, ArchiveError> {
         let store = self.open_store()?;
         let entries = store.read_ledger(partition, after, count_max, limit).await?;
         let journaled = self

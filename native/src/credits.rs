@@ -6,6 +6,7 @@
 //! A change is a ledger entry like a record: the journal has it, a store that lost it is given it back, and its id
 //! makes it happen once.
 
+use ::bytes::Bytes;
 use prost::{DecodeError, Message};
 
 use crate::archive::Stored;
@@ -54,7 +55,7 @@ pub(crate) fn decode_moves(appended: &[u8]) -> Result<Vec<CreditMove>, DecodeErr
 }
 
 /// An entry as it was written the first time, by its mark: with what it did to credits.
-pub(crate) fn encoded_first(entry: &LedgerEntry, mark: &[u8]) -> Vec<u8> {
+pub(crate) fn encoded_first(entry: &LedgerEntry, mark: &[u8]) -> Bytes {
     let mut encoded = entry.encode_to_vec();
     if entry.credit_moves.is_empty()
         && let Some(first) = read_mark(mark, !entry.hold_id.is_empty())
@@ -66,7 +67,7 @@ pub(crate) fn encoded_first(entry: &LedgerEntry, mark: &[u8]) -> Vec<u8> {
         };
         encoded.extend_from_slice(&moves.encode_to_vec());
     }
-    encoded
+    encoded.into()
 }
 
 /// Appends what the `record` script needs to know of an entry's credits. `was_applied`: with its moves, even none.

@@ -4,6 +4,8 @@
 //! A segment begins with a magic and holds `[length u32][crc32c u32][note]` frames, little-endian. Length 0 or a wrong
 //! checksum ends it: a torn tail is cut at the last whole frame.
 
+use bytes::Bytes;
+
 use crate::store_id::StreamId;
 
 pub(crate) const MAGIC: &[u8; 8] = b"TXJRNL01";
@@ -25,7 +27,7 @@ pub(crate) enum Note {
         partition: u16,
         epoch: u64,
         id: StreamId,
-        entry: Vec<u8>,
+        entry: Bytes,
         /// Its mark and counters alone were written again, because the ledger files hold the entry: the last id of the
         /// stream does not tell whether the store still has them.
         is_restored: bool,
@@ -140,7 +142,7 @@ fn read_note(body: &[u8]) -> Option<Note> {
                     ms: u64::from_le_bytes(*ms),
                     seq: u64::from_le_bytes(*seq),
                 },
-                entry: entry.to_vec(),
+                entry: Bytes::copy_from_slice(entry),
                 is_restored: kind == RESTORED,
             })
         }

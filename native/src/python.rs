@@ -335,7 +335,7 @@ impl PyEngine {
                     .map(|(id, bytes)| {
                         Some((
                             (signed(id.ms)?, signed(id.seq)?),
-                            LedgerEntry::decode(bytes.as_slice()).ok()?,
+                            LedgerEntry::decode(bytes.clone()).ok()?,
                         ))
                     })
                     .collect::<Option<Vec<_>>>()

@@ -17,11 +17,12 @@ use crate::credits::CreditSums;
 use crate::engine::{Engine, answer, journal_failure, store_failure};
 use crate::error::{Code, Failure};
 use crate::fingerprint::differing_parts;
+use crate::plain_records::record_each;
 use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry};
 use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse};
 use crate::record::price_again;
 use crate::script_arguments::read_mark;
-use crate::script_call::{Application, Outcome, apply_each};
+use crate::script_call::Outcome;
 use crate::store::{Store, StoreError};
 
 /// A Record waits this long for the store, then relies on the journal.
@@ -49,16 +50,7 @@ impl Engine {
         let Some(store) = self.store.load_full() else {
             return self.accept_all_pending(entries, catalogue).await;
         };
-        let applications: Vec<Application<'_>> = entries
-            .iter()
-            .map(|entry| Application {
-                entry,
-                archived_id: None,
-                was_applied: false,
-            })
-            .collect();
-        let outcomes = match apply_each(&store, &self.functions, partition, &applications, RECORD_LIMIT).await
-        {
+        let outcomes = match record_each(&store, &self.functions, partition, &entries, RECORD_LIMIT).await {
             Ok(outcomes) => outcomes,
             Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
                 self.store_lost(&store);
@@ -175,7 +167,7 @@ fn settle<'a>(
             as_first_time(&mut again, sent, first.attribute_cap);
             again.credit_moves.clone_from(&first.credit_moves);
             // Journaled once more: the first attempt may have been cut off between the store and its journal.
-            let encoded = again.encode_to_vec();
+            let encoded = again.encode_to_vec().into();
             let applied = Applied {
                 entry: Cow::Owned(again),
                 says: StoreSays {

@@ -41,27 +41,15 @@ pub(crate) fn script_arguments(
     to_ledger: bool,
     was_applied: bool,
 ) -> ScriptArguments {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(entry.tenant.as_bytes());
-    hasher.update(&[0]);
-    hasher.update(entry.record_id.as_bytes());
-    let hash = hasher.finalize();
-    let hash_number = hash.as_bytes().last_chunk::<2>().map_or(0, |bytes| {
-        u16::from_le_bytes(*bytes)
-            .checked_rem(keys::DEDUP_HASH_COUNT)
-            .unwrap_or_default()
-    });
-    let mut names = dedup_keys(entry, partition, hash_number);
+    let identity = Identity::of(entry);
+    let mut names = identity.dedup_keys(entry, partition);
     let dedup_count = names.len();
     names.extend(keys::levels(partition, &entry.tenant));
     let level_count = names.len().saturating_sub(dedup_count);
     let hold = HoldId::read(&entry.hold_id);
     let (day, tokens, (hi, lo)) = if entry.kind == i32::from(EntryKind::Unspecified) {
         // A hold pins the day: a call that lasts beyond midnight does not eat the next day's quota.
-        let day = hold.map_or_else(
-            || entry.occur_time_nanos.div_euclid(NANOS_PER_DAY),
-            |hold| hold.day,
-        );
+        let day = hold.map_or_else(|| usage_day(entry), |hold| hold.day);
         (day, entry.quota_tokens, money_pair(entry.cost_picos))
     } else {
         // No day's counters: see adjust.rs.
@@ -93,31 +81,69 @@ pub(crate) fn script_arguments(
     push_credits(entry, was_applied, &mut numbers);
     ScriptArguments {
         keys: names,
-        identity: first_bytes(&hash),
+        identity: identity.name,
         mark: mark(entry),
         numbers,
     }
 }
 
-/// Where marks of this id can be; the last one is where a new one goes. Never chosen by `occur_time`, so that a retry
-/// finds what the first attempt left. Ids without a date live in generations: any clock within a generation of the
-/// writer's finds them.
-fn dedup_keys(entry: &LedgerEntry, partition: u16, hash: u16) -> Vec<String> {
-    if let Some(id_ms) = validate::uuid_v7_ms(&entry.record_id) {
-        return vec![keys::dedup_day(partition, id_ms.div_euclid(MS_PER_DAY), hash)];
-    }
-    let day = entry.receive_time_ms.div_euclid(MS_PER_DAY);
-    let generation = day.div_euclid(keys::GENERATION_DAYS);
-    [
-        generation.saturating_sub(1),
-        generation.saturating_add(1),
-        generation,
-    ]
-    .map(|generation| keys::dedup_generation(partition, generation, hash))
-    .to_vec()
+/// The day, since 1970, whose counters usage without a hold is added to.
+pub(crate) const fn usage_day(entry: &LedgerEntry) -> i64 {
+    entry.occur_time_nanos.div_euclid(NANOS_PER_DAY)
 }
 
-fn mark(entry: &LedgerEntry) -> [u8; MARK_SIZE] {
+/// How the store knows a record.
+pub(crate) struct Identity {
+    /// What its mark is found by.
+    pub(crate) name: [u8; HASH_SIZE],
+    /// Which of the day's, or generation's, hashes has its mark.
+    hash_number: u16,
+    /// Milliseconds since 1970 within its id.
+    id_ms: Option<i64>,
+}
+
+impl Identity {
+    /// Follows from tenant and id alone.
+    pub(crate) fn of(entry: &LedgerEntry) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(entry.tenant.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(entry.record_id.as_bytes());
+        let hash = hasher.finalize();
+        let hash_number = hash.as_bytes().last_chunk::<2>().map_or(0, |bytes| {
+            u16::from_le_bytes(*bytes)
+                .checked_rem(keys::DEDUP_HASH_COUNT)
+                .unwrap_or_default()
+        });
+        Self {
+            name: first_bytes(&hash),
+            hash_number,
+            id_ms: validate::uuid_v7_ms(&entry.record_id),
+        }
+    }
+
+    /// Where marks of this id can be; the last one is where a new one goes. Never chosen by `occur_time`, so that a
+    /// retry finds what the first attempt left. Ids without a date live in generations: any clock within a generation
+    /// of the writer's finds them.
+    pub(crate) fn dedup_keys(&self, entry: &LedgerEntry, partition: u16) -> Vec<String> {
+        let hash = self.hash_number;
+        if let Some(id_ms) = self.id_ms {
+            return vec![keys::dedup_day(partition, id_ms.div_euclid(MS_PER_DAY), hash)];
+        }
+        let day = entry.receive_time_ms.div_euclid(MS_PER_DAY);
+        let generation = day.div_euclid(keys::GENERATION_DAYS);
+        [
+            generation.saturating_sub(1),
+            generation.saturating_add(1),
+            generation,
+        ]
+        .map(|generation| keys::dedup_generation(partition, generation, hash))
+        .to_vec()
+    }
+}
+
+/// What the store keeps of a record to know it again.
+pub(crate) fn mark(entry: &LedgerEntry) -> [u8; MARK_SIZE] {
     let mut mark = [0; MARK_SIZE];
     let packed = |number: i64| u32::try_from(number).unwrap_or_default();
     let own = packed(i64::from(entry.attribute_cap))

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message;
 
 use crate::cost::StoreSays;
@@ -26,7 +27,7 @@ pub(crate) enum Outcome {
         id: StreamId,
         says: StoreSays,
         /// The entry, as the ledger stream has it.
-        encoded: Vec<u8>,
+        encoded: Bytes,
     },
     /// The same record had been applied before; its mark and stream id.
     Same { mark: Vec<u8>, id: StreamId },
@@ -155,7 +156,7 @@ fn outcome(reply: &[u8], entry: &LedgerEntry, now_ms: i64, encoded: Vec<u8>) -> 
                     hold,
                     credits,
                 },
-                encoded: applied,
+                encoded: applied.into(),
             })
         }
         b'D' => {
@@ -176,7 +177,8 @@ fn outcome(reply: &[u8], entry: &LedgerEntry, now_ms: i64, encoded: Vec<u8>) -> 
     }
 }
 
-fn stream_id(packed: &[u8; STREAM_ID_SIZE]) -> Result<StreamId, StoreError> {
+/// A stream id as the scripts write it.
+pub(crate) fn stream_id(packed: &[u8; STREAM_ID_SIZE]) -> Result<StreamId, StoreError> {
     let (ms, seq) = packed.split_first_chunk::<8>().ok_or(StoreError::Corrupt)?;
     let seq = seq.first_chunk::<8>().ok_or(StoreError::Corrupt)?;
     Ok(StreamId {

@@ -12,8 +12,8 @@ use crate::keys;
 use crate::resp::Reply;
 use crate::store::{StoreError, bytes};
 
-/// Answers of one script call, unless one part alone has more: others wait while a script runs.
-const ANSWER_COUNT_MAX: usize = 64;
+/// Records or checks of one script call, unless one part alone has more: others wait while a script runs.
+const WEIGHT_MAX: usize = 64;
 
 /// What one caller has for a script function. KEYS of a call are the first one, where there is one, and those of each
 /// part; ARGV are the partition, and those of each part. The reply is an array: a head for all parts, then as many
@@ -25,6 +25,8 @@ pub(crate) struct Part {
     keys: Words,
     arguments: Words,
     answer_count: usize,
+    /// What it costs the store, in records or checks.
+    weight: usize,
     /// Goes with no other.
     is_alone: bool,
 }
@@ -50,11 +52,23 @@ impl Words {
     }
 }
 
+/// By hand: there are several of them to each record, and formatting costs more than the rest of a word.
 fn write_size(buffer: &mut Vec<u8>, kind: u8, size: usize) {
-    use std::io::Write as _;
     buffer.push(kind);
-    // Writing to a vector cannot fail.
-    let _ = write!(buffer, "{size}\r\n");
+    let start = buffer.len();
+    let mut rest = size;
+    loop {
+        let digit = u8::try_from(rest.checked_rem(10).unwrap_or_default()).unwrap_or_default();
+        buffer.push(b'0'.saturating_add(digit));
+        rest = rest.checked_div(10).unwrap_or_default();
+        if rest == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = buffer.get_mut(start..) {
+        digits.reverse();
+    }
+    buffer.extend_from_slice(b"\r\n");
 }
 
 impl Part {
@@ -67,6 +81,7 @@ impl Part {
             keys: Words::default(),
             arguments: Words::default(),
             answer_count,
+            weight: answer_count,
             is_alone: false,
         }
     }
@@ -74,6 +89,11 @@ impl Part {
     /// The key that stands before those of all parts: the same for all of a function and partition.
     pub(crate) fn set_first_key(&mut self, key: String) {
         self.first_key = Some(key);
+    }
+
+    /// How many records or checks it is, where each answer is for several.
+    pub(crate) const fn set_weight(&mut self, weight: usize) {
+        self.weight = weight;
     }
 
     /// One more key.
@@ -124,6 +144,7 @@ pub(crate) struct Gathered {
     keys: Words,
     arguments: Words,
     answer_count: usize,
+    weight: usize,
     is_alone: bool,
     waiting: Vec<(usize, oneshot::Sender<Answered>)>,
 }
@@ -153,6 +174,7 @@ impl Gathered {
             keys,
             arguments,
             answer_count: 0,
+            weight: 0,
             is_alone: part.is_alone,
             waiting: Vec::new(),
         }
@@ -163,13 +185,14 @@ impl Gathered {
             && self.function == part.function
             && !self.is_alone
             && !part.is_alone
-            && self.answer_count.saturating_add(part.answer_count) <= ANSWER_COUNT_MAX
+            && self.weight.saturating_add(part.weight) <= WEIGHT_MAX
     }
 
     fn add(&mut self, part: &Part, sender: oneshot::Sender<Answered>) {
         self.keys.append(&part.keys);
         self.arguments.append(&part.arguments);
         self.answer_count = self.answer_count.saturating_add(part.answer_count);
+        self.weight = self.weight.saturating_add(part.weight);
         self.waiting.push((part.answer_count, sender));
     }
 

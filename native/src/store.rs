@@ -3,15 +3,20 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use redis::{Client, Cmd, Value};
 
 use crate::keys;
+use crate::ledger_entries::read_entries;
 use crate::resp::Reply;
 use crate::script_part::{Answers, Part};
 use crate::store_connection::{CONNECT_TIMEOUT, Connection};
 use crate::store_id::StreamId;
 use crate::workers::{Workers, current_index};
+
+/// Entries of a stream that are read first, to see how many records each has.
+const FIRST_READ_COUNT: usize = 16;
 
 const SCRIPTS: &str = concat!(
     include_str!("scripts/amounts.lua"),
@@ -25,6 +30,7 @@ const SCRIPTS: &str = concat!(
     include_str!("scripts/thresholds.lua"),
     include_str!("scripts/decide.lua"),
     include_str!("scripts/holds.lua"),
+    include_str!("scripts/plain.lua"),
     include_str!("scripts/meter.lua")
 );
 
@@ -72,6 +78,7 @@ impl StoreError {
 pub(crate) struct Functions {
     pub(crate) open: String,
     pub(crate) record: String,
+    pub(crate) record_plain: String,
     pub(crate) decide: String,
     pub(crate) extend: String,
     pub(crate) release: String,
@@ -92,6 +99,7 @@ impl Functions {
         Self {
             open: name("open"),
             record: name("record"),
+            record_plain: name("record_plain"),
             decide: name("decide"),
             extend: name("extend"),
             release: name("release"),
@@ -202,30 +210,45 @@ impl Store {
         }
     }
 
-    /// Entries of a partition's ledger after `after`, oldest first.
+    /// Entries of a partition's ledger after `after`, oldest first, at most so many.
     pub(crate) async fn read_ledger(
         &self,
         partition: u16,
         after: StreamId,
         count_max: usize,
         limit: Duration,
-    ) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {
-        let mut command = redis::cmd("XRANGE");
-        command
-            .arg(keys::ledger(partition))
-            .arg(format!("({after}"))
-            .arg("+")
-            .arg("COUNT")
-            .arg(count_max);
-        array(self.call(&command, limit).await?)?
-            .into_iter()
-            .map(ledger_entry)
-            .collect()
+    ) -> Result<Vec<(StreamId, Bytes)>, StoreError> {
+        let mut found: Vec<(StreamId, Bytes)> = Vec::new();
+        let (mut asked, mut missing) = (FIRST_READ_COUNT.min(count_max), count_max);
+        while missing > 0 {
+            let last = found.last().map_or(after, |(id, _)| *id);
+            let mut command = redis::cmd("XRANGE");
+            command
+                .arg(keys::ledger(partition))
+                .arg(format!("({last}"))
+                .arg("+")
+                .arg("COUNT")
+                .arg(asked);
+            let (before, read) = (found.len(), array(self.call(&command, limit).await?)?);
+            let read_count = read.len();
+            for value in read {
+                read_stream_entry(value, after, &mut found)?;
+            }
+            if read_count < asked {
+                break;
+            }
+            missing = count_max.saturating_sub(found.len());
+            // As many of the stream's entries as these had: each may stand for hundreds, and none should be read twice.
+            let records = found.len().saturating_sub(before).max(1);
+            asked = missing.saturating_mul(read_count).div_ceil(records);
+        }
+        found.truncate(count_max);
+        Ok(found)
     }
 }
 
 impl Store {
-    /// Entries in all partitions' ledgers.
+    /// Entries of all partitions' streams, whatever they hold.
     pub(crate) async fn ledger_length(&self, limit: Duration) -> Result<i64, StoreError> {
         let mut sum = 0_i64;
         for partition in 0..keys::PARTITION_COUNT {
@@ -260,14 +283,18 @@ impl Store {
     }
 }
 
-fn ledger_entry(value: Value) -> Result<(StreamId, Vec<u8>), StoreError> {
+fn read_stream_entry(
+    value: Value,
+    after: StreamId,
+    found: &mut Vec<(StreamId, Bytes)>,
+) -> Result<(), StoreError> {
     let mut parts = array(value)?.into_iter();
     let id = text(parts.next().unwrap_or_default())?
         .parse()
         .map_err(|_| StoreError::Corrupt)?;
     let mut fields = array(parts.next().unwrap_or_default())?.into_iter();
     match (fields.next(), fields.next()) {
-        (Some(_), Some(entry)) => Ok((id, bytes(entry)?)),
+        (Some(name), Some(entry)) => read_entries(id, &bytes(name)?, bytes(entry)?, after, found),
         _ => Err(StoreError::Corrupt),
     }
 }

@@ -74,7 +74,7 @@ type GetServerStatusResponse struct {
 	JournalPendingRecords int64 `protobuf:"varint,4,opt,name=journal_pending_records,json=journalPendingRecords,proto3" json:"journal_pending_records,omitempty"`
 	// Bytes of journal segments on disk.
 	JournalBytes int64 `protobuf:"varint,5,opt,name=journal_bytes,json=journalBytes,proto3" json:"journal_bytes,omitempty"`
-	// Ledger entries not yet in Parquet files.
+	// Ledger entries not yet in Parquet files; records that were applied together count as one.
 	UnarchivedEntries int64 `protobuf:"varint,6,opt,name=unarchived_entries,json=unarchivedEntries,proto3" json:"unarchived_entries,omitempty"`
 	// Newest version of the rate-card timeline known to this instance.
 	RateCardVersion int64 `protobuf:"varint,7,opt,name=rate_card_version,json=rateCardVersion,proto3" json:"rate_card_version,omitempty"`

@@ -16,11 +16,6 @@ local function same_payload(mark_a, mark_b)
   return string.sub(mark_a, 1, 16) == string.sub(mark_b, 1, 16)
 end
 
-local function pack_id(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return struct.pack('<I8I8', tonumber(ms), tonumber(seq))
-end
-
 -- Flags of a record: it goes to the ledger; it settles a hold; it was applied before, so that its moves of credits are
 -- those of the first time; it changes a credit account.
 local TO_LEDGER, HAS_HOLD, HAS_MOVES, IS_CREDIT = 1, 2, 4, 8
@@ -95,12 +90,12 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, b
 end
 
 -- The stream first: it is the only key that was not read before, so the only one that can still refuse.
-local function apply(ledger, item)
+local function apply(partition, ledger, item, now_ms)
   local packed_id, settlement, moves = item.entry, item.settlement, item.moves
   if has(item.flags, TO_LEDGER) then
     -- An entry that has its moves already is written as it is.
     local more = has(item.flags, HAS_MOVES) and '' or moves
-    packed_id = pack_id(redis.call('XADD', ledger, '*', 'e', item.entry .. more))
+    packed_id = struct.pack('<I8I8', append_entries(partition, ledger, 1, item.entry .. more, now_ms))
   end
   item.mark = item.mark .. settlement .. moves .. packed_id
   redis.call('HSET', item.dedup_key, item.identity, item.mark)
@@ -158,34 +153,17 @@ local function record(keys, args)
     end
   end
   append_events(args[1], events)
-  local replies = { struct.pack(CLOCK, now, micros) .. epoch }
+  local replies, now_ms = { struct.pack(CLOCK, now, micros) .. epoch }, now * 1000 + math.floor(micros / 1000)
   for i = 1, #items do
     local item = items[i]
     if item.levels then
-      item.reply = apply(keys[1], item)
+      item.reply = apply(args[1], keys[1], item, now_ms)
     end
     -- What a record repeats stands before it.
     replies[i + 1] = item.reply or 'D' .. item.repeats.mark
   end
   save_levels(book)
   return replies
-end
-
-local function last_ledger_id(key)
-  if redis.call('EXISTS', key) == 0 then
-    return '0-0'
-  end
-  local info = redis.call('XINFO', 'STREAM', key)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then
-      return info[i + 1]
-    end
-  end
-end
-
-local function id_parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
 end
 
 -- credit_account. KEYS: a root level. ARGV: partition. Returns its credit account as JSON, nil when it has none.
@@ -205,9 +183,9 @@ local function open(keys, args)
   if not opened[args[1]] then
     local now, micros = store_seconds()
     epoch = epoch or string.format('%d%06d', now, micros)
-    local last = last_ledger_id(keys[2])
-    local last_ms, last_seq = id_parts(last)
-    local archived_ms, archived_seq = id_parts(args[2])
+    local last_ms, last_seq = last_ledger_id(keys[2])
+    local archived_ms, archived_seq = string.match(args[2], '^(%d+)-(%d+)$')
+    archived_ms, archived_seq = tonumber(archived_ms), tonumber(archived_seq)
     if last_ms < archived_ms or (last_ms == archived_ms and last_seq < archived_seq) then
       if redis.call('EXISTS', keys[2]) == 0 then
         redis.call('XGROUP', 'CREATE', keys[2], 'setup', '$', 'MKSTREAM')
@@ -215,7 +193,7 @@ local function open(keys, args)
       end
       redis.call('XSETID', keys[2], args[2])
     end
-    redis.call('RPUSH', keys[1], epoch .. ' ' .. last)
+    redis.call('RPUSH', keys[1], string.format('%s %d-%d', epoch, last_ms, last_seq))
     redis.call('LTRIM', keys[1], -64, -1)
     opened[args[1]] = true
   end
@@ -249,6 +227,7 @@ redis.register_function('@prefix@_open', open)
 redis.register_function('@prefix@_sweep', sweep)
 redis.register_function('@prefix@_admit_attributes', admit_attributes)
 redis.register_function('@prefix@_record', record)
+redis.register_function('@prefix@_record_plain', record_plain)
 redis.register_function('@prefix@_decide', decide)
 redis.register_function('@prefix@_extend', extend)
 redis.register_function('@prefix@_release', release)

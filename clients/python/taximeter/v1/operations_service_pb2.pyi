@@ -63,7 +63,7 @@ class GetServerStatusResponse(_message.Message):
     journal_bytes: _builtins.int
     """Bytes of journal segments on disk."""
     unarchived_entries: _builtins.int
-    """Ledger entries not yet in Parquet files."""
+    """Ledger entries not yet in Parquet files; records that were applied together count as one."""
     rate_card_version: _builtins.int
     """Newest version of the rate-card timeline known to this instance."""
     @_builtins.property

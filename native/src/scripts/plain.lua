@@ -1,0 +1,153 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The ledger stream; and records that are only counted and kept: no hold, no credits, no correction. Loaded behind
+-- holds.lua.
+
+-- What a record is answered, whose levels are loaded: see record and record_plain.
+local last_ledger_id, append_entries, record_plain
+
+do
+  -- Names of the one field of the stream's entries: a LedgerEntry, or LedgerEntries.
+  local ONE, MANY = 'e', 'b'
+  -- Of each partition's stream the last id, milliseconds and number, as far as it is known here.
+  local last_ids = {}
+
+  -- Last id that a stream gave out, milliseconds and number.
+  function last_ledger_id(key)
+    if redis.call('EXISTS', key) == 0 then
+      return 0, 0
+    end
+    local info = redis.call('XINFO', 'STREAM', key)
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then
+        local ms, seq = string.match(info[i + 1], '^(%d+)-(%d+)$')
+        return tonumber(ms), tonumber(seq)
+      end
+    end
+  end
+
+  -- Appends ledger entries of one millisecond as one entry of the stream. Each has an id of its own, and that of the
+  -- stream's is the last one's: who reads behind an id in the middle of them finds it. Returns milliseconds and the
+  -- first one's number.
+  function append_entries(partition, ledger, count, packed, now_ms)
+    local last = last_ids[partition]
+    local field, is_sure = count > 1 and MANY or ONE, not last
+    while true do
+      if not last then
+        last = { last_ledger_id(ledger) }
+        last_ids[partition] = last
+      end
+      local ms, first = now_ms, 0
+      if last[1] >= now_ms then
+        ms, first = last[1], last[2] + 1
+      end
+      local id = string.format('%d-%d', ms, first + count - 1)
+      -- Another version's library may have appended meanwhile; then this id is refused, and the stream asked.
+      local added = is_sure and redis.call('XADD', ledger, id, field, packed)
+        or redis.pcall('XADD', ledger, id, field, packed)
+      if type(added) == 'string' then
+        last[1], last[2] = ms, first + count - 1
+        return ms, first
+      end
+      last, is_sure = nil, true
+    end
+  end
+
+  -- Of a group: number of levels, of dedup keys per record, and of bytes in front of the first entry; number of
+  -- records; their day; tokens and cost pair of all.
+  local GROUP = '<BBBI2I8I8I8I8'
+
+  -- Whether no record of a group has a mark, nor came before in the call.
+  local function are_new(group, keys, args, seen)
+    local key, dedup_count = group.first_key, group.dedup_count
+    for i = group.first, group.last, 2 do
+      local identity = args[i]
+      if seen[identity] then
+        return false
+      end
+      seen[identity] = true
+      for _ = 1, dedup_count do
+        if redis.call('HGET', keys[key], identity) then
+          return false
+        end
+        key = key + 1
+      end
+    end
+    return true
+  end
+
+  -- Adds a group to its levels, unless it needs more than that.
+  local function stage(group, keys, args, seen, day, tokens, hi, lo)
+    local levels = group.levels
+    if levels[1].account or not fits(levels, day, tokens, hi, lo) or not are_new(group, keys, args, seen) then
+      return false
+    end
+    for i = 1, #levels do
+      local level = levels[i]
+      level.before, level.dirty = level.before or { level.tokens, level.hi, level.lo }, true
+      add_usage(level, day, tokens, hi, lo)
+    end
+    return true
+  end
+
+  local function mark(group, keys, args, ms, seq)
+    local dedup_count, packed_ms = group.dedup_count, struct.pack('<I8', ms)
+    local key = group.first_key + dedup_count - 1
+    for i = group.first, group.last, 2 do
+      redis.call('HSET', keys[key], args[i], args[i + 1] .. packed_ms .. struct.pack('<I8', seq))
+      key, seq = key + dedup_count, seq + 1
+    end
+  end
+
+  -- record_plain. KEYS: ledger stream; then per group of records of one tenant and day its levels, root first, and per
+  -- record its dedup keys.
+  -- ARGV: partition; then per group: GROUP; its entries, each as in LedgerEntries; then per record its identity and
+  -- its mark, as in record.
+  -- Returns CLOCK and the epoch, then per group 'A' '<I8I8' stream id of its first record, whose number grows by one
+  -- with each, LevelStatus...; or 'S': nothing was done, it needs record.
+  function record_plain(keys, args)
+    local partition = args[1]
+    if not opened[partition] then
+      return redis.error_reply('NOTOPEN')
+    end
+    local now, micros = store_seconds()
+    local groups, seen, book, packed, count, front_size = {}, {}, {}, {}, 0, 0
+    local key, at = 2, 2
+    while at <= #args do
+      local level_count, dedup_count, front, record_count, day, tokens, hi, lo = struct.unpack(GROUP, args[at])
+      local first_key = key + level_count
+      local group = { levels = path_of(book, keys, key, first_key - 1, partition, now), first_key = first_key,
+        dedup_count = dedup_count, first = at + 2, last = at + 1 + 2 * record_count, place = count, is_added = false }
+      if stage(group, keys, args, seen, day, tokens, hi, lo) then
+        group.is_added, front_size = true, front
+        packed[#packed + 1], count = args[at + 1], count + record_count
+      end
+      groups[#groups + 1] = group
+      key, at = first_key + dedup_count * record_count, group.last + 1
+    end
+    local events
+    for i = 1, #book do
+      if book[i].before then
+        events = tell_usage(events, book[i])
+      end
+    end
+    append_events(partition, events)
+    local ms, first
+    if count > 0 then
+      local entries = count == 1 and string.sub(packed[1], front_size + 1) or table.concat(packed)
+      ms, first = append_entries(partition, keys[1], count, entries, now * 1000 + math.floor(micros / 1000))
+    end
+    local replies = { struct.pack(CLOCK, now, micros) .. epoch }
+    for i = 1, #groups do
+      local group, levels = groups[i], groups[i].levels
+      if group.is_added then
+        mark(group, keys, args, ms, first + group.place)
+        levels.statuses = levels.statuses or pack_statuses(levels, nil, ONE_MORE)
+        replies[i + 1] = 'A' .. struct.pack('<I8I8', ms, first + group.place) .. levels.statuses
+      else
+        replies[i + 1] = 'S'
+      end
+    end
+    save_levels(book)
+    return replies
+  end
+end

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records that are applied together: each is new, a repetition, or wrong for itself, and none is lost in part."""
+
+from collections.abc import Sequence
+
+from faults.conftest import ApiOf
+from faults.kill_loop import wait_until_settled
+from faults.recorder import TENANT, partition_key
+from server.api import Api
+
+from harness.ledger_oracle import find_ledger_problems, find_quota_problems, put_high_limits
+from harness.load import RecordMaker, Sent, Tally
+from harness.server_process import ServerProcess
+from harness.store_process import StoreProcess
+from taximeter.v1 import metering_service_pb2 as pb
+from taximeter.v1 import usage_pb2
+
+SIBLING = "acme/sales"
+"""In the same partition as TENANT."""
+
+
+def outcomes(api: Api, sent: Sequence[Sent]) -> list[str]:
+    """Record all in one batch; returns "new", "duplicate", or the error's message, for each."""
+    batch = pb.RecordBatchRequest(records=[one.record for one in sent])
+    results = api.call(api.metering.RecordBatch, batch).results
+    assert len(results) == len(sent)
+    return [
+        result.error.message
+        if result.HasField("error")
+        else "duplicate"
+        if result.response.duplicate
+        else "new"
+        for result in results
+    ]
+
+
+def check_totals(api: Api, sent: Sequence[Sent]) -> None:
+    """Reports and quotas say what was sent, each record once."""
+    tally = Tally(
+        sent={one.seq: one for one in sent},
+        acknowledged={one.seq: pb.DURABILITY_COMMITTED for one in sent},
+    )
+    problems = find_ledger_problems(api, tally) + find_quota_problems(api, tally, [TENANT, SIBLING])
+    assert not problems, problems[:20]
+
+
+def changed(one: Sent) -> Sent:
+    """Return another record of the same id."""
+    again = usage_pb2.UsageRecord()
+    again.CopyFrom(one.record)
+    again.usage.uncached_input_tokens += 1
+    return Sent(again, 0, 0)
+
+
+def test_new_records_are_recorded_beside_others(
+    store_server: ServerProcess, store: StoreProcess, api_of: ApiOf
+) -> None:
+    """A batch with repetitions and conflicts records what is new in it, and the same batch again nothing."""
+    api = api_of(store_server)
+    put_high_limits(api, [TENANT, SIBLING])
+    maker = RecordMaker("mixed", [TENANT, SIBLING], seed=1)
+    old, new = [maker.make() for _ in range(10)], [maker.make() for _ in range(40)]
+
+    assert outcomes(api, old) == ["new"] * 10
+    wrong = [changed(one) for one in old[:3]]
+    answers = outcomes(api, [*new[:20], *old, *wrong, *new[20:]])
+    assert answers[:20] + answers[33:] == ["new"] * 40
+    assert answers[20:30] == ["duplicate"] * 10
+    assert all("used before with another payload" in answer for answer in answers[30:33])
+    check_totals(api, old + new)
+
+    assert set(outcomes(api, [*new, *old])) == {"duplicate"}
+    check_totals(api, old + new)
+    with store.client() as client:
+        # Groups by tenant and kind of id, and one by one what had to be looked at alone.
+        assert client.xlen(partition_key()) < 30
+
+
+def test_records_of_one_id_in_a_batch(store_server: ServerProcess, api_of: ApiOf) -> None:
+    """The first one counts; what repeats it is a duplicate, and what differs a conflict."""
+    api = api_of(store_server)
+    put_high_limits(api, [TENANT, SIBLING])
+    maker = RecordMaker("twice", [TENANT], seed=1)
+    sent = [maker.make() for _ in range(6)]
+
+    answers = outcomes(api, [*sent, sent[0], changed(sent[1])])
+
+    assert answers[:7] == ["new"] * 6 + ["duplicate"]
+    assert "used before with another payload" in answers[7]
+    check_totals(api, sent)
+
+
+def test_stream_that_others_append_to(
+    store_server: ServerProcess, store: StoreProcess, api_of: ApiOf
+) -> None:
+    """Records find their place behind ids that another version's script has given out meanwhile."""
+    api = api_of(store_server)
+    put_high_limits(api, [TENANT, SIBLING])
+    maker = RecordMaker("others", [TENANT], seed=1)
+    sent = [maker.make() for _ in range(30)]
+    outcomes(api, sent[:10])
+    with store.client() as client:
+        ((last, _),) = client.xrevrange(partition_key(), count=1)
+        ms, seq = (int(part) for part in last.split(b"-"))
+        client.execute_command("XSETID", partition_key(), f"{ms + 5_000}-{seq + 7}")
+        outcomes(api, sent[10:20])
+        ((last, _),) = client.xrevrange(partition_key(), count=1)
+        assert last.split(b"-")[0] == b"%d" % (ms + 5_000)
+    assert outcomes(api, sent[20:]) == ["new"] * 10
+    check_totals(api, sent)
+
+
+def test_records_lost_together_are_given_back_each(
+    store_server: ServerProcess, store: StoreProcess, api_of: ApiOf
+) -> None:
+    """Wherever the store's file ends after a kill, every record of a batch is there once, and known again."""
+    api = api_of(store_server)
+    put_high_limits(api, [TENANT, SIBLING])
+    maker = RecordMaker("cut", [TENANT, SIBLING], seed=1)
+    sent: list[Sent] = []
+    for tenths in (0, 3, 7, 9):
+        before_bytes = store.file_size_bytes()
+        batch = [maker.make() for _ in range(50)]
+        sent += batch
+        assert outcomes(api, batch) == ["new"] * 50
+        grown_bytes = store.file_size_bytes() - before_bytes
+        store.kill()
+        store.cut(before_bytes + grown_bytes * tenths // 10)
+        store.start()
+        outcomes(api, batch)
+        wait_until_settled(api, limit_s=60)
+        assert set(outcomes(api, batch)) == {"duplicate"}, tenths
+        check_totals(api, sent)
