@@ -167,21 +167,21 @@ impl Engine {
         let now_nanos = clock::now_nanos();
         let now_ms = now_nanos.div_euclid(clock::NANOS_PER_MS);
         let mut answers: Vec<Option<Result<RecordResponse, Failure>>> = Vec::with_capacity(records.len());
-        let mut groups: BTreeMap<u16, Vec<(usize, Priced)>> = BTreeMap::new();
+        let mut groups: BTreeMap<u16, (Vec<usize>, Vec<LedgerEntry>)> = BTreeMap::new();
         for (at, (record, path)) in records.iter().zip(paths).enumerate() {
             match price_record(record, path, &catalogue, &self.seal_key, now_ms, now_nanos) {
-                Ok(priced) => {
-                    groups.entry(priced.partition).or_default().push((at, priced));
+                Ok(Priced { partition, entry }) => {
+                    let (places, entries) = groups.entry(partition).or_default();
+                    places.push(at);
+                    entries.push(entry);
                     answers.push(None);
                 }
                 Err(failure) => answers.push(Some(Err(failure))),
             }
         }
-        let recorded = join_all(groups.into_iter().map(|(partition, group)| {
+        let recorded = join_all(groups.into_iter().map(|(partition, (places, entries))| {
             let catalogue = &catalogue;
             async move {
-                let (places, entries): (Vec<usize>, Vec<LedgerEntry>) =
-                    group.into_iter().map(|(at, priced)| (at, priced.entry)).unzip();
                 let group_paths: Vec<&str> = places
                     .iter()
                     .map(|at| paths.get(*at).map_or("", String::as_str))

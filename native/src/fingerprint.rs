@@ -25,7 +25,10 @@ pub(crate) fn fingerprint(
     classes: &[(&str, i64)],
     occur_time_nanos: Option<i128>,
 ) -> [u8; HASH_SIZE] {
-    let mut said = Said::default();
+    let mut said = Said {
+        whole: Vec::with_capacity(SAID_CAPACITY),
+        checksums: Vec::with_capacity(PARTS.len()),
+    };
     said.part([entry.model.as_str()]);
     said.part([entry.provider.as_str()]);
     said.part([&entry.tier, &entry.region, &entry.speed].map(String::as_str));
@@ -75,33 +78,35 @@ pub(crate) fn differing_parts(a: &[u8], b: &[u8]) -> String {
     differing.join(",")
 }
 
-#[derive(Default)]
+/// Room for a record with a few attributes.
+const SAID_CAPACITY: usize = 512;
+
 struct Said {
-    whole: blake3::Hasher,
-    parts: Vec<u8>,
+    /// What is hashed, at once: most of it are small pieces.
+    whole: Vec<u8>,
+    checksums: Vec<u8>,
 }
 
 impl Said {
     /// The next part, of so many texts. Each carries its length, so that no two payloads look alike.
     fn part<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
-        let mut checksum = 0;
+        let start = self.whole.len();
         for text in texts {
-            let size = u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes();
-            for bytes in [&size[..], text.as_bytes()] {
-                self.whole.update(bytes);
-                checksum = crc32c::crc32c_append(checksum, bytes);
-            }
+            let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
+            self.whole.extend_from_slice(&size.to_le_bytes());
+            self.whole.extend_from_slice(text.as_bytes());
         }
+        let checksum = crc32c::crc32c(self.whole.get(start..).unwrap_or_default());
         // A part has an end, as its texts have: a number of texts that varies cannot run into the next part.
-        self.whole.update(&u64::MAX.to_le_bytes());
+        self.whole.extend_from_slice(&u64::MAX.to_le_bytes());
         let [byte, ..] = checksum.to_le_bytes();
-        self.parts.push(byte);
+        self.checksums.push(byte);
     }
 
     fn finish(self) -> [u8; HASH_SIZE] {
         let mut fingerprint = [0; HASH_SIZE];
-        let whole = self.whole.finalize();
-        let bytes = whole.as_bytes().iter().take(WHOLE_SIZE).chain(&self.parts);
+        let whole = blake3::hash(&self.whole);
+        let bytes = whole.as_bytes().iter().take(WHOLE_SIZE).chain(&self.checksums);
         fingerprint
             .iter_mut()
             .zip(bytes)

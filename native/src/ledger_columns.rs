@@ -13,6 +13,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 
+use crate::cost::hex;
 use crate::credits::taken_by;
 use crate::proto::taximeter::ledger::v1::{CreditMove, EntryKind, LedgerEntry, LedgerLine};
 
@@ -372,11 +373,4 @@ fn array(builder: &mut impl ArrayBuilder) -> ArrayRef {
 /// Absent where the proto says so with an empty string.
 fn text(value: &str) -> Option<&str> {
     (!value.is_empty()).then_some(value)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
-    nibbles
-        .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
-        .collect()
 }

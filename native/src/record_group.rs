@@ -2,7 +2,6 @@
 //! Records of one partition on their way through store and journal: one script call, one place in the journal's next
 //! group, and an answer for each.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +29,16 @@ const RECORD_LIMIT: Duration = Duration::from_secs(1);
 
 /// An entry that the store has, now or since an earlier attempt.
 struct Applied<'a> {
-    entry: Cow<'a, LedgerEntry>,
+    entry: &'a LedgerEntry,
+    /// As it was applied the first time, where that was before. Boxed, because it is large, and most have none.
+    first: Option<Box<LedgerEntry>>,
     says: StoreSays,
-    duplicate: bool,
+}
+
+impl Applied<'_> {
+    fn entry(&self) -> &LedgerEntry {
+        self.first.as_deref().unwrap_or(self.entry)
+    }
 }
 
 impl Engine {
@@ -110,7 +116,7 @@ impl Engine {
             return join_all(
                 applied
                     .into_iter()
-                    .map(|one| async { self.accept_pending(one?.entry.into_owned(), catalogue).await }),
+                    .map(|one| async { self.accept_pending(one?.entry().clone(), catalogue).await }),
             )
             .await;
         }
@@ -118,8 +124,15 @@ impl Engine {
         applied
             .into_iter()
             .map(|one| {
-                let one = one?;
-                Ok(answer(&one.entry, catalogue, one.says, durability, one.duplicate))
+                let mut one = one?;
+                let says = std::mem::take(&mut one.says);
+                Ok(answer(
+                    one.entry(),
+                    catalogue,
+                    says,
+                    durability,
+                    one.first.is_some(),
+                ))
             })
             .collect()
     }
@@ -154,9 +167,9 @@ fn settle<'a>(
     let (id, encoded, applied) = match outcome {
         Outcome::Applied { id, says, encoded } => {
             let applied = Applied {
-                entry: Cow::Borrowed(entry),
+                entry,
+                first: None,
                 says,
-                duplicate: false,
             };
             (id, encoded, applied)
         }
@@ -169,13 +182,13 @@ fn settle<'a>(
             // Journaled once more: the first attempt may have been cut off between the store and its journal.
             let encoded = again.encode_to_vec().into();
             let applied = Applied {
-                entry: Cow::Owned(again),
+                entry,
+                first: Some(Box::new(again)),
                 says: StoreSays {
                     limits: Vec::new(),
                     hold: first.hold,
                     credits: CreditSums::of(&first.credit_moves),
                 },
-                duplicate: true,
             };
             (id, encoded, applied)
         }

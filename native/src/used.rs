@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a call used, in classes, whichever way the caller said it.
 
+use std::fmt::Display;
+
 use taximeter_pricing::{NormalisedUsage, normalise};
 
 use crate::proto::taximeter::v1::{ProviderUsage, Usage};
@@ -20,7 +22,7 @@ pub(crate) struct Used<'a> {
 
 impl<'a> Used<'a> {
     /// Usage that was sent in classes. `path` is its place in the request.
-    pub(crate) fn of_classes(usage: &'a Usage, path: &str, problems: &mut Problems) -> Self {
+    pub(crate) fn of_classes(usage: &'a Usage, path: impl Display + Copy, problems: &mut Problems) -> Self {
         Self {
             classes: usage_classes(usage, path, problems),
             calls: usage.calls.max(1),
@@ -29,7 +31,11 @@ impl<'a> Used<'a> {
     }
 
     /// Usage that was sent as a provider reported it. `path` is its place in the request.
-    pub(crate) fn of_reported(usage: &'a ProviderUsage, path: &str, problems: &mut Problems) -> Self {
+    pub(crate) fn of_reported(
+        usage: &'a ProviderUsage,
+        path: impl Display + Copy,
+        problems: &mut Problems,
+    ) -> Self {
         let fields = [
             ("provider", &usage.provider),
             ("api", &usage.api),

@@ -3,6 +3,7 @@
 //! input is never echoed.
 
 use std::borrow::Cow;
+use std::fmt::{self, Display};
 
 use prost_types::Timestamp;
 use taximeter_pricing::QUANTITY_MAX;
@@ -58,6 +59,30 @@ pub(crate) struct Problems {
     violations: Vec<Violation>,
 }
 
+/// A field by its place in a request, put together only where something is wrong with it.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    /// Empty for the request itself.
+    path: &'a str,
+    name: &'static str,
+}
+
+impl Display for Field<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            formatter.write_str(self.name)
+        } else {
+            write!(formatter, "{}.{}", self.path, self.name)
+        }
+    }
+}
+
+impl From<Field<'_>> for String {
+    fn from(field: Field<'_>) -> Self {
+        field.to_string()
+    }
+}
+
 impl Problems {
     fn add(&mut self, field: String, reason: ErrorReason, description: impl Into<Cow<'static, str>>) {
         self.violations.push(Violation {
@@ -68,18 +93,18 @@ impl Problems {
     }
 
     /// Notes a field outside its range or alphabet.
-    pub(crate) fn invalid(&mut self, field: String, description: &'static str) {
-        self.add(field, ErrorReason::FieldInvalid, description);
+    pub(crate) fn invalid(&mut self, field: impl Into<String>, description: &'static str) {
+        self.add(field.into(), ErrorReason::FieldInvalid, description);
     }
 
     /// Notes a field that holds what looks like a credential.
-    pub(crate) fn secret(&mut self, field: String, description: &'static str) {
-        self.add(field, ErrorReason::SecretInField, description);
+    pub(crate) fn secret(&mut self, field: impl Into<String>, description: &'static str) {
+        self.add(field.into(), ErrorReason::SecretInField, description);
     }
 
     /// Adds a field that is missing.
-    pub(crate) fn required(&mut self, field: String) {
-        self.add(field, ErrorReason::FieldRequired, "required");
+    pub(crate) fn required(&mut self, field: impl Into<String>) {
+        self.add(field.into(), ErrorReason::FieldRequired, "required");
     }
 
     /// Fails when there are any.
@@ -99,7 +124,7 @@ pub(crate) fn record<'a>(
     now_ms: i64,
 ) -> Result<Used<'a>, Failure> {
     let mut problems = Problems::default();
-    let field = |name: &str| format!("{path}.{name}");
+    let field = |name: &'static str| Field { path, name };
     record_id(&record.record_id, field("record_id"), &mut problems);
     tenant(&record.tenant, field("tenant"), &mut problems);
     let call = [
@@ -109,8 +134,8 @@ pub(crate) fn record<'a>(
         &record.region,
         &record.speed,
     ];
-    call_at(call, field, &mut problems);
-    attributes(record, &field("attributes"), &mut problems);
+    call_at(call, path, &mut problems);
+    attributes(record, field("attributes"), &mut problems);
     if UsageQuality::try_from(record.quality).is_err() {
         problems.invalid(field("quality"), "not a known value");
     }
@@ -122,9 +147,9 @@ pub(crate) fn record<'a>(
         problems.invalid(field("occur_time"), "not a valid timestamp");
     }
     let used = match &record.payload {
-        Some(Payload::Usage(usage)) => Used::of_classes(usage, &field("usage"), &mut problems),
+        Some(Payload::Usage(usage)) => Used::of_classes(usage, field("usage"), &mut problems),
         Some(Payload::ProviderUsage(usage)) => {
-            Used::of_reported(usage, &field("provider_usage"), &mut problems)
+            Used::of_reported(usage, field("provider_usage"), &mut problems)
         }
         None => {
             problems.required(field("usage"));
@@ -144,10 +169,10 @@ pub(crate) fn record<'a>(
 
 /// Checks what says which call it is: model, provider, tier, region, speed.
 pub(crate) fn call(values: [&String; 5], problems: &mut Problems) {
-    call_at(values, str::to_owned, problems);
+    call_at(values, "", problems);
 }
 
-fn call_at(values: [&String; 5], field: impl Fn(&str) -> String, problems: &mut Problems) {
+fn call_at(values: [&String; 5], path: &str, problems: &mut Problems) {
     let names = ["model", "provider", "tier", "region", "speed"];
     for (name, value) in names.into_iter().zip(values) {
         let (size_max, description) = if name == "model" {
@@ -155,7 +180,7 @@ fn call_at(values: [&String; 5], field: impl Fn(&str) -> String, problems: &mut 
         } else {
             (LABEL_SIZE_MAX, "at most 64 printable characters")
         };
-        printable(value, size_max, field(name), description, problems);
+        printable(value, size_max, Field { path, name }, description, problems);
     }
 }
 
@@ -235,7 +260,7 @@ pub(crate) fn timestamp_nanos(time: &Timestamp) -> Option<i128> {
 }
 
 /// Checks an id of 16 to 64 characters of A-Z a-z 0-9 _ -.
-pub(crate) fn record_id(id: &str, field: String, problems: &mut Problems) {
+pub(crate) fn record_id(id: &str, field: impl Into<String>, problems: &mut Problems) {
     if id.is_empty() {
         problems.required(field);
     } else if !(RECORD_ID_SIZE_MIN..=RECORD_ID_SIZE_MAX).contains(&id.len()) {
@@ -249,7 +274,7 @@ pub(crate) fn record_id(id: &str, field: String, problems: &mut Problems) {
 }
 
 /// Checks a tenant path.
-pub(crate) fn tenant(path: &str, field: String, problems: &mut Problems) {
+pub(crate) fn tenant(path: &str, field: impl Into<String>, problems: &mut Problems) {
     if path.is_empty() {
         problems.required(field);
         return;
@@ -274,7 +299,7 @@ pub(crate) fn tenant(path: &str, field: String, problems: &mut Problems) {
 pub(crate) fn printable(
     text: &str,
     size_max: usize,
-    field: String,
+    field: impl Into<String>,
     description: &'static str,
     problems: &mut Problems,
 ) {
@@ -283,25 +308,22 @@ pub(crate) fn printable(
     }
 }
 
-fn attributes(record: &UsageRecord, field: &str, problems: &mut Problems) {
+fn attributes(record: &UsageRecord, field: Field<'_>, problems: &mut Problems) {
     if record.attributes.len() > ATTRIBUTE_COUNT_MAX {
-        problems.invalid(field.to_owned(), "at most 16 entries");
+        problems.invalid(field, "at most 16 entries");
     }
     for (key, value) in &record.attributes {
         let charset = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if key.starts_with("__") {
             let description = "keys must not begin with __";
-            problems.add(field.to_owned(), ErrorReason::ReservedAttribute, description);
+            problems.add(field.into(), ErrorReason::ReservedAttribute, description);
         } else if key.is_empty() || key.len() > ATTRIBUTE_KEY_SIZE_MAX || !key.bytes().all(charset) {
-            problems.invalid(field.to_owned(), "keys: 1 to 64 characters of a-z A-Z 0-9 . _ -");
+            problems.invalid(field, "keys: 1 to 64 characters of a-z A-Z 0-9 . _ -");
         }
         if value.chars().count() > ATTRIBUTE_VALUE_LENGTH_MAX || value.chars().any(char::is_control) {
-            problems.invalid(
-                field.to_owned(),
-                "values: at most 256 characters without control characters",
-            );
+            problems.invalid(field, "values: at most 256 characters without control characters");
         } else if holds_secret(value) {
-            problems.secret(field.to_owned(), "values: no credential belongs here");
+            problems.secret(field, "values: no credential belongs here");
         }
     }
 }
@@ -309,7 +331,7 @@ fn attributes(record: &UsageRecord, field: &str, problems: &mut Problems) {
 /// Checks usage and returns it by class, without zeros.
 pub(crate) fn usage_classes<'a>(
     usage: &'a Usage,
-    field: &str,
+    field: impl Display + Copy,
     problems: &mut Problems,
 ) -> Vec<(&'a str, i64)> {
     let counts = [

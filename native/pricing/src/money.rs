@@ -66,12 +66,23 @@ pub fn decimal_string(amount_picos: i64) -> String {
     let magnitude = amount_picos.unsigned_abs();
     let units = magnitude.div_euclid(PICOS_PER_UNIT);
     let picos = magnitude.rem_euclid(PICOS_PER_UNIT);
-    let sign = if amount_picos < 0 { "-" } else { "" };
+    let mut text = if amount_picos < 0 {
+        format!("-{units}")
+    } else {
+        units.to_string()
+    };
     if picos == 0 {
-        return format!("{sign}{units}");
+        return text;
     }
-    let fraction = format!("{picos:0PICO_DECIMALS$}");
-    format!("{sign}{units}.{}", fraction.trim_end_matches('0'))
+    text.push('.');
+    let (mut rest, mut unit) = (picos, PICOS_PER_UNIT);
+    while rest > 0 {
+        unit = unit.div_euclid(10);
+        let digit = u32::try_from(rest.div_euclid(unit)).ok();
+        text.extend(digit.and_then(|digit| char::from_digit(digit, 10)));
+        rest = rest.rem_euclid(unit);
+    }
+    text
 }
 
 /// A non-negative decimal of plain digits, exact: `digits` without leading zeros, `scale` of them decimals.
