@@ -57,10 +57,9 @@ class StreamEngine:
         assert StreamId.parse(through_id) <= StreamId.parse(self.archived.get(partition, "0-0"))
         self._engine.trim_ledger(partition, through_id=through_id)
 
-    def append(self, tenant: str, data: bytes | dict[str, bytes], *, stream_id: str = "*") -> str:
-        """Add a serialized entry, or other fields, to the tenant's partition's stream; returns the id."""
-        fields = data if isinstance(data, dict) else {"e": data}
-        entry_id = self._store.xadd(_key(partition_of(tenant)), fields, id=stream_id)
+    def append(self, tenant: str, data: bytes, *, field: str = "e", stream_id: str = "*") -> str:
+        """Add a serialized entry, or what another field stands for, to its partition's stream; returns its id."""
+        entry_id = self._store.xadd(_key(partition_of(tenant)), {field: data}, id=stream_id)
         assert isinstance(entry_id, bytes)
         return entry_id.decode()
 

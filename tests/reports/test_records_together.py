@@ -29,8 +29,8 @@ def append(ledger: LedgerFixture, sizes: list[int]) -> None:
         entries = [replace(entry, tenant=TENANT) for entry in varied_entries(size, seed=seq, days=2)]
         messages = [ledger.encode(entry) for entry in entries]
         seq += size
-        field = {"e": messages[0]} if size == 1 else {"b": together(messages)}
-        ledger.engine.append(TENANT, field, stream_id=f"1780000000000-{seq}")
+        field, data = ("e", messages[0]) if size == 1 else ("b", together(messages))
+        ledger.engine.append(TENANT, data, field=field, stream_id=f"1780000000000-{seq}")
         ledger.entries += entries
 
 
@@ -84,19 +84,19 @@ def test_groups_are_archived_once_however_rounds_divide_them(ledger: LedgerFixtu
 
 
 @pytest.mark.parametrize(
-    "field",
+    ("field", "data"),
     [
-        {"b": together([b""])[:-1]},
-        {"b": together([b"", b""])[:-3] + b"\x22\xff\xff"},
-        {"b": b"\x2a\x00"},
-        {"c": b""},
+        ("b", together([b""])[:-1]),
+        ("b", together([b"", b"x"])[:-1]),
+        ("b", b"\x2a\x00"),
+        ("c", b""),
     ],
     ids=["cut off", "longer than it is", "another field", "another name"],
 )
-def test_damaged_groups_are_not_read(ledger: LedgerFixture, field: dict[str, bytes]) -> None:
+def test_damaged_groups_are_not_read(ledger: LedgerFixture, field: str, data: bytes) -> None:
     """What cannot be read as a whole is an error, and not fewer records."""
     append(ledger, [1])
-    ledger.engine.append(TENANT, field, stream_id="1780000000000-9")
+    ledger.engine.append(TENANT, data, field=field, stream_id="1780000000000-9")
     ledger.entries.append(Entry(tenant=TENANT))
 
     with pytest.raises(StoreCorruptError):

@@ -15,10 +15,12 @@ use tokio::net::TcpStream;
 use crate::Outcome;
 use crate::messages::Messages;
 use crate::options::{Options, Role};
-use crate::proto::taximeter::v1::{CheckQuotaResponse, Decision, RecordBatchResponse, record_result};
+use crate::proto::taximeter::v1::{CheckQuotaResponse, Decision};
 
 const RECORD: &str = "/taximeter.v1.MeteringService/Record";
 const RECORD_BATCH: &str = "/taximeter.v1.MeteringService/RecordBatch";
+/// What a `RecordResult` begins with whose outcome is a response.
+const RECORDED_TAG: u8 = 0x0a;
 const PREFIX_SIZE: usize = 5;
 
 /// How a call ended.
@@ -33,6 +35,13 @@ pub(crate) enum Status {
 pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) decided: Instant,
+}
+
+/// A `RecordBatchResponse` whose results are only looked at: what is measured has the same cores.
+#[derive(Clone, PartialEq, Message)]
+struct Results {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    results: Vec<Bytes>,
 }
 
 /// A connection.
@@ -110,11 +119,8 @@ impl Caller {
     async fn record_batch(&mut self, number: u64) -> Outcome<Ended> {
         let message = self.messages.record_batch(number);
         let (status, reply) = self.send(self.record_batch.clone(), &message).await?;
-        let is_error = |outcome| matches!(outcome, Some(record_result::Outcome::Error(_)) | None);
-        let failed = RecordBatchResponse::decode(reply)?
-            .results
-            .into_iter()
-            .any(|result| is_error(result.outcome));
+        let results = Results::decode(reply)?.results;
+        let failed = results.iter().any(|result| result.first() != Some(&RECORDED_TAG));
         Ok(ended(if failed { Status::Failed } else { status }))
     }
 
