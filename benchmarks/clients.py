@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from harness.server_process import ServerProcess  # noqa: E402 - the harness is found by the line above
 
 JAVA = """
-mvn --batch-mode --quiet test-compile dependency:build-classpath \\
+mvn --batch-mode --quiet -Dstyle.color=never test-compile dependency:build-classpath \\
     -Dmdep.outputFile=target/classpath.txt -Dmdep.includeScope=test
 exec java -cp "target/classes:target/test-classes:$(cat target/classpath.txt)" com.taximeter.client.Overhead
 """

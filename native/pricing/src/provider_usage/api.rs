@@ -175,6 +175,8 @@ const PROVIDERS: [(Provider, &[&str]); 12] = [
 const PREFIXES: [&str; 10] = [
     "v1beta1", "v1beta", "v1", "v2", "api", "beta", "models", "openai", "grpc", "stream",
 ];
+/// What may stand behind it: a method of an SDK, and the word itself.
+const SUFFIXES: [&str; 2] = ["create", "api"];
 
 /// Which name is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +200,11 @@ pub(super) fn find(provider: &str, api: &str) -> Result<Api, Unknown> {
         if let Some(found) = of_provider(provider, api).or_else(|| shared(provider, api)) {
             return Ok(found);
         }
-        let shorter = PREFIXES.iter().find_map(|prefix| api.strip_prefix(prefix));
+        let mut suffixes = SUFFIXES.iter();
+        let shorter = PREFIXES
+            .iter()
+            .find_map(|prefix| api.strip_prefix(prefix))
+            .or_else(|| suffixes.find_map(|suffix| api.strip_suffix(suffix)));
         api = shorter.ok_or(Unknown::Api)?;
     }
 }
@@ -229,11 +235,11 @@ fn of_provider(provider: Provider, api: &str) -> Option<Api> {
             | "embedcontent"
             | "batchgeneratecontent",
         ) => Some(Api::GenerateContent),
-        (Provider::Google, "interactions" | "interactionscreate") => Some(Api::Interactions),
+        (Provider::Google, "interactions") => Some(Api::Interactions),
         // The fields of batches and of "chat", the operation, are those of the messages, and so is their meaning:
         // others put the cache into the input. Claude on Vertex.
         (Provider::Anthropic, "chat" | "batch" | "batches" | "messagebatches")
-        | (Provider::Google, "rawpredict" | "streamrawpredict") => Some(Api::Messages),
+        | (Provider::Anthropic | Provider::Google, "rawpredict" | "streamrawpredict") => Some(Api::Messages),
         (Provider::Bedrock, "converse" | "conversestream" | "chat")
         | (Provider::Cursor, "usageevents" | "events" | "usage") => Some(Api::Converse),
         (
@@ -261,7 +267,6 @@ fn of_provider(provider: Provider, api: &str) -> Option<Api> {
             | "usage"
             | "usagecompletions"
             | "adminusage"
-            | "adminusageapi"
             | "adminorganizationusage"
             | "adminorganizationusagecompletions"
             | "admin",
@@ -280,7 +285,6 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         "chatcompletions"
         | "chatcompletion"
         | "chatcompletionsstream"
-        | "chatcompletionscreate"
         | "chatcomplete"
         | "chatstream"
         | "chat"
@@ -300,7 +304,7 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         | "moderations"
         | "realtime"
         | "realtimeresponse" => Api::OpenAi(of(Answer::Text)),
-        "responses" | "responsesstream" | "responsescreate" => Api::Responses(Shape {
+        "responses" | "responsesstream" => Api::Responses(Shape {
             // Unlike the chat completions of some, this output includes reasoning as documented.
             reasoning: match provider {
                 Provider::OpenAi => Reasoning::Inside,
@@ -318,8 +322,8 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         | "transcription"
         | "audiotranslations" => Api::Transcription(of(Answer::Text)),
         "batch" | "batches" => Api::Batch(of(Answer::Text)),
-        "messages" | "messagesstream" | "messagescreate" | "messagesbeta" | "betamessages"
-        | "messagesbatch" | "messagesbatches" | "anthropicmessages" => Api::Messages,
+        "messages" | "messagesstream" | "messagesbeta" | "betamessages" | "messagesbatch"
+        | "messagesbatches" | "anthropicmessages" => Api::Messages,
         _ => return None,
     };
     Some(found)
