@@ -262,3 +262,25 @@ def test_the_client_chooses_measures(server: ServerProcess, tenant: str) -> None
         2 * Decimal(OPUS_COST),
     )
     assert (row.measures.calls, row.measures.quantities, row.measures.list_cost.picos) == (0, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("report", "acme", "--csv", "--order-by", "-cost"), "--order-by and --top are not for csv"),
+        (("report", "acme", "--output", "focus", "--top", "3"), "--order-by and --top are not for focus"),
+        (("report", "acme", "--csv", "--output", "json"), "--csv and --output exclude each other"),
+        (("summary", "--compare-to", "next"), "--compare-to: 'next' is none of current-month"),
+        (
+            ("estimate", "--sample", "a=b", "--sample-period", "next"),
+            "--sample-period: 'next' is none of current-month",
+        ),
+        (("estimate", "--model", "gpt-5", "--high", "output=x"), "--high: output: 'x' is not a valid"),
+        (("estimate", "--model", "gpt-5", "--other", "pages=-1"), "--other: pages: -1 is not in the range"),
+    ],
+)
+def test_what_a_command_cannot_do_is_said_and_not_left_out(
+    taximeter: CommandLine, arguments: tuple[str, ...], said: str
+) -> None:
+    """An option that would change nothing, or a value that is none, is an error that names it."""
+    assert said in " ".join(taximeter("billing", *arguments, status=2).stderr.split())

@@ -73,9 +73,14 @@ def parse_period(text: str, time_zone: ZoneInfo, now_ms: int) -> Period:
     if text == "last-month":
         end = today.replace(day=1) - _ONE_DAY
         return _month(end.year, end.month, time_zone)
-    if month := _MONTH.fullmatch(text):
-        return _month(int(month[1]), int(month[2]), time_zone)
-    day = parse_day(text)
+    try:
+        if month := _MONTH.fullmatch(text):
+            return _month(int(month[1]), int(month[2]), time_zone)
+        day = parse_day(text)
+    except ValueError as error:
+        names = ", ".join(PERIOD_NAMES)
+        message = f"{text!r} is none of {names}, a month such as 2026-06, a day such as 2026-06-03"
+        raise ValueError(message) from error
     return Period(day, day, time_zone)
 
 

@@ -41,6 +41,8 @@ _EXPORTS = {
     FOCUS: ExportFormat.FOCUS,
 }
 """Formats that the server writes."""
+_ORDERED = frozenset({CSV, FOCUS})
+"""Those of them whose columns and order are what they are, whatever was asked for."""
 MakeQuery = Callable[[Period, str, Iterable[str]], ReportQuery]
 
 
@@ -111,7 +113,12 @@ def report_command(
     cache_write, cost_exact, rate_card_id. focus is the CSV of the FinOps FOCUS 1.2 specification.
     """
     query = make_query(period, tenant, ("day", "tenant", "model"))
+    if as_csv and output not in {TABLE, CSV}:
+        raise click.UsageError("--csv and --output exclude each other.")
     output = CSV if as_csv else output
+    if output in _ORDERED and (query.order or query.top):
+        message = f"--order-by and --top are not for {output}, whose lines have an order of their own."
+        raise click.UsageError(message)
     if output in _EXPORTS:
         _export(app, query, _EXPORTS[output])
     else:

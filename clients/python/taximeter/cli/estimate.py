@@ -159,7 +159,7 @@ def _estimate(app: App, calls: int, values: dict[str, Any]) -> Estimate:
     try:
         days = parse_period(period, app.utc, app.clock())
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--sample-period") from error
+        raise click.BadParameter(f"{error}.", param_hint="--sample-period") from error
     query = ReportQuery(days.start_time, days.end_time, values["tenant"], filters=filters_in(_merged(sample)))
     return app.meter.estimate(sample=Sample(query, items or 0, sample_by), call_count=calls, **limits)
 
@@ -246,10 +246,13 @@ def _merged(pairs: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
 
 
 def quantities_of(pairs: tuple[tuple[str, str], ...], option: str) -> dict[str, int]:
-    """Returns quantities by class. Raises BadParameter for one that is given twice."""
+    """Returns quantities by class. Raises BadParameter for one that is given twice, or is no count."""
     result: dict[str, int] = {}
     for name, text in pairs:
         if name in result:
             raise click.BadParameter(f"{name} is given twice.", param_hint=option)
-        result[name] = COUNT(text)
+        try:
+            result[name] = COUNT(text)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{name}: {error.message}", param_hint=option) from error
     return result

@@ -187,6 +187,4 @@ def _choose(
     try:
         return parse_period(text, zone, ctx.ensure_object(App).clock())
     except ValueError as error:
-        names = ", ".join(PERIOD_NAMES)
-        message = f"{text!r} is none of {names}, a month such as 2026-06, a day such as 2026-06-03."
-        raise click.BadParameter(message, ctx, param_hint="--period") from error
+        raise click.BadParameter(f"{error}.", ctx, param_hint="--period") from error

@@ -96,5 +96,6 @@ def _compare_to(ctx: click.Context, period: Period, text: str | None) -> tuple[d
         try:
             other = parse_period(text, period.time_zone, ctx.ensure_object(App).clock())
         except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param_hint="--compare-to") from error
+            message = f"{error}, {PREVIOUS_PERIOD}, {PREVIOUS_YEAR}."
+            raise click.BadParameter(message, ctx, param_hint="--compare-to") from error
     return other.start_time, other.end_time
