@@ -32,7 +32,7 @@ class WithoutRollups(LedgerDirectory):
     def read_manifest(self) -> Manifest:
         """Forget the rollups."""
         manifest = super().read_manifest()
-        return manifest.without_rollups({rollup.path for rollup in manifest.rollups})
+        return manifest.without_sums({rollup.path for rollup in manifest.rollups}, time_ms=0)
 
 
 @dataclass(slots=True)

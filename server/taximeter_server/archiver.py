@@ -25,11 +25,12 @@ from taximeter_server.ledger import (
     read_rows,
 )
 from taximeter_server.ledger_directory import LedgerDirectory
-from taximeter_server.ledger_manifest import LedgerFile, Manifest
+from taximeter_server.ledger_manifest import LedgerFile, Manifest, MonthFile, RollupFile
 from taximeter_server.ledger_merge import FileMerger, choose_files
+from taximeter_server.ledger_month import plan_month
 from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
 from taximeter_server.ledger_rollup import plan_rollup
-from taximeter_server.ledger_rollup_files import write_rollup
+from taximeter_server.ledger_rollup_files import write_month, write_rollup
 from taximeter_server.thread_priority import give_way
 
 INTERVAL_MS = 2_000
@@ -138,10 +139,10 @@ class Archiver:
             # Never a file without a manifest: that is how a lost manifest is told from a new folder.
             self._directory.replace_manifest(manifest)
         self._directory.check_files(manifest.files)
-        lost = self._directory.lost_rollups(manifest.rollups)
-        lost |= {rollup.path for rollup in manifest.rollups if rollup.format != ROLLUP_FORMAT}
+        sums: tuple[RollupFile | MonthFile, ...] = (*manifest.rollups, *manifest.months)
+        lost = self._directory.lost_sums(sums) | {one.path for one in sums if one.format != ROLLUP_FORMAT}
         if lost:
-            manifest = manifest.without_rollups(lost)
+            manifest = manifest.without_sums(lost, time_ms=self._clock())
             self._directory.replace_manifest(manifest)
         for path in self._directory.list_files():
             if path not in manifest.paths:
@@ -264,11 +265,15 @@ class Archiver:
     def _roll_up(self, manifest: Manifest, stop: threading.Event | None) -> Manifest:
         """Sum what is worth it. Failures cost nothing but time: reports read the files themselves."""
         while not (stop and stop.is_set()):
-            plan = plan_rollup(manifest, now_ms=self._source.store_time_ms())
-            if plan is None:
+            now_ms = self._source.store_time_ms()
+            if plan := plan_rollup(manifest, now_ms=now_ms):
+                rollup = write_rollup(plan, manifest, self._directory, self._merger)
+                manifest = manifest.with_rollup(rollup, plan.files, plan.rollups, time_ms=self._clock())
+            elif of_month := plan_month(manifest, now_ms=now_ms):
+                month = write_month(of_month, manifest, self._directory, self._merger)
+                manifest = manifest.with_month(month, of_month.rollups, time_ms=self._clock())
+            else:
                 break
-            rollup = write_rollup(plan, manifest, self._directory, self._merger)
-            manifest = manifest.with_rollup(rollup, plan.files, plan.rollups, time_ms=self._clock())
             self._directory.replace_manifest(manifest)
         return manifest
 

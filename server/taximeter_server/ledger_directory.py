@@ -10,10 +10,13 @@
     ├── date=2026-06-03/
     │   └── 000000000042-1780495629123-1780495631000.parquet
     └── rollups/
-        └── date=2026-06-03/                           sums of the files of that date; made again when lost
-            ├── 000000000043.attributes.parquet        by the attributes and the day
-            ├── 000000000043.days.parquet
-            └── 000000000043.parquet                   by the hour
+        ├── date=2026-06-03/                           sums of the files of that date; made again when lost
+        │   ├── 000000000043.attributes.parquet        by the attributes and the day
+        │   ├── 000000000043.days.parquet
+        │   └── 000000000043.parquet                   by the hour
+        └── month=2026-06/                             the days of that month's dates; made again when lost
+            ├── 000000000099.days.parquet
+            └── 000000000099.parquet                   sums of them all
 
 A file's name is the generation of the manifest that brought it in and the range of stream milliseconds in it. The
 generation alone makes it unique within its date, so a name is never used for two contents.
@@ -23,20 +26,20 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taximeter_server.data_directory import write_private_file
-from taximeter_server.ledger_manifest import LedgerCorruptError, LedgerFile, Manifest, RollupFile
+from taximeter_server.ledger_manifest import LedgerCorruptError, LedgerFile, Manifest, MonthFile, RollupFile
 
 _MANIFEST_NAME = "manifest.json"
 _LOCK_NAME = "lock"
 _ID_NAME = "ledger_id"
 _FOLDER_PATTERN = "date=*"
-_ROLLUPS_PATTERN = f"rollups/{_FOLDER_PATTERN}"
+_SUMS_PATTERNS = (f"rollups/{_FOLDER_PATTERN}", "rollups/month=*")
 
 ROW_GROUP_ROWS = 16_384
 """Rows that a reader skips or takes as a whole: few, so that a report about one tenant skips nearly all of a day."""
@@ -47,6 +50,8 @@ class LedgerDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Bytes of the manifest and what they say: most reports find the one that the report before has read.
+        self._last_read: tuple[bytes, Manifest] | None = None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
@@ -83,7 +88,12 @@ class LedgerDirectory:
             content = self._read_manifest_bytes()
             if content is None:
                 raise LedgerCorruptError("manifest is missing beside files of the ledger")
-        return Manifest() if content is None else Manifest.from_json(content)
+        if content is None:
+            return Manifest()
+        last_read = self._last_read
+        if last_read is None or last_read[0] != content:
+            self._last_read = last_read = content, Manifest.from_json(content)
+        return last_read[1]
 
     def _read_manifest_bytes(self) -> bytes | None:
         try:
@@ -134,12 +144,12 @@ class LedgerDirectory:
             if size_bytes != file.size_bytes:
                 raise LedgerCorruptError(f"{file.path} has {size_bytes} bytes, not {file.size_bytes}")
 
-    def lost_rollups(self, rollups: tuple[RollupFile, ...]) -> set[str]:
-        """Return the paths of those rollups of which a file is missing or has another size."""
+    def lost_sums(self, sums: Iterable[RollupFile | MonthFile]) -> set[str]:
+        """Return the paths of those rollups and months of which a file is missing or has another size."""
         return {
-            rollup.path
-            for rollup in rollups
-            if any(self._size_of(path) != size_bytes for path, size_bytes in rollup.sizes_bytes.items())
+            one.path
+            for one in sums
+            if any(self._size_of(path) != size_bytes for path, size_bytes in one.sizes_bytes.items())
         }
 
     def _size_of(self, name: str) -> int:
@@ -150,7 +160,8 @@ class LedgerDirectory:
 
     def list_files(self) -> list[str]:
         """Return the paths of all files but lock and manifest itself: data, and what a kill left behind."""
-        patterns = (f"{_FOLDER_PATTERN}/*", f"{_ROLLUPS_PATTERN}/*", f".{_MANIFEST_NAME}.*")
+        folders = (_FOLDER_PATTERN, *_SUMS_PATTERNS)
+        patterns = (*(f"{folder}/*" for folder in folders), f".{_MANIFEST_NAME}.*")
         paths = (path for pattern in patterns for path in self.path.glob(pattern))
         return sorted(path.relative_to(self.path).as_posix() for path in paths)
 

@@ -6,7 +6,7 @@ entry at or before its partition's watermark is in exactly one of the files it n
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -51,7 +51,8 @@ class RollupFile:
     path, size_bytes, row_count: of the file of hours. days_path, days_size_bytes: of the file of days; day_row_count
     and tenant_day_row_count: its rows of either grain. attributes_path, attributes_size_bytes, attributes_row_count: of
     the file of attributes; "" and 0 where there is none. generation: the newest of the files'. format:
-    ledger_rollup.FORMAT of the server that wrote it.
+    ledger_rollup.FORMAT of the server that wrote it. month: path of the month that has its days; None while there is
+    none.
     """
 
     path: str
@@ -68,6 +69,7 @@ class RollupFile:
     attributes_path: str = ""
     attributes_size_bytes: int = 0
     attributes_row_count: int = 0
+    month: str | None = None
 
     @property
     def folder(self) -> str:
@@ -86,6 +88,28 @@ class RollupFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MonthFile:
+    """The days of all rollups of the manifest that name its path, in one file, and their sums in another.
+
+    Rows of dates whose rollups do not name it any more are not to be read; date_count says how many there were. path,
+    size_bytes: of the file of days. month_path, month_size_bytes: of the file of sums of all its dates. format:
+    ledger_rollup.FORMAT of the server that wrote it.
+    """
+
+    path: str
+    size_bytes: int
+    month_path: str
+    month_size_bytes: int
+    date_count: int
+    format: int
+
+    @property
+    def sizes_bytes(self) -> Mapping[str, int]:
+        """Its files, by path."""
+        return {self.path: self.size_bytes, self.month_path: self.month_size_bytes}
+
+
+@dataclass(frozen=True, slots=True)
 class ObsoleteFile:
     """A file whose rows are in another one now. Kept for readers that opened an earlier manifest."""
 
@@ -101,6 +125,7 @@ class Manifest:
     watermarks: tuple[StreamId, ...] = (BEFORE_ALL,) * PARTITION_COUNT
     files: tuple[LedgerFile, ...] = ()
     rollups: tuple[RollupFile, ...] = ()
+    months: tuple[MonthFile, ...] = ()
     obsolete_files: tuple[ObsoleteFile, ...] = ()
 
     @property
@@ -110,6 +135,7 @@ class Manifest:
             (
                 *(file.path for file in self.files),
                 *(path for rollup in self.rollups for path in rollup.sizes_bytes),
+                *(path for month in self.months for path in month.sizes_bytes),
                 *(file.path for file in self.obsolete_files),
             )
         )
@@ -138,32 +164,54 @@ class Manifest:
         rollups: Collection[RollupFile],
         *,
         time_ms: int,
-    ) -> Self:
+    ) -> "Manifest":
         """Return the next version: rollup sums files and what rollups summed, which are obsolete since time_ms."""
         new = {file.path for file in files}
         gone = {old.path for old in rollups}
-        return replace(
+        kept = tuple(old for old in self.rollups if old.path not in gone)
+        struck = {rollup.folder} if any(old.month for old in rollups) else set[str]()
+        changed = replace(
             self,
             generation=self.generation + 1,
             files=tuple(
                 replace(file, rollup=rollup.path) if file.path in new or file.rollup in gone else file
                 for file in self.files
             ),
-            rollups=(*(old for old in self.rollups if old.path not in gone), rollup),
+            rollups=(*_without_month(kept, struck), rollup),
             obsolete_files=(
                 *self.obsolete_files,
                 *(ObsoleteFile(path, time_ms) for old in rollups for path in old.sizes_bytes),
             ),
         )
+        return _with_named_months(changed, time_ms)
 
-    def without_rollups(self, paths: set[str]) -> Self:
-        """Return the next version: rollups with these paths forgotten, their files not rolled up."""
-        return replace(
+    def with_month(self, month: MonthFile, rollups: Collection[RollupFile], *, time_ms: int) -> "Manifest":
+        """Return the next version: month has the days of rollups, and takes the place of those that had them."""
+        new = {rollup.path for rollup in rollups}
+        changed = replace(
+            self,
+            generation=self.generation + 1,
+            rollups=tuple(
+                replace(rollup, month=month.path) if rollup.path in new else rollup for rollup in self.rollups
+            ),
+            months=(*self.months, month),
+        )
+        return _with_named_months(changed, time_ms)
+
+    def without_sums(self, paths: set[str], *, time_ms: int) -> "Manifest":
+        """Return the next version: rollups and months with these paths forgotten, and what is left of the former."""
+        lost = {rollup.folder for rollup in self.rollups if rollup.path in paths}
+        kept = _without_month((rollup for rollup in self.rollups if rollup.path not in paths), lost)
+        changed = replace(
             self,
             generation=self.generation + 1,
             files=tuple(replace(file, rollup=None) if file.rollup in paths else file for file in self.files),
-            rollups=tuple(rollup for rollup in self.rollups if rollup.path not in paths),
+            rollups=tuple(
+                replace(rollup, month=None) if rollup.month in paths else rollup for rollup in kept
+            ),
+            months=tuple(month for month in self.months if month.path not in paths),
         )
+        return _with_named_months(changed, time_ms)
 
     def without_obsolete(self, paths: set[str]) -> Self:
         """Return the next version: obsolete files with these paths forgotten."""
@@ -178,6 +226,7 @@ class Manifest:
             "watermarks": [str(watermark) for watermark in self.watermarks],
             "files": [asdict(file) for file in self.files],
             "rollups": [asdict(rollup) for rollup in self.rollups],
+            "months": [asdict(month) for month in self.months],
             "obsolete_files": [asdict(file) for file in self.obsolete_files],
         }
         return json.dumps(document, separators=(",", ":")).encode()
@@ -196,6 +245,7 @@ class Manifest:
                 watermarks=tuple(StreamId.parse(text) for text in document["watermarks"]),
                 files=tuple(LedgerFile(**_with_generation(file)) for file in document["files"]),
                 rollups=tuple(RollupFile(**rollup) for rollup in document.get("rollups", ())),
+                months=tuple(MonthFile(**month) for month in document.get("months", ())),
                 obsolete_files=tuple(ObsoleteFile(**file) for file in document["obsolete_files"]),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -205,6 +255,23 @@ class Manifest:
                 f"manifest has {len(manifest.watermarks)} partitions, not {PARTITION_COUNT}"
             )
         return manifest
+
+
+def _without_month(rollups: Iterable[RollupFile], folders: Collection[str]) -> Iterator[RollupFile]:
+    """Yield rollups, those of some dates without a month, whose rows of the date are those of rollups now gone."""
+    for rollup in rollups:
+        yield replace(rollup, month=None) if rollup.folder in folders else rollup
+
+
+def _with_named_months(manifest: Manifest, time_ms: int) -> Manifest:
+    """Return a manifest without the months that no rollup names, which are obsolete since time_ms."""
+    named = {rollup.month for rollup in manifest.rollups}
+    gone = [path for month in manifest.months if month.path not in named for path in month.sizes_bytes]
+    return replace(
+        manifest,
+        months=tuple(month for month in manifest.months if month.path in named),
+        obsolete_files=(*manifest.obsolete_files, *(ObsoleteFile(path, time_ms) for path in gone)),
+    )
 
 
 def _with_generation(file: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,9 @@ MERGED_ROWS_MAX = 262_144
 ROLLUP_ROW_GROUP_ROWS = 8_192
 """Few, so that a report about one tenant skips nearly all of a day, and one of all tenants the days of models."""
 
+MONTH_ROW_GROUP_ROWS = 32_768
+"""More in the one file of a month, of which a report about one tenant has to read what says where each group lies."""
+
 _TIER_0_BITS = 12
 _BITS_PER_TIER = 3
 
@@ -83,12 +86,12 @@ class FileWriter:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def roll_up(self, rollup: Rollup, target: Path) -> int:
+    def roll_up(self, rollup: Rollup, target: Path, *, row_group_rows: int = ROLLUP_ROW_GROUP_ROWS) -> int:
         """Write a rollup to target. Returns its number of rows."""
 
         def write(sum_type: str) -> int:
             statement = rollup.statement(sum_type)
-            return self.write(statement, rollup.parameters, target, row_group_rows=ROLLUP_ROW_GROUP_ROWS)
+            return self.write(statement, rollup.parameters, target, row_group_rows=row_group_rows)
 
         # Few ledgers need more than 64 bits for a sum, and those are read half as fast.
         try:

@@ -5,7 +5,7 @@ A rollup covers whole files of one date: the manifest names it beside each of th
 made of change in the same instant. It is derived data. One that is missing or damaged is forgotten and made again.
 
 It is up to three files. That of hours keeps everything of a ledger row but the attributes and what is its alone. That
-of days is summed from it and has rows of two grains: ``GRAIN_DAY`` keeps the same per UTC day, ``GRAIN_TENANT_DAY``
+of days is summed from it and has rows of two grains: ``GRAIN_ALL`` keeps the same per UTC day, ``GRAIN_TENANT``
 only tenant and usage class, which is what the summary of a month asks for. That of attributes has them per UTC day, of
 all tenants together: a report about one tenant reads only its rows of the ledger anyway. It is left out where nearly
 every row has attributes of its own. occur_time_us is the start of the hour or day.
@@ -20,8 +20,8 @@ from taximeter_server.ledger import SCHEMA
 from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
 from taximeter_server.ledger_rows import TYPES, read_as, rows_of_files
 
-GRAIN_TENANT_DAY, GRAIN_DAY = 0, 1
-"""Of the rows in the file of days, in their order."""
+GRAIN_TENANT, GRAIN_ALL = 0, 1
+"""Of the rows in a file of days or months, in their order."""
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 
@@ -37,13 +37,15 @@ _LOST_COLUMNS = frozenset(
     | {"usage_provider", "usage_api", "usage_json", "usage_flags", "credit_moves", "credit_change"}
 )
 KEPT_COLUMNS = tuple(name for name in SCHEMA.names if name not in {*_LOST_COLUMNS, *SUM_COLUMNS})
-"""Columns of a ledger row that rows by the hour and of GRAIN_DAY have, too."""
-TENANT_DAY_COLUMNS = ("partition", "tenant", "usage_class", "unpriced", "kind", "prices_unpriced")
-"""Those that the rows of GRAIN_TENANT_DAY have; the others are null there."""
+"""Columns of a ledger row that rows by the hour and of GRAIN_ALL have, too."""
+TENANT_COLUMNS = ("partition", "tenant", "usage_class", "unpriced", "kind", "prices_unpriced")
+"""Those that the rows of GRAIN_TENANT have; the others are null there."""
+GRAIN_KEYS = ("grain", "occur_time_us", *KEPT_COLUMNS)
+"""Those that rows of either grain have beside sums."""
 ATTRIBUTE_COLUMNS = ("attributes", "usage_class", "unpriced", "kind", "prices_unpriced")
 """Those that rows of the file of attributes have."""
 FORMAT = zlib.crc32(
-    "|".join(map(",".join, (SUM_COLUMNS, KEPT_COLUMNS, TENANT_DAY_COLUMNS, ATTRIBUTE_COLUMNS))).encode()
+    "|".join(map(",".join, (SUM_COLUMNS, KEPT_COLUMNS, TENANT_COLUMNS, ATTRIBUTE_COLUMNS))).encode()
 )
 """Tells rollups with these columns from those of another version of the server, which are made again."""
 
@@ -73,20 +75,23 @@ class RollupPlan:
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """Rows of a file: sums of parts by keys. parameters: of the parts."""
+    """Rows of a file: sums of parts by keys, or the rows of parts as they are. parameters: of the parts."""
 
     keys: tuple[str, ...]
     parts: tuple[str, ...]
     parameters: dict[str, object]
+    is_summed: bool = True
 
     def statement(self, sum_type: str) -> str:
         """Return the statement for its rows, with sums of a type."""
-        sums = ", ".join(f"sum({name})::{sum_type} AS {name}" for name in (*SUM_COLUMNS, "lines"))
-        order = [name for name in ("grain", "partition", "tenant", "occur_time_us") if name in self.keys]
-        return (
-            f"SELECT {', '.join(self.keys)}, {sums} FROM ({' UNION ALL '.join(self.parts)})"  # noqa: S608 (names of ours)
-            f" GROUP BY {', '.join(self.keys)} ORDER BY {', '.join(order)}"
+        keys = ", ".join(self.keys)
+        sums = ", ".join(
+            f"{f'sum({name})' if self.is_summed else name}::{sum_type} AS {name}"
+            for name in (*SUM_COLUMNS, "lines")
         )
+        order = [name for name in ("grain", "partition", "tenant", "occur_time_us") if name in self.keys]
+        group_by = f" GROUP BY {keys}" if self.is_summed else ""
+        return f"SELECT {keys}, {sums} FROM ({' UNION ALL '.join(self.parts)}){group_by} ORDER BY {', '.join(order)}"  # noqa: S608 (names of ours)
 
 
 def plan_rollup(manifest: Manifest, *, now_ms: int) -> RollupPlan | None:
@@ -125,12 +130,12 @@ def attributes_statement(files: Sequence[str], rollups: Sequence[str]) -> Rollup
 def days_statement(hours: str) -> Rollup:
     """Return what is in the file of days. hours: path of the file of hours."""
     source = read_rollups("$hours", ("occur_time_us", *KEPT_COLUMNS, *SUM_COLUMNS, "lines"))
-    short = [name if name in TENANT_DAY_COLUMNS else f"NULL AS {name}" for name in KEPT_COLUMNS]
+    short = [name if name in TENANT_COLUMNS else f"NULL AS {name}" for name in KEPT_COLUMNS]
     parts = [
-        _part((f"{grain}::TINYINT AS grain", _start_of(DAY_US), *kept), source)
-        for grain, kept in ((GRAIN_TENANT_DAY, short), (GRAIN_DAY, KEPT_COLUMNS))
+        part_of((f"{grain}::TINYINT AS grain", _start_of(DAY_US), *kept), source)
+        for grain, kept in ((GRAIN_TENANT, short), (GRAIN_ALL, KEPT_COLUMNS))
     ]
-    return Rollup(("grain", "occur_time_us", *KEPT_COLUMNS), tuple(parts), {"hours": hours})
+    return Rollup(GRAIN_KEYS, tuple(parts), {"hours": hours})
 
 
 def read_rollups(placeholder: str, names: Collection[str]) -> str:
@@ -146,11 +151,11 @@ def _rollup(kept: Sequence[str], unit_us: int, files: Sequence[str], rollups: Se
     if files:
         parameters["files"] = list(files)
         rows = rows_of_files("$files", names=sorted({"occur_time_us", *kept, *SUM_COLUMNS}))
-        parts.append(_part((_start_of(unit_us), *kept), f"({rows})", lines="1"))
+        parts.append(part_of((_start_of(unit_us), *kept), f"({rows})", lines="1"))
     if rollups:
         parameters["rollups"] = list(rollups)
         source = read_rollups("$rollups", ("occur_time_us", *kept, *SUM_COLUMNS, "lines"))
-        parts.append(_part(("occur_time_us", *kept), source))
+        parts.append(part_of(("occur_time_us", *kept), source))
     return Rollup(("occur_time_us", *kept), tuple(parts), parameters)
 
 
@@ -158,6 +163,7 @@ def _start_of(unit_us: int) -> str:
     return f"occur_time_us - occur_time_us % {unit_us} AS occur_time_us"
 
 
-def _part(keys: Sequence[str], source: str, *, lines: str = "lines") -> str:
+def part_of(keys: Sequence[str], source: str, *, lines: str = "lines") -> str:
+    """Return a part of a Rollup: rows of source with the keys, ready to be summed."""
     sums = ", ".join(f"{name}::HUGEINT AS {name}" for name in SUM_COLUMNS)
     return f"SELECT {', '.join(keys)}, {sums}, {lines}::HUGEINT AS lines FROM {source}"  # noqa: S608 (names of ours)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the files of one rollup, and says what the manifest has to know of them."""
+"""Writes the files of one rollup or month, and says what the manifest has to know of them."""
 
 from taximeter_server.ledger_directory import LedgerDirectory
-from taximeter_server.ledger_manifest import Manifest, RollupFile
-from taximeter_server.ledger_merge import FileMerger
+from taximeter_server.ledger_manifest import Manifest, MonthFile, RollupFile
+from taximeter_server.ledger_merge import MONTH_ROW_GROUP_ROWS, FileMerger
+from taximeter_server.ledger_month import MonthPlan, month_days_statement, month_sums_statement
 from taximeter_server.ledger_rollup import (
     FORMAT,
-    GRAIN_TENANT_DAY,
+    GRAIN_TENANT,
     ROLL_UP_ROWS_MIN,
     RollupPlan,
     attributes_statement,
@@ -31,7 +32,7 @@ def write_rollup(
             row_count = writer.roll_up(hours_statement(files, rollups), hours)
         with directory.writing(days_path) as days:
             days_row_count = writer.roll_up(days_statement(str(hours)), days)
-        tenant_day_row_count = writer.count_rows(days, f"grain = {GRAIN_TENANT_DAY}")
+        tenant_day_row_count = writer.count_rows(days, f"grain = {GRAIN_TENANT}")
         attributes_size_bytes = attributes_row_count = 0
         if all(rollup.attributes_path for rollup in plan.rollups):
             with directory.writing(attributes_path) as attributes:
@@ -56,6 +57,28 @@ def write_rollup(
         attributes_row_count=attributes_row_count,
         stream_ms_max=max(part.stream_ms_max for part in plan.parts),
         generation=max(part.generation for part in plan.parts),
+        format=FORMAT,
+    )
+
+
+def write_month(
+    plan: MonthPlan, manifest: Manifest, directory: LedgerDirectory, merger: FileMerger
+) -> MonthFile:
+    """Write the month of a plan, which the next version of the manifest can have."""
+    stem = f"rollups/{plan.folder}/{manifest.generation + 1:012d}"
+    path, month_path = f"{stem}.days.parquet", f"{stem}.parquet"
+    with merger.writer() as writer:
+        with directory.writing(path) as days:
+            parts = [directory.absolute(rollup.days_path) for rollup in plan.rollups]
+            writer.roll_up(month_days_statement(parts), days, row_group_rows=MONTH_ROW_GROUP_ROWS)
+        with directory.writing(month_path) as month:
+            writer.roll_up(month_sums_statement(str(days), plan.start_us), month)
+    return MonthFile(
+        path=path,
+        size_bytes=days.stat().st_size,
+        month_path=month_path,
+        month_size_bytes=month.stat().st_size,
+        date_count=len({rollup.folder for rollup in plan.rollups}),
         format=FORMAT,
     )
 

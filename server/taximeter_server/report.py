@@ -3,7 +3,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class Reporter:
         offset = token.offset if token else 0
         with self._groups(query, groups_statement, as_of=token.as_of if token else None) as groups:
             # One more than the page says whether there is another page.
-            found = tuple(_rows(groups, first=offset + 1, last=offset + size + 1))
+            found = tuple(_rows(groups, query, first=offset + 1, last=offset + size + 1))
             total = _total(groups.connection, "")
             compared_total = _total(groups.connection, COMPARED) if query.compared_us else None
         rows, has_more = found[:size], len(found) > size
@@ -235,17 +235,34 @@ class _Groups:
     dimensions: Sequence[Dimension]
     as_of: AsOf
 
-    def fetch(self, *, first: int, last: int) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows from position first to last, without holding more than _FETCH_ROWS of them."""
-        sql = "SELECT * EXCLUDE (position) FROM groups WHERE position BETWEEN $first AND $last ORDER BY position"
+    def fetch(self, prefixes: Sequence[str], *, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows from position first to last, without holding more than _FETCH_ROWS of them.
+
+        Each has dimensions, is_other, and for each of prefixes the classes, their quantities, and SUMS.
+        """
         while first <= last:
             # Asked for in parts: an answer that nobody has fetched yet is held in memory as a whole.
-            end = min(last, first + _FETCH_ROWS - 1)
-            rows = self.connection.execute(sql, {"first": first, "last": end}).fetchall()
+            positions = {"first": first, "last": min(last, first + _FETCH_ROWS - 1)}
+            try:
+                # Numbers of 128 bits, and structs, take several times as long to become Python's.
+                rows = self.connection.execute(self._page(prefixes, "BIGINT"), positions).fetchall()
+            except duckdb.ConversionException:
+                rows = self.connection.execute(self._page(prefixes, "HUGEINT"), positions).fetchall()
             yield from rows
             if len(rows) < _FETCH_ROWS:
                 break
-            first = end + 1
+            first += _FETCH_ROWS
+
+    def _page(self, prefixes: Sequence[str], number_type: str) -> str:
+        columns = [*(f"d{index}" for index in range(len(self.dimensions))), "is_other"]
+        for prefix in prefixes:
+            parts = f"FOR part IN {prefix}quantities]"
+            columns += [f"[part.usage_class {parts}", f"[part.quantity::{number_type} {parts}"]
+            columns += [f"{prefix}{name}::{number_type}" for name in SUMS]
+        return (
+            f"SELECT {', '.join(columns)} FROM groups"  # noqa: S608 (names of ours)
+            " WHERE position BETWEEN $first AND $last ORDER BY position"
+        )
 
     def fetch_all(self) -> Iterator[tuple[Any, ...]]:
         """Yield all rows of a table without positions, in its own order, holding no more than _FETCH_ROWS of them."""
@@ -274,9 +291,10 @@ class _Groups:
         return group, values[count:]
 
 
-def _rows(groups: _Groups, *, first: int, last: int) -> Iterator[ReportRow]:
-    count = 1 + len(SUMS)
-    for values in groups.fetch(first=first, last=last):
+def _rows(groups: _Groups, query: ReportQuery, *, first: int, last: int) -> Iterator[ReportRow]:
+    prefixes = ("", COMPARED)[: len(query.intervals_us)]
+    count = 2 + len(SUMS)
+    for values in groups.fetch(prefixes, first=first, last=last):
         group, (is_other, *measures) = groups.split(values)
         own, compared = measures[:count], measures[count:]
         yield ReportRow(group, _measures(*own), _measures(*compared) if compared else None, is_other)
@@ -293,9 +311,10 @@ def _row_of_lines(groups: _Groups, lines: Sequence[tuple[Any, ...]]) -> ReportRo
     return ReportRow(group, ReportMeasures(calls, quantities, *sums))
 
 
-def _measures(quantities: Sequence[Mapping[str, Any]] | None, calls: int, *sums: int) -> ReportMeasures:
-    by_class = {quantity["usage_class"]: quantity["quantity"] for quantity in quantities or ()}
-    return ReportMeasures(calls, by_class, *sums)
+def _measures(
+    classes: Sequence[str] | None, quantities: Sequence[int] | None, calls: int, *sums: int
+) -> ReportMeasures:
+    return ReportMeasures(calls, dict(zip(classes or (), quantities or (), strict=True)), *sums)
 
 
 def _total(connection: duckdb.DuckDBPyConnection, prefix: str) -> ReportMeasures:

@@ -14,10 +14,13 @@ import duckdb
 import pyarrow as pa
 
 from taximeter_server.errors import InvalidFieldsError
-from taximeter_server.ledger import PARTITION_COUNT, SCHEMA, LedgerSource, StreamId, partition_of, read_rows
+from taximeter_server.ledger import PARTITION_COUNT, LedgerSource, StreamId, partition_of, read_rows
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
+from taximeter_server.ledger_month import date_start_us
+from taximeter_server.ledger_rollup import DAY_US
 from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
+from taximeter_server.ledger_rows import TYPES
 from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_query import ReportQuery
 
@@ -25,6 +28,8 @@ READ_ENTRIES_MAX = 5_000
 """Entries of one answer of the engine."""
 
 _INSERT_ROWS = 100_000
+# Spelled out: to read it off a table of Arrow's takes longer than anything else of most snapshots.
+_CREATE_TAIL = f"CREATE OR REPLACE TEMP TABLE tail ({', '.join(map(' '.join, TYPES.items()))})"
 _INT64_MAX = 2**63 - 1
 
 
@@ -40,6 +45,11 @@ class Interval:
         start_us, end_us = -(-self.start_us // unit_us) * unit_us, self.end_us // unit_us * unit_us
         return Interval(start_us, end_us) if start_us < end_us else None
 
+    def within(self, outer: "Interval") -> "Interval | None":
+        """Return what of it is within outer."""
+        start_us, end_us = max(self.start_us, outer.start_us), min(self.end_us, outer.end_us)
+        return Interval(start_us, end_us) if start_us < end_us else None
+
     def without(self, inner: "Interval | None") -> "tuple[Interval, ...]":
         """Return what is left of it before and after inner, which lies within."""
         if inner is None:
@@ -49,21 +59,37 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Month:
+    """Files that hold what many files of days do.
+
+    days_path: has all of their rows that are of these days, runs of whole UTC dates. month_path: has the sums of all of
+    these rows; None while there are others among them. in_place_of: the files of days.
+    """
+
+    days_path: str
+    days: tuple[Interval, ...]
+    month_path: str | None
+    in_place_of: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Which rows there are: those of the temporary table tail, those of files, and those that rollups have summed.
 
     has_tail: whether the table has rows.
     files: all of them, by absolute path, with the inclusive bounds of their occur_time_us. rolled_up: those of files
     whose rows are in rollups, too, so that a report reads either: so many rows of them, or so many of the rollups by
-    the hour, by the day, by tenant and day, or by attributes and day, which not every ledger has. are_files_whole:
-    whether all rows of files are within as_of; otherwise the temporary table positions says which.
+    the hour, by the day, by tenant and day, or by attributes and day, which not every ledger has. days: files and
+    their dates. months: what can be read for many of them. are_files_whole: whether all rows of files are within as_of;
+    otherwise the temporary table positions says which.
     """
 
     as_of: AsOf
     files: Mapping[str, tuple[int, int]]
     rolled_up: frozenset[str]
     hours: tuple[str, ...]
-    days: tuple[str, ...]
+    days: Mapping[str, Interval]
+    months: tuple[Month, ...]
     attributes: tuple[str, ...]
     rolled_up_row_count: int
     hour_row_count: int
@@ -164,7 +190,8 @@ def _choose_files(
         },
         rolled_up=frozenset(directory.absolute(file.path) for file in rolled_up),
         hours=tuple(directory.absolute(rollup.path) for rollup in rollups),
-        days=tuple(directory.absolute(rollup.days_path) for rollup in rollups),
+        days={directory.absolute(rollup.days_path): _date_of(rollup) for rollup in rollups},
+        months=tuple(_months(directory, manifest, whole)),
         attributes=tuple(directory.absolute(rollup.attributes_path) for rollup in rollups)
         if all(rollup.attributes_path for rollup in rollups)
         else (),
@@ -176,6 +203,30 @@ def _choose_files(
         are_files_whole=all(_is_whole(file, as_of) for file in files),
         has_tail=has_tail,
     )
+
+
+def _date_of(rollup: RollupFile) -> Interval:
+    start_us = date_start_us(rollup.folder)
+    return Interval(start_us, start_us + DAY_US)
+
+
+def _months(directory: LedgerDirectory, manifest: Manifest, whole: Collection[str]) -> Iterator[Month]:
+    """Yield the months whose rollups are all of them whole."""
+    for month in manifest.months:
+        members = [rollup for rollup in manifest.rollups if rollup.month == month.path]
+        if month.format != ROLLUP_FORMAT or any(rollup.path not in whole for rollup in members):
+            continue
+        dates = sorted({date_start_us(rollup.folder) for rollup in members})
+        days: list[Interval] = []
+        for start_us in dates:
+            run_start_us = days.pop().start_us if days and days[-1].end_us == start_us else start_us
+            days.append(Interval(run_start_us, start_us + DAY_US))
+        yield Month(
+            days_path=directory.absolute(month.path),
+            days=tuple(days),
+            month_path=directory.absolute(month.month_path) if len(dates) == month.date_count else None,
+            in_place_of=frozenset(directory.absolute(rollup.days_path) for rollup in members),
+        )
 
 
 def _is_whole(file: LedgerFile | RollupFile, as_of: AsOf) -> bool:
@@ -197,8 +248,7 @@ def _read_tail(
     The second value says whether there were any.
     ends: milliseconds from which on a partition need not be read; some later entries may be.
     """
-    with _registered(connection, SCHEMA.empty_table()):
-        connection.execute("CREATE OR REPLACE TEMP TABLE tail AS FROM chunk")
+    connection.execute(_CREATE_TAIL)
     last_ids = {}
     has_entries = False
     pending: list[pa.Table] = []

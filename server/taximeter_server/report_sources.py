@@ -7,17 +7,17 @@ day lies within its hour. What is left of the interval at both ends is summed fr
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taximeter_server.ledger_rollup import (
     ATTRIBUTE_COLUMNS,
     DAY_US,
-    GRAIN_DAY,
-    GRAIN_TENANT_DAY,
+    GRAIN_ALL,
+    GRAIN_TENANT,
     HOUR_US,
     KEPT_COLUMNS,
     SUM_COLUMNS,
-    TENANT_DAY_COLUMNS,
+    TENANT_COLUMNS,
     read_rollups,
 )
 from taximeter_server.ledger_rows import rows_of_files
@@ -29,6 +29,9 @@ _SECOND_US = 1_000_000
 _PLACE_COLUMNS = ("partition", "stream_ms", "stream_seq")
 _WORTH_ROWS = 2
 """Rows that a row of a rollup has to stand for on the average, so that reading it is worth it."""
+_WORTH_PART = 2
+"""A month's file of days is read where what is asked for is at least one part of it in so many."""
+_MONTHLY = frozenset({"month", "quarter", "year"})
 _WITHIN_POSITIONS = (
     "EXISTS (FROM positions WHERE positions.partition = entries.partition"
     " AND (stream_ms < to_ms OR (stream_ms = to_ms AND stream_seq <= to_seq)))"
@@ -82,7 +85,8 @@ def sources(interval: Interval, needs: Needs, snapshot: Snapshot, parameters: Pa
     if hours and (parts := hours.without(days)):
         yield Source(_sums(_Sums(snapshot.hours, KEPT_COLUMNS), needs, parameters), parts)
     if by_day and days:
-        yield Source(_sums(by_day, needs, parameters), (days,))
+        for rollup, intervals in _by_month(by_day, days, needs, snapshot):
+            yield Source(_sums(rollup, needs, parameters), intervals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +129,42 @@ def _by_day(needs: Needs, snapshot: Snapshot) -> _Sums | None:
     times = {name for name in needs.dimensions if is_time_dimension(name)}
     if "hour" in times or (times and any(change.offset_s for change in needs.offsets)):
         return None
-    if _keeps(needs, TENANT_DAY_COLUMNS) and _is_worth(snapshot.tenant_day_row_count, snapshot):
-        return _Sums(snapshot.days, TENANT_DAY_COLUMNS, GRAIN_TENANT_DAY)
+    if _keeps(needs, TENANT_COLUMNS) and _is_worth(snapshot.tenant_day_row_count, snapshot):
+        return _Sums(list(snapshot.days), TENANT_COLUMNS, GRAIN_TENANT)
     if _keeps(needs, KEPT_COLUMNS) and _is_worth(snapshot.day_row_count, snapshot):
-        return _Sums(snapshot.days, KEPT_COLUMNS, GRAIN_DAY)
+        return _Sums(list(snapshot.days), KEPT_COLUMNS, GRAIN_ALL)
     is_there = bool(snapshot.attributes) and not needs.is_of_tenants
     if is_there and _keeps(needs, ATTRIBUTE_COLUMNS) and _is_worth(snapshot.attributes_row_count, snapshot):
         return _Sums(snapshot.attributes, ATTRIBUTE_COLUMNS)
     return None
+
+
+def _by_month(
+    by_day: _Sums, interval: Interval, needs: Needs, snapshot: Snapshot
+) -> Iterator[tuple[_Sums, tuple[Interval, ...]]]:
+    """Yield what has the rows of by_day within an interval, and the parts that it has: months as far as possible."""
+    if by_day.grain is None:
+        yield by_day, (interval,)
+        return
+    is_of_months = all(name in _MONTHLY for name in needs.dimensions if is_time_dimension(name))
+    whole_paths: list[str] = []
+    left = {path for path, date in snapshot.days.items() if date.within(interval)}
+    for month in snapshot.months:
+        parts = tuple(part for run in month.days if (part := run.within(interval)))
+        if is_of_months and month.month_path and parts == month.days:
+            whole_paths.append(month.month_path)
+        elif sum(map(_length_us, parts)) * _WORTH_PART >= sum(map(_length_us, month.days)):
+            yield replace(by_day, paths=[month.days_path]), parts
+        else:
+            continue
+        left -= month.in_place_of
+    for paths in (whole_paths, sorted(left)):
+        if paths:
+            yield replace(by_day, paths=paths), (interval,)
+
+
+def _length_us(interval: Interval) -> int:
+    return interval.end_us - interval.start_us
 
 
 def _keeps(needs: Needs, columns: Collection[str]) -> bool:

@@ -80,16 +80,13 @@ def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     dimensions, summed = _summed_rows(query, snapshot, query.group_by, parameters)
     keys = [f"d{index}" for index in range(len(dimensions))]
     selected = "".join(f"{key}, " for key in keys)
-    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+    per_class = _sum_up(summed, (*keys, "period", "usage_class"), ("quantity", *SUMS))
     periods = [("", 0), (COMPARED, 1)][: len(query.intervals_us)]
     measures = ", ".join(_measures(prefix, number) for prefix, number in periods)
     group_by = f"GROUP BY {', '.join(keys)}" if keys else ""
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
-        WITH per_class AS (
-            SELECT {selected} period, usage_class, sum(quantity) AS quantity, {sums}
-            FROM ({summed}) GROUP BY {selected} period, usage_class
-        ), grouped AS (
+        WITH per_class AS ({per_class}), grouped AS (
             SELECT {selected} false AS is_other, {measures} FROM per_class {group_by} HAVING count(*) > 0
         )
         SELECT row_number() OVER ({_order(query, keys, parameters)}) AS position, * FROM grouped
@@ -108,14 +105,14 @@ def lines_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     groups = [f"d{index}" for index in range(len(dimensions))]
     keys = [*groups, "usage_class"]
     names = ("quantity", *SUMS)
-    sums = ", ".join(f"sum({name}) AS {name}" for name in names)
+    per_class = _sum_up(summed, keys, names)
     terms = _order_of_lines(query, groups, parameters)
     ordered = "".join(f", {term} AS o{index}" for index, (term, _) in enumerate(terms))
     order = [f"o{index} {direction}" for index, (_, direction) in enumerate(terms)]
     order += [f"{key} ASC NULLS FIRST" for key in keys]
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
-        WITH per_class AS (SELECT {", ".join(keys)}, {sums} FROM ({summed}) GROUP BY {", ".join(keys)})
+        WITH per_class AS ({per_class})
         SELECT {", ".join((*keys, *names))} FROM (SELECT *{ordered} FROM per_class) ORDER BY {", ".join(order)}
     """  # noqa: S608
     return Statement(sql, parameters.values, dimensions)
@@ -154,10 +151,11 @@ def csv_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
         f"coalesce(sum(quantity) FILTER (usage_class IN ({parameters.add_all(classes)})), 0) AS {name}, "
         for name, classes in CSV_CLASSES.items()
     )
+    everything = " UNION ALL ".join(summed)
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
         SELECT d0, d1, d2, d3, {sums} sum(cost_picos) AS cost_picos
-        FROM ({summed}) GROUP BY d0, d1, d2, d3 ORDER BY d0, d1, d2 ASC NULLS FIRST, d3 ASC NULLS FIRST
+        FROM ({everything}) GROUP BY d0, d1, d2, d3 ORDER BY d0, d1, d2 ASC NULLS FIRST, d3 ASC NULLS FIRST
     """  # noqa: S608
     return Statement(sql, parameters.values, dimensions)
 
@@ -171,7 +169,7 @@ def focus_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     sums = ", ".join(f"sum({name}) AS {name}" for name in FOCUS_SUMS)
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
-        SELECT {keys}, {sums} FROM ({summed}) GROUP BY {keys} ORDER BY {order}
+        SELECT {keys}, {sums} FROM ({" UNION ALL ".join(summed)}) GROUP BY {keys} ORDER BY {order}
     """  # noqa: S608
     return Statement(sql, parameters.values, dimensions)
 
@@ -229,8 +227,8 @@ def _order_terms(
 
 def _summed_rows(
     query: ReportQuery, snapshot: Snapshot, group_by: Sequence[str], parameters: Parameters
-) -> tuple[tuple[Dimension, ...], str]:
-    """Return the dimensions and the statement for sums by them, period and usage class, one per source of rows."""
+) -> tuple[tuple[Dimension, ...], list[str]]:
+    """Return the dimensions and statements for sums by them, period and usage class, one per source of rows."""
     offsets = offset_changes(query.time_zone, query.start_time_us, query.end_time_us)
     dimensions = tuple(dimension(name, offsets, parameters) for name in group_by)
     columns = "".join(f"{one.sql} AS d{index}, " for index, one in enumerate(dimensions))
@@ -261,7 +259,16 @@ def _summed_rows(
                 f" {counted_calls} AS counted_calls"
                 f" FROM ({source.relation}) WHERE {where}) GROUP BY {keys} usage_class"
             )
-    return dimensions, " UNION ALL ".join(parts)
+    return dimensions, parts
+
+
+def _sum_up(parts: Sequence[str], keys: Sequence[str], names: Sequence[str]) -> str:
+    """Return the statement for sums of parts, each of which has summed its own rows by keys."""
+    if len(parts) == 1:
+        return parts[0]
+    sums = ", ".join(f"sum({name}) AS {name}" for name in names)
+    selected = ", ".join(keys)
+    return f"SELECT {selected}, {sums} FROM ({' UNION ALL '.join(parts)}) GROUP BY {selected}"  # noqa: S608
 
 
 def _counted_calls(query: ReportQuery, group_by: Sequence[str]) -> str:

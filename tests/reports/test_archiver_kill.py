@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from reports.conftest import LedgerFixture
@@ -15,13 +16,22 @@ from reports.faults import FaultyDirectory, FaultyEngine, KilledError, Steps
 from reports.ledger_checks import archived_rows, assert_no_leftovers, expected_rows
 from reports.ledger_entries import DAY_US, JUNE_US, Entry, varied_entries
 
-from taximeter_server import ledger_rollup
+from taximeter_server import ledger_month, ledger_rollup
 from taximeter_server.archiver import Archiver, ArchiveResult
 from taximeter_server.ledger_merge import FileMerger
+from taximeter_server.ledger_rollup import QUIET_MS
 from taximeter_server.report_query import ReportQuery
 
 HERE = Path(__file__).parent
 ALL_TIME = ReportQuery(JUNE_US, JUNE_US + 20 * DAY_US, group_by=("tenant", "model"))
+
+
+class Sizes(NamedTuple):
+    """From where on the archiver sums; large for never."""
+
+    roll_up_rows_min: int = 10**9
+    rollup_count_max: int = 2
+    fresh_rollups_min: int = 10**9
 
 
 def few_entries(seed: int, *, days: int = 1) -> Iterator[Entry]:
@@ -61,6 +71,17 @@ def run_with_rollups(ledger: LedgerFixture) -> None:
     ledger.now_ms += 2_000
 
 
+def run_with_months(ledger: LedgerFixture) -> None:
+    """Prepare a run that makes a month again, which has more to sum now, and removes one made before."""
+    archiver = ledger.archiver(grace_ms=1_000)
+    for seed in range(2):
+        ledger.record(few_entries(seed, days=2))
+        archiver.run_once()
+    (month,) = ledger.directory.read_manifest().months
+    assert month.date_count == 2
+    ledger.now_ms += 2_000
+
+
 def run_until(ledger: LedgerFixture, stop_at: int | None) -> tuple[int, ArchiveResult] | None:
     """Run a new archiver up to a step. Returns the number of steps and the result when it came to its end."""
     steps = Steps(stop_at)
@@ -80,27 +101,39 @@ def run_until(ledger: LedgerFixture, stop_at: int | None) -> tuple[int, ArchiveR
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    ("prepare", "roll_up_rows_min", "result"),
+    ("prepare", "sizes", "result"),
     [
-        (first_run, 10**9, ArchiveResult(entry_count=4, file_count=2)),
+        (first_run, Sizes(), ArchiveResult(entry_count=4, file_count=2)),
         (
             run_with_everything,
-            10**9,
+            Sizes(),
             ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=8),
         ),
-        (run_with_rollups, 6, ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=12)),
+        (
+            run_with_months,
+            Sizes(roll_up_rows_min=1, rollup_count_max=9, fresh_rollups_min=1),
+            ArchiveResult(4, file_count=2, removed_file_count=2),
+        ),
+        (
+            run_with_rollups,
+            Sizes(roll_up_rows_min=6),
+            ArchiveResult(4, file_count=2, merged_file_count=8, removed_file_count=12),
+        ),
     ],
 )
 def test_a_kill_at_any_step_loses_and_repeats_nothing(
     make_ledger: Callable[[], LedgerFixture],
     monkeypatch: pytest.MonkeyPatch,
     prepare: Callable[[LedgerFixture], None],
-    roll_up_rows_min: int,
+    sizes: Sizes,
     result: ArchiveResult,
 ) -> None:
     """Stopped at any step, reports stay right, and the next run brings everything to its end without leftovers."""
-    monkeypatch.setattr(ledger_rollup, "ROLL_UP_ROWS_MIN", roll_up_rows_min)
-    monkeypatch.setattr(ledger_rollup, "ROLLUP_COUNT_MAX", 2)
+    monkeypatch.setattr(ledger_rollup, "ROLL_UP_ROWS_MIN", sizes.roll_up_rows_min)
+    monkeypatch.setattr(ledger_rollup, "ROLLUP_COUNT_MAX", sizes.rollup_count_max)
+    monkeypatch.setattr(ledger_month, "FRESH_ROLLUPS_MIN", sizes.fresh_rollups_min)
+    # Nothing is too young for a month.
+    monkeypatch.setattr(ledger_month, "QUIET_MS", -QUIET_MS)
     prepared = make_ledger()
     prepare(prepared)
 
