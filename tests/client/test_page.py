@@ -127,6 +127,10 @@ def test_the_page_is_for_everybody(page: tuple[str, str]) -> None:
 
     assert ("html", "lang", "en") in reader.attributes
     labels = [value for tag, name, value in reader.attributes if (tag, name) == ("figure", "aria-label")]
+    scrolled, named = (
+        [one for one in reader.attributes if one[:2] == ("div", name)] for name in ("tabindex", "aria-label")
+    )
+    assert len(scrolled) == len(named) == text.count("<table>")
     assert len(labels) == 3
     assert text.count("<table>") == text.count("<caption>") > 5
     for rule in ("prefers-color-scheme: dark", "@media print", 'name="viewport"'):

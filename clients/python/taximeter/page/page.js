@@ -5,6 +5,10 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const colors = Array.from({ length: 7 }, (_, index) => `var(--c${index})`);
 
+// Of charts, in pixels; an average character is about seven of them wide.
+const look = { fontSize: "12px" };
+const characterWidth = 7;
+
 function amount(text) {
   return Number(text);
 }
@@ -22,6 +26,7 @@ function trend(width) {
     width,
     height: Math.max(180, Math.min(320, width / 2)),
     marginLeft: 60,
+    style: look,
     x: {
       type: "band", domain: data.buckets, label: null, tickSize: 0,
       ticks: data.buckets.filter((_, index) => index % every === 0),
@@ -48,12 +53,14 @@ function bars(rows, width) {
   const points = rows.map((row) => ({ name: row.name, cost: amount(row.cost) }));
   const narrow = width < 500;
   const room = narrow ? 14 : 28;
+  const longest = Math.max(...points.map((point) => label(point.cost).length));
   const short = (name) => (name.length > room ? `${name.slice(0, room - 1)}…` : name);
   return Plot.plot({
     width,
     height: 30 + 26 * points.length,
-    marginLeft: narrow ? 110 : 210,
-    marginRight: 90,
+    marginLeft: 12 + room * characterWidth,
+    marginRight: 12 + longest * characterWidth,
+    style: look,
     x: { axis: null, domain: [0, Math.max(...points.map((point) => point.cost))] },
     y: { label: null, domain: points.map((point) => point.name), tickSize: 0, tickFormat: short },
     marks: [
@@ -91,6 +98,8 @@ function draw() {
       continue;
     }
     const chart = make(place.clientWidth || 680);
+    // The figure's own words and the table say it all; the names of the library's parts would only be read in between.
+    chart.setAttribute("aria-hidden", "true");
     place.replaceChildren(...(id === "trend" ? [legend(), chart] : [chart]));
   }
 }

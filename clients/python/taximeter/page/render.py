@@ -173,9 +173,14 @@ def _table(
         ) + "</tr>"
         for row in rows
     )  # fmt: skip
+    return f"{_table_start(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _table_start(caption: str) -> str:
+    # Whoever has no pointer scrolls a wide table by its focus, and should hear what that is.
+    name = escape(caption)
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table><caption>{name}</caption>'
     )
 
 
@@ -258,7 +263,7 @@ def _limits(page: Page) -> str:
     rows = "".join(_limit_row(page, limit) for limit in page.limits)
     note = f"As it is now, the {LIMITS_MAX} fullest." if len(page.limits) == LIMITS_MAX else "As it is now."
     return (
-        f'<p>{note}</p><div class="scroll" tabindex="0"><table><caption>Use of limits</caption><thead><tr>'
+        f"<p>{note}</p>{_table_start('Use of limits')}<thead><tr>"
         '<th scope="col">Tenant</th><th scope="col">Limit</th><th scope="col">Use</th>'
         '<th scope="col" class="number">Used</th><th scope="col" class="number">Maximum</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
