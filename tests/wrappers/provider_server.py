@@ -171,9 +171,9 @@ def message_events(model: str) -> Iterator[tuple[str, Any]]:
     yield "message_stop", {"type": "message_stop"}
 
 
-def generated(model: str, words: list[str], usage: dict[str, int]) -> dict[str, Any]:
+def generated(model: str, parts: list[dict[str, Any]], usage: dict[str, int]) -> dict[str, Any]:
     """A chunk or the whole of what Gemini generates."""
-    content = {"role": "model", "parts": [{"text": word} for word in words]}
+    content = {"role": "model", "parts": parts}
     return {
         "candidates": [{"content": content, "index": 0}],
         "usageMetadata": usage,
@@ -182,12 +182,21 @@ def generated(model: str, words: list[str], usage: dict[str, int]) -> dict[str, 
     }
 
 
-def generated_chunks(model: str) -> Iterator[tuple[str, Any]]:
+def generated_parts(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """What Gemini answers: the call of a function that it was given, until it has its result, and then a text."""
+    has_result = "functionResponse" in json.dumps(asked)
+    for tool in () if has_result else asked.get("tools", ()):
+        for function in tool["functionDeclarations"]:
+            return [{"functionCall": {"name": function["name"], "args": {}}}]
+    return [{"text": word} for word in WORDS]
+
+
+def generated_chunks(model: str, parts: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     """The chunks that Gemini generates; each has the counts so far."""
-    for number, word in enumerate(WORDS, 1):
+    for number, part in enumerate(parts, 1):
         so_far = {"promptTokenCount": 20, "cachedContentTokenCount": 8, "candidatesTokenCount": 2 * number}
-        usage = GEMINI_USAGE if number == len(WORDS) else so_far | {"totalTokenCount": 20 + 2 * number}
-        yield "", generated(model, [word], usage)
+        usage = GEMINI_USAGE if number == len(parts) else so_far | {"totalTokenCount": 20 + 2 * number}
+        yield "", generated(model, [part], usage)
 
 
 class ProviderServer:
@@ -243,7 +252,9 @@ class ProviderServer:
         else:
             model = path.rpartition("/")[2].partition(":")[0]
             asked["stream"] = path.endswith(":streamGenerateContent")
-            self._answer(handler, asked, generated(model, WORDS, GEMINI_USAGE), generated_chunks(model))
+            parts = generated_parts(asked)
+            whole = generated(model, parts, GEMINI_USAGE)
+            self._answer(handler, asked, whole, generated_chunks(model, parts))
 
     def _answer(
         self,

@@ -292,6 +292,26 @@ def test_a_denied_call_never_reaches_the_provider(
     assert LimitKind.REQUESTS_PER_MINUTE in {limit.kind for limit in caught.value.decision.limits}
 
 
+def weather() -> str:
+    """What the weather is like."""
+    return "fine"
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_each_request_of_a_call_that_calls_functions_is_charged(
+    meter: Meter, provider: ProviderServer, tenant: str, *, is_stream: bool
+) -> None:
+    """Where Gemini's SDK calls functions by itself, the request that asked for them is charged beside the last one."""
+    with gemini_client(provider) as client:
+        models: Any = metered(client, meter, tenant).models
+        asked: Any = {"model": "gemini-2.5-pro", "contents": "Hi", "config": {"tools": [weather]}}
+        found = models.generate_content_stream(**asked) if is_stream else [models.generate_content(**asked)]
+        answers = list(found)
+    assert answers[-1].text
+
+    assert charged(meter, tenant, 2) == {name: 2 * count for name, count in CHARGED.items()}
+
+
 def test_what_is_no_call_to_a_model_is_not_metered(
     meter: Meter, provider: ProviderServer, tenant: str
 ) -> None:

@@ -159,9 +159,14 @@ def _with_usage(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meter_gemini(models: Any, metering: _Metering) -> None:
-    """Meters generate_content and generate_content_stream."""
+    """Meters what generate_content and generate_content_stream send.
+
+    Either may send several requests, where it calls functions by itself or goes on after a limit, and answers with the
+    usage of the last. So each request is metered, which another method makes.
+    """
     for name, is_stream in (("generate_content", False), ("generate_content_stream", True)):
-        setattr(models, name, _generated(getattr(models, name), metering, is_stream=is_stream))
+        sends = f"_{name}" if hasattr(models, f"_{name}") else name
+        setattr(models, sends, _generated(getattr(models, sends), metering, is_stream=is_stream))
 
 
 def _generated(generate: Callable[..., Any], metering: _Metering, *, is_stream: bool) -> Callable[..., Any]:
