@@ -12,30 +12,34 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
+use bytes::Bytes;
+use prost::Message;
 
 use crate::cost::hex;
 use crate::credits::taken_by;
 use crate::proto::taximeter::ledger::v1::{CreditMove, EntryKind, LedgerEntry, LedgerLine};
+use crate::store::StoreError;
+use crate::store_id::StreamId;
 
 const NANOS_PER_MICRO: i64 = 1_000;
 
-/// A stream id: milliseconds since 1970 UTC and the sequence number within them.
-pub(crate) type StreamId = (i64, i64);
-
-/// Turn entries of one partition into an Arrow IPC stream of ledger rows, in the order given.
+/// Turn encoded entries of one partition into an Arrow IPC stream of ledger rows, in the order given.
 ///
 /// # Errors
 ///
-/// When Arrow refuses the batch, which would be a defect of this module, or memory is exhausted.
-pub(crate) fn to_ipc(partition: i16, entries: &[(StreamId, LedgerEntry)]) -> Result<Vec<u8>, ArrowError> {
+/// `Corrupt` when one of them is no entry, or when Arrow refuses the batch, which would be a defect of this module.
+pub(crate) fn to_ipc(partition: i16, entries: Vec<(StreamId, Bytes)>) -> Result<Vec<u8>, StoreError> {
     let mut columns = LedgerColumns::default();
-    for (stream_id, entry) in entries {
-        columns.push_entry(partition, *stream_id, entry)?;
+    // One after the other, each gone before the next: decoded they are ten times as large.
+    for (id, encoded) in entries {
+        let entry = LedgerEntry::decode(encoded).map_err(|_| StoreError::Corrupt)?;
+        let signed = |number: u64| i64::try_from(number).map_err(|_| StoreError::Corrupt);
+        let place = (signed(id.ms)?, signed(id.seq)?);
+        columns
+            .push_entry(partition, place, &entry)
+            .map_err(|_| StoreError::Corrupt)?;
     }
-    let batch = columns.finish()?;
-    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-    writer.write(&batch)?;
-    writer.into_inner()
+    columns.into_ipc().map_err(|_| StoreError::Corrupt)
 }
 
 struct LedgerColumns {
@@ -153,10 +157,18 @@ impl Default for LedgerColumns {
 }
 
 impl LedgerColumns {
+    fn into_ipc(self) -> Result<Vec<u8>, ArrowError> {
+        let batch = self.finish()?;
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+        writer.write(&batch)?;
+        writer.into_inner()
+    }
+
+    /// `stream_id`: milliseconds since 1970 UTC and the number within them.
     fn push_entry(
         &mut self,
         partition: i16,
-        stream_id: StreamId,
+        stream_id: (i64, i64),
         entry: &LedgerEntry,
     ) -> Result<(), ArrowError> {
         let rate_card_id = hex(&entry.rate_card_id);

@@ -25,7 +25,6 @@ use crate::journal::Journal;
 use crate::keys;
 use crate::ledger_columns;
 use crate::limits::{LevelSettings, Limits};
-use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::python_error::{JournalError, archive_error, rpc_error, store_error};
 use crate::rate_card::{CardError, RateCard};
 use crate::reopen::OpenError;
@@ -330,19 +329,10 @@ impl PyEngine {
                         .await?)
                 })?;
                 let last = entries.last().map_or(after, |(id, _)| *id);
-                let decoded = entries
-                    .iter()
-                    .map(|(id, bytes)| {
-                        Some((
-                            (signed(id.ms)?, signed(id.seq)?),
-                            LedgerEntry::decode(bytes.clone()).ok()?,
-                        ))
-                    })
-                    .collect::<Option<Vec<_>>>()
-                    .ok_or(StoreError::Corrupt)?;
                 let partition = i16::try_from(partition).map_err(|_| StoreError::Corrupt)?;
-                let columns = ledger_columns::to_ipc(partition, &decoded).map_err(|_| StoreError::Corrupt)?;
-                Ok((columns, last, decoded.len()))
+                let count = entries.len();
+                let columns = ledger_columns::to_ipc(partition, entries)?;
+                Ok((columns, last, count))
             })
             .map_err(archive_error)?;
         Ok((PyBytes::new(py, &columns), last.to_string(), count))
@@ -384,10 +374,6 @@ impl PyEngine {
             self.engine.store.store(None);
         });
     }
-}
-
-fn signed(number: u64) -> Option<i64> {
-    i64::try_from(number).ok()
 }
 
 fn reply(py: Python<'_>, answer: Result<impl Message, Failure>) -> PyResult<Bound<'_, PyBytes>> {

@@ -204,11 +204,11 @@ class Archiver:
         """Write rows to one file per UTC date of occurrence."""
         rows = pa.concat_tables(tables).combine_chunks()
         dates = pc.cast(pc.cast(rows["occur_time_us"], pa.timestamp("us")), pa.date32())
+        found_dates = sorted(pc.unique(dates).to_pylist())
         files = []
-        for date in sorted(pc.unique(dates).to_pylist()):
-            of_date = rows.filter(pc.equal(dates, date)).sort_by(
-                [(name, "ascending") for name in SORT_COLUMNS]
-            )
+        for date in found_dates:
+            found = rows.filter(pc.equal(dates, date)) if len(found_dates) > 1 else rows
+            of_date = found.sort_by([(name, "ascending") for name in SORT_COLUMNS])
             stream_ms = pc.min_max(of_date["stream_ms"]).as_py()
             occur_time_us = pc.min_max(of_date["occur_time_us"]).as_py()
             name = _file_name(f"date={date.isoformat()}", generation, stream_ms["min"], stream_ms["max"])
