@@ -12,7 +12,7 @@ from taximeter_server.event_store import EventStore, StoredEvent
 from taximeter_server.pages import PageTokens, page_size_of
 from taximeter_server.tenant_path import is_reached, is_within
 
-LIMITS = {1: "requests_per_minute", 2: "tokens_per_day", 4: "cost_per_day"}
+LIMITS = {1: "requests_per_minute", 2: "tokens_per_day", 4: "cost_per_day", 8: "credits"}
 """Names of limits by their flags in the scripts."""
 
 _ID_HEX_DIGITS = 32

@@ -72,7 +72,7 @@ do
   local function new_account(key)
     -- A rate of 0: nobody has said yet what credits are worth. Only where entries are given back out of order.
     return { key = key, rate = 0, policy = CREDIT.ALLOW, overdraft_max = 0, overdrawn = 0, granted = 0, used = 0,
-      grants = {}, claims = {}, held = {}, held_sum = 0, writes = {}, changed = false }
+      grants = {}, claims = {}, told = false, held = {}, held_sum = 0, writes = {}, changed = false }
   end
 
   function credits.hash_key(account, name)
@@ -85,7 +85,7 @@ do
     local packed = redis.call('GET', account.key)
     if packed then
       account.rate, account.policy, account.overdraft_max, account.overdrawn, account.granted, account.used,
-        account.grants, account.claims = unpack(unpacked(packed))
+        account.grants, account.claims, account.told = unpack(unpacked(packed))
     end
     account.now, account.shift = level.second, level.held and level.held.shift or 0
     if #account.claims > 0 then
@@ -113,7 +113,7 @@ do
       end
     end
     redis.call('SET', account.key, cmsgpack.pack({ account.rate, account.policy, account.overdraft_max,
-      account.overdrawn, account.granted, account.used, grants, claims }))
+      account.overdrawn, account.granted, account.used, grants, claims, account.told or false }))
     for _, write in ipairs(account.writes) do
       redis.call('HSET', credits.hash_key(account, 'grants'), write[1], write[2])
     end
@@ -133,6 +133,24 @@ do
 
   function credits.is_usable(grant, now)
     return grant[EFFECTIVE] <= now and (grant[EXPIRE] == 0 or now < grant[EXPIRE])
+  end
+
+  -- What was told of the balance: how high it was when credits came in last, when that was, and the highest threshold
+  -- that was told since. To be called before anything is taken. Credits come in when a grant does, or begins; what is
+  -- given back to a balance that was never so high counts as well.
+  function credits.watch(account)
+    local balance, newest = -account.overdrawn, 0
+    for _, grant in ipairs(account.grants) do
+      if credits.is_usable(grant, account.now) then
+        balance = balance + grant[REMAINING]
+        newest = math.max(newest, grant[EFFECTIVE] * 1000, grant[CREDIT.CREATED])
+      end
+    end
+    local told = account.told
+    if not told or newest > told[2] or balance > told[1] then
+      account.told = { balance, math.max(newest, told and told[2] or 0), 0 }
+    end
+    return balance
   end
 
   local function is_among(names, name)

@@ -28,6 +28,7 @@ local function stage_credits(item, levels, settled)
     return true
   elseif set[IS_CREDIT] or set[HAS_MOVES] then
     local account = level.account or credits.load(level.key, level)
+    credits.watch(account)
     if set[IS_CREDIT] then
       moves, refusal = credits.change(account, item.numbers, item.behind, set[HAS_MOVES])
     else
@@ -40,6 +41,7 @@ local function stage_credits(item, levels, settled)
     level.resized, level.account = level.resized or not level.account, account
   elseif level.account then
     local claims = item.hold and not settled[item.hold] and claims_of_hold(item.hold, levels)
+    credits.watch(level.account)
     moves = credits.charge(level.account, item.numbers, item.behind, claims or {})
     if not moves then
       item.reply = 'O'
@@ -150,6 +152,9 @@ local function record(keys, args)
   for i = 1, #book do
     if book[i].before then
       events = tell_usage(events, book[i])
+    end
+    if book[i].account and book[i].account.changed then
+      events = credits.tell(events, book[i])
     end
   end
   append_events(args[1], events)

@@ -5,6 +5,8 @@
 -- A level notes what was told: of requests, tokens and cost the highest threshold in the present window. The window of
 -- a limit per day is the day. That of requests, which slide, begins with an event and lasts a minute; in each
 -- a threshold is told at most once, and only when use comes to it from below. A limit that is raised begins anew.
+-- Credits have no window: what is told of them is how much is gone of the balance that there was when credits came in
+-- last; the account notes it.
 --
 -- Whoever counts compares first, roughly and without a call of its own, and comes here only when something may be told.
 
@@ -138,6 +140,26 @@ do
         level.limit_hi * MONEY_BASE + level.limit_lo, level.told_cost) then
       events = tell_day(events, level, HAS_COST, level.limit_hi, level.limit_lo, before[2], before[3], level.hi,
         level.lo)
+    end
+    return events
+  end
+
+  -- To be called when the credit account of a level has changed, and was watched before.
+  function credits.tell(events, level)
+    local told, balance = level.account.told, credits.watch(level.account)
+    if told ~= level.account.told or told[1] <= 0 then
+      -- Credits have come in, or there never were any.
+      return events
+    end
+    local mark_hi, mark_lo = as_pair(told[1])
+    local used = told[1] - balance
+    local hi, lo = as_pair(math.max(used, 0))
+    local percents = passed(mark_hi, mark_lo, hi, lo, told[3])
+    for _, percent in ipairs(percents) do
+      events = events or {}
+      events[#events + 1] = { level.key, HAS_CREDITS, percent, string.format('%d', told[1]),
+        string.format('%d', used), math.floor(told[2] / 1000) }
+      told[3] = percent
     end
     return events
   end
