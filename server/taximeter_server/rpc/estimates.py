@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimate of MeteringService: what calls would cost, and what they would do to limits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter.v1 import money_pb2, quota_pb2, tenant_service_pb2, usage_pb2
 from taximeter_server import _native
+from taximeter_server.credits import AccountStatus
 from taximeter_server.errors import InvalidFieldsError, RoleMissingError
 from taximeter_server.estimate import (
     DAY_MS,
@@ -18,6 +19,7 @@ from taximeter_server.estimate import (
     needed,
     run_batch,
 )
+from taximeter_server.estimate_credits import CreditLine, run_credits, total_microcredits
 from taximeter_server.estimate_sample import PRICE_DIMENSIONS, Sample, take_sample
 from taximeter_server.report import Reporter
 from taximeter_server.report_csv import round_half_even
@@ -30,7 +32,6 @@ from taximeter_server.tenant_path import check_tenant
 from taximeter_server.usage_class import QUOTA_TOKEN_CLASSES
 
 COUNT_MAX = 1_000_000_000
-_FOR_EVER_MS = 10**15
 _SAMPLE_FIELDS = frozenset({"sample", "call_count", "rate_card_id", "limits_tenant", "calls_per_minute"})
 _FIELDS = {
     "input": "uncached_input_tokens",
@@ -46,15 +47,27 @@ _FIELDS = {
 """Field of Usage by class; every other class is in Usage.other."""
 
 
+_Line = tuple[str, str, str, int]
+"""Model, row, usage class, and what it costs, in pico-units."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Totals:
-    """What all items together need. Costs in pico-units."""
+    """What all items together need. Costs in pico-units. lines: what one item costs."""
 
     item_count: int
     cost_picos: int
     token_count: int
     request_count: int
-    microcredits: int = 0
+    lines: tuple[_Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Credits:
+    """The account of the tenant whose limits are looked at, and what one item takes of it."""
+
+    account: AccountStatus
+    lines: Sequence[CreditLine]
 
 
 class Estimates:
@@ -66,18 +79,18 @@ class Estimates:
         *,
         price: Callable[[bytes], bytes],
         quota_status: Callable[[str], bytes],
-        credit_rate: Callable[[str], int | None],
+        credit_account: Callable[[str], AccountStatus | None],
         currency_code: Callable[[], str],
         clock: Callable[[], int],
     ) -> None:
-        """price, quota_status: the engine's. credit_rate: pico-units per microcredit of a tenant, None without credits.
+        """price, quota_status: the engine's. credit_account: of a tenant's root, None without credits.
 
         clock: milliseconds since 1970 UTC.
         """
         self._reporter = reporter
         self._price = price
         self._quota_status = quota_status
-        self._credit_rate = credit_rate
+        self._credit_account = credit_account
         self._currency_code = currency_code
         self._clock = clock
 
@@ -93,10 +106,12 @@ class Estimates:
         else:
             response, totals = self._quote(request)
         if request.limits_tenant:
-            if rate := self._credit_rate(request.limits_tenant):
+            credit, account = None, self._credit_account(request.limits_tenant)
+            if account is not None:
+                rate = account.settings.picos_per_microcredit
                 response.credit_microcredits = int64(round_half_even(_picos(response.cost), rate))
-                totals = replace(totals, microcredits=-(-totals.cost_picos // rate))
-            response.limits.extend(self._limits(request, totals))
+                credit = _Credits(account, _credit_lines(totals.lines, rate))
+            response.limits.extend(self._limits(request, totals, credit))
         return response
 
     def _quote(self, request: pb.EstimateRequest) -> tuple[pb.EstimateResponse, _Totals]:
@@ -106,17 +121,22 @@ class Estimates:
         response.low_cost.CopyFrom(response.cost)
         response.high_cost.CopyFrom(response.cost)
         count = request.call_count or 1
-        tokens = _tokens(request.usage)
+        tokens, dearest = _tokens(request.usage), response
         if request.HasField("high_usage"):
             high = pb.EstimateRequest()
             high.CopyFrom(request)
             high.usage.CopyFrom(request.high_usage)
-            response.high_cost.CopyFrom(self._priced(high).cost)
+            dearest = self._priced(high)
+            response.high_cost.CopyFrom(dearest.cost)
             if _picos(response.high_cost) < _picos(response.low_cost):
                 raise InvalidFieldsError.of("high_usage", "costs less than usage")
             tokens = max(tokens, _tokens(request.high_usage))
         # Limits are judged by the upper bound: what is promised to pass must pass.
-        return response, _Totals(count, _picos(response.high_cost), tokens * count, count)
+        lines = tuple(
+            (request.model, dearest.rate_card_row, line.usage_class, line.cost_picos)
+            for line in dearest.lines
+        )
+        return response, _Totals(count, _picos(response.high_cost), tokens * count, count, lines)
 
     def _project(
         self, request: pb.EstimateRequest, principal: Principal
@@ -151,7 +171,28 @@ class Estimates:
         tokens, calls = (
             -(-total * count // sample.item_count) for total in (sample.token_count, sample.call_count)
         )
-        return response, _Totals(count, high, tokens, calls)
+        lines = self._sample_lines(request, principal, total_picos=high, item_count=count)
+        return response, _Totals(count, high, tokens, calls, lines)
+
+    def _sample_lines(
+        self, request: pb.EstimateRequest, principal: Principal, *, total_picos: int, item_count: int
+    ) -> tuple[_Line, ...]:
+        """Return what an item costs of each model and class, rounded up: a total in the proportions of the sample."""
+        if not request.limits_tenant or self._credit_account(request.limits_tenant) is None:
+            return ()
+        query = _sample_query(request.sample, principal)
+        names = ("model", "rate_card_row", "usage_class")
+        rows = list(self._reporter.rows(replace(query, group_by=names, measures=("cost",))))
+        sum_picos = sum(row.measures.cost_picos for row in rows)
+        if sum_picos <= 0:
+            return (("", "", "", -(-total_picos // item_count)),)
+        return tuple(
+            (
+                *(name or "" for name in row.group),
+                -(-total_picos * row.measures.cost_picos // (sum_picos * item_count)),
+            )
+            for row in rows
+        )  # type: ignore[return-value] (three names and a cost)
 
     def _sample(self, request: pb.EstimateRequest, principal: Principal) -> Sample:
         message = request.sample
@@ -180,13 +221,15 @@ class Estimates:
     def _priced(self, request: pb.EstimateRequest) -> pb.EstimateResponse:
         return pb.EstimateResponse.FromString(self._price(request.SerializeToString()))
 
-    def _limits(self, request: pb.EstimateRequest, totals: _Totals) -> list[pb.EstimateLimit]:
+    def _limits(
+        self, request: pb.EstimateRequest, totals: _Totals, credit: _Credits | None
+    ) -> list[pb.EstimateLimit]:
         content = self._quota_status(request.limits_tenant)
         shown = tenant_service_pb2.GetQuotaStatusResponse.FromString(content).limits
         # One that is only watched stops nothing.
         statuses = [status for status in shown if not status.shadow]
         now_ms = self._clock()
-        found = [_outcome(status, totals, request.calls_per_minute, now_ms) for status in statuses]
+        found = [_outcome(status, totals, credit, request.calls_per_minute, now_ms) for status in statuses]
         limits = []
         for index in first_to_stop([outcome for _, outcome in found]):
             batch, outcome = found[index]
@@ -223,23 +266,35 @@ def _sample_query(message: pb.EstimateSample, principal: Principal) -> ReportQue
 
 
 def _outcome(
-    status: quota_pb2.LimitStatus, totals: _Totals, calls_per_minute: int, now_ms: int
+    status: quota_pb2.LimitStatus,
+    totals: _Totals,
+    credit: _Credits | None,
+    calls_per_minute: int,
+    now_ms: int,
 ) -> tuple[Batch, Outcome]:
+    if status.kind == quota_pb2.LIMIT_KIND_CREDITS and credit is not None:
+        total = total_microcredits(credit.lines) * totals.item_count
+        batch = Batch(totals.item_count, total, calls_per_minute)
+        return batch, run_credits(batch, credit.lines, credit.account, now_ms=now_ms)
     amounts: Mapping[int, int] = {
         quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE: totals.request_count,
         quota_pb2.LIMIT_KIND_TOKENS_PER_DAY: totals.token_count,
         quota_pb2.LIMIT_KIND_COST_PER_DAY: max(0, totals.cost_picos),
-        quota_pb2.LIMIT_KIND_CREDITS: max(0, totals.microcredits),
     }
     is_minute = status.kind == quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE
     length_ms = MINUTE_MS if is_minute else DAY_MS
     end_ms = now_ms + MINUTE_MS if is_minute else (now_ms // DAY_MS + 1) * DAY_MS
-    if status.kind == quota_pb2.LIMIT_KIND_CREDITS:
-        # What is used up does not come back by itself.
-        length_ms, end_ms = _FOR_EVER_MS, now_ms + _FOR_EVER_MS
     batch = Batch(totals.item_count, amounts.get(status.kind, 0), calls_per_minute)
     window = Window(status.maximum, status.remaining, end_ms, length_ms)
     return batch, run_batch(batch, window, now_ms=now_ms)
+
+
+def _credit_lines(lines: Iterable[_Line], rate_picos: int) -> list[CreditLine]:
+    """Return what lines take, each converted alone as the store does."""
+    return [
+        CreditLine(model, row, usage_class, round_half_even(max(0, picos), rate_picos))
+        for model, row, usage_class, picos in lines
+    ]
 
 
 def _usage(quantities: Mapping[str, int], calls: int) -> usage_pb2.Usage:
