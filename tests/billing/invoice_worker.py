@@ -2,6 +2,7 @@
 """A process that changes subscriptions and invoices until it is killed."""
 
 import random
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from billing.set_clock import NoAccounts, NoLimits, SetClock
@@ -14,7 +15,6 @@ from taximeter_server.plans import Plans
 from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery
 from taximeter_server.store import DocumentStore
 
-TENANTS = ("a", "b", "c")
 DAY_MS = 86_400_000
 
 
@@ -42,15 +42,15 @@ def make_billing(store_url: str, clock: SetClock) -> tuple[DocumentStore, Billin
     return documents, billing
 
 
-def live(store_url: str, start_ms: int, seed: int) -> None:
-    """Let time pass and change whatever can be changed, until killed."""
+def live(store_url: str, start_ms: int, seed: int, tenants: Sequence[str]) -> None:
+    """Let time pass and change whatever can be changed of these tenants, until killed."""
     chance = random.Random(seed)
     clock = SetClock(start_ms)
     _, billing = make_billing(store_url, clock)
     while True:
         clock.now_ms += chance.randrange(10 * DAY_MS)
         billing.keeper.keep()
-        tenant = chance.choice(TENANTS)
+        tenant = chance.choice(tenants)
         billing.subscriptions.change_plan(
             tenant, chance.choice(("p", "q")), at_period_end=chance.random() < 0.5
         )
