@@ -10,7 +10,7 @@ is durable once answered, and happens once.
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -136,10 +136,11 @@ class Credits:
             raise CreditAccountUnknownError(tenant)
         return _read(document).status(tenant)
 
-    def rate(self, tenant: str) -> int | None:
-        """Return the pico-units per microcredit of a tenant's root, None where it has no account."""
-        document = self._engine.credit_account(tenant.partition("/")[0])
-        return None if document is None else _read(document).settings.picos_per_microcredit
+    def of_root(self, tenant: str) -> AccountStatus | None:
+        """Return the account of a tenant's root, None where it has none."""
+        root = tenant.partition("/")[0]
+        document = self._engine.credit_account(root)
+        return None if document is None else _read(document).status(root)
 
     def grant(self, tenant: str, grant: Grant, *, author: str = "") -> Grant:
         """Give credits. Idempotent by grant_id: the same grant again changes nothing.
@@ -214,6 +215,17 @@ class Credits:
             occur_time_ms = expire_second * _MS_PER_SECOND
             self._change(tenant, change_id, change, change_id, occur_time_ms=occur_time_ms)
         return held == 0
+
+    def expect_returns(self, tenant: str, grant_ids: Collection[str]) -> None:
+        """Note grants of a tenant's root that a correction is about to give credits back to, so that these expire, too.
+
+        To be called before: a grant that has expired is looked at no more.
+        """
+        account = self.of_root(tenant)
+        for one in account.grants if account is not None and grant_ids else ():
+            if one.grant.grant_id in grant_ids and (one.grant.expire_time_ms or one.state == "voided"):
+                time_ms = self._clock() if one.state == "voided" else one.grant.expire_time_ms
+                self._expiries.put_expiry(tenant.partition("/")[0], one.grant.grant_id, time_ms)
 
     def _grant_of(self, tenant: str, grant_id: str) -> GrantStatus:
         found = next((one for one in self.account(tenant).grants if one.grant.grant_id == grant_id), None)

@@ -12,7 +12,7 @@ less while calls are decided by it without letting through what the day's limit 
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +76,22 @@ class Correction:
 class RecordCorrector:
     """Takes records back and amends them. Thread-safe."""
 
-    def __init__(self, finder: RecordFinder, *, canonical_json: Callable[[str], str], post: Post) -> None:
-        """canonical_json: that of a published card or of a tenant's own prices, by its id."""
+    def __init__(
+        self,
+        finder: RecordFinder,
+        *,
+        canonical_json: Callable[[str], str],
+        post: Post,
+        expect_returns: Callable[[str, Collection[str]], None],
+    ) -> None:
+        """canonical_json: that of a published card or of a tenant's own prices, by its id.
+
+        expect_returns: is told of a tenant, and of grants that are about to be given credits back.
+        """
         self._finder = finder
         self._canonical_json = canonical_json
         self._post = post
+        self._expect_returns = expect_returns
 
     def correct(self, target: Target, amended: Amended | None, *, reason: str, author: str) -> Correction:
         """Amend a record, or take it back where amended is None.
@@ -108,6 +119,7 @@ class RecordCorrector:
             document = with_returns(
                 document, state.credits_taken, ((line, line["cost_picos"]) for line in now)
             )
+            self._expect_returns(target.tenant, {grant_id for _, grant_id in state.credits_taken} - {""})
             (outcome,) = self._post(json.dumps([document]).encode())
             if outcome != "conflict":
                 return correction

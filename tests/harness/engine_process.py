@@ -82,6 +82,11 @@ class EngineProcess:
         state, why = json.loads(self._call("change_credits", json.dumps(change).encode()))
         return state, why
 
+    def post_adjustments(self, adjustments_json: bytes) -> list[str]:
+        """Post corrections of records. Raises EngineError."""
+        found: list[str] = json.loads(self._call("post_adjustments", adjustments_json))
+        return found
+
     def credit_account(self, root: str) -> bytes | None:
         """Return a credit account as JSON."""
         return self._call("credit_account", root.encode()) or None
@@ -144,6 +149,7 @@ def _methods(engine: _native.Engine) -> Mapping[str, Callable[[bytes], bytes | N
 
     return {
         "change_credits": change_credits,
+        "post_adjustments": lambda posted: json.dumps(engine.post_adjustments(posted)).encode(),
         "credit_account": lambda root: engine.credit_account(root.decode()),
         "read_ledger": read_ledger,
         "open": lambda _: engine.open(

@@ -8,6 +8,7 @@ import duckdb
 from taximeter_server import _native
 from taximeter_server.adjustments import AdjustmentPoster
 from taximeter_server.card_comparison import CardComparer
+from taximeter_server.credits import Credits
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.rate_card_timeline import RateCardTimeline
 from taximeter_server.record_correction import RecordCorrector
@@ -22,6 +23,7 @@ def make_ledger_tools(
     ledger: LedgerDirectory,
     timeline: RateCardTimeline,
     database: duckdb.DuckDBPyConnection,
+    account_credits: Credits,
     *,
     currency_code: Callable[[], str],
 ) -> tuple[LedgerTools, RecordCorrections]:
@@ -31,7 +33,12 @@ def make_ledger_tools(
         return timeline.card(rate_card_id).canonical_json
 
     finder = RecordFinder(engine, ledger, database=database)
-    corrector = RecordCorrector(finder, canonical_json=canonical_json, post=engine.post_adjustments)
+    corrector = RecordCorrector(
+        finder,
+        canonical_json=canonical_json,
+        post=engine.post_adjustments,
+        expect_returns=account_credits.expect_returns,
+    )
     tools = LedgerTools(
         comparer=CardComparer(engine, ledger, price_rows=engine.price_rows, database=database),
         poster=AdjustmentPoster(engine.post_adjustments),
