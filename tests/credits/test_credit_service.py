@@ -250,10 +250,40 @@ def test_an_estimate_says_whether_credits_last(meter: Meter, account: str) -> No
     assert (limit.needed, limit.status.remaining) == (3 * (INPUT + OUTPUT), 20 * CREDIT)
 
 
+SCOPES = {
+    "another model": [CreditGrant("mini", 500 * CREDIT, models=("gpt-5-mini",))],
+    "this model": [CreditGrant("mine", 7 * CREDIT, models=("gpt-5",), priority=5)],
+    "one class": [CreditGrant("outputs", 11 * CREDIT, usage_classes=("output",))],
+    "one after the other": [
+        CreditGrant("any", 9 * CREDIT, priority=1),
+        CreditGrant("inputs", 31 * CREDIT, usage_classes=("input",), priority=2),
+        CreditGrant("outputs", 4 * CREDIT, usage_classes=("output",), models=("gpt-5",), priority=3),
+        CreditGrant("later", 90 * CREDIT, effective_time=now().replace(year=2_100)),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", SCOPES)
+def test_an_estimate_knows_what_grants_are_for(meter: Meter, account: str, case: str) -> None:
+    """As many calls pass as are let through then, and what remains is what calls like these could still use."""
+    for grant in SCOPES[case]:
+        meter.grant_credits(account, grant)
+    (limit,) = meter.estimate(CALL, model="gpt-5", call_count=100, limits_tenant=account).limits
+    passed = 0
+    while meter.check_quota(account, model="gpt-5", estimate=CALL).allowed:
+        meter.record(account, CALL, model="gpt-5")
+        passed += 1
+    scopes = {grant.grant_id: grant.models or () for grant in SCOPES[case]}
+    usable = {name: found for name, found in left(meter, account).items() if name != "later"}
+    usable = {name: found for name, found in usable.items() if scopes.get(name, ()) in {(), ("gpt-5",)}}
+
+    assert (limit.stops, limit.passed_count, limit.remaining_after) == (True, passed, sum(usable.values()))
+
+
 def test_who_may_see_credits(meter: Meter, server: ServerProcess, account: str) -> None:
-    """A read key bound to the tenant may look; it changes nothing, and others see nothing."""
+    """A read key bound to the tenant may look; it changes nothing, and others, unbound ones too, see nothing."""
     read = meter.create_key(Role.READ, tenants=[account])
-    other = meter.create_key(Role.READ, tenants=[f"{account}x"])
+    others = [meter.create_key(Role.READ, tenants=bound) for bound in ([f"{account}x"], [f"{account}/x"], [])]
     with Meter(f"http://{server.address}", key=read.secret) as reader:
         assert reader.get_credit_account(account).balance_microcredits == 20 * CREDIT
         assert [grant.grant_id for grant in reader.list_credit_grants(account)] == ["first"]
@@ -264,8 +294,15 @@ def test_who_may_see_credits(meter: Meter, server: ServerProcess, account: str) 
         ):
             with pytest.raises(ForbiddenError):
                 change()
-    with Meter(f"http://{server.address}", key=other.secret) as stranger, pytest.raises(ForbiddenError):
-        stranger.get_credit_account(account)
+    for other in others:
+        with Meter(f"http://{server.address}", key=other.secret) as stranger:
+            for look in (
+                stranger.get_credit_account,
+                stranger.list_credit_grants,
+                stranger.list_credit_entries,
+            ):
+                with pytest.raises(ForbiddenError):
+                    look(account)
 
 
 def test_changes_are_audited(meter: Meter, account: str) -> None:

@@ -13,7 +13,7 @@ from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.ledger import BEFORE_ALL, StreamId
 from taximeter_server.pages import PageTokens, page_size_of
 from taximeter_server.rpc.convert import timestamp_ms, to_timestamp
-from taximeter_server.rpc.principal import Principal
+from taximeter_server.rpc.principal import Principal, require_account
 from taximeter_server.rpc.server import Handler
 
 _POLICIES = {
@@ -54,7 +54,7 @@ class CreditMethods:
         self, request: pb.PutCreditAccountRequest, principal: Principal
     ) -> pb.PutCreditAccountResponse:
         """Open an account, or change its policy."""
-        principal.require_reach(request.tenant)
+        require_account(request.tenant, principal)
         settings = AccountSettings(
             picos_per_microcredit=request.settings.picos_per_microcredit,
             policy=_POLICIES.get(request.settings.policy or credit_pb2.CREDIT_POLICY_BLOCK, ""),
@@ -67,12 +67,12 @@ class CreditMethods:
         self, request: pb.GetCreditAccountRequest, principal: Principal
     ) -> pb.GetCreditAccountResponse:
         """Show an account."""
-        principal.require_reach(request.tenant)
+        require_account(request.tenant, principal)
         return pb.GetCreditAccountResponse(account=_to_account(self._credits.account(request.tenant)))
 
     def grant_credits(self, request: pb.GrantCreditsRequest, principal: Principal) -> pb.GrantCreditsResponse:
         """Give credits."""
-        principal.require_reach(request.tenant)
+        require_account(request.tenant, principal)
         self._credits.grant(request.tenant, _grant_of(request.grant), author=principal.key_id)
         account = self._credits.account(request.tenant)
         return pb.GrantCreditsResponse(
@@ -83,7 +83,7 @@ class CreditMethods:
         self, request: pb.VoidCreditGrantRequest, principal: Principal
     ) -> pb.VoidCreditGrantResponse:
         """Take back what is left of a grant."""
-        principal.require_reach(request.tenant)
+        require_account(request.tenant, principal)
         voided = self._credits.void(request.tenant, request.grant_id, request.reason, author=principal.key_id)
         return pb.VoidCreditGrantResponse(grant=_to_grant(voided))
 
@@ -91,7 +91,7 @@ class CreditMethods:
         self, request: pb.ListCreditGrantsRequest, principal: Principal
     ) -> pb.ListCreditGrantsResponse:
         """List grants, the earliest first."""
-        principal.require_reach(request.tenant)
+        require_account(request.tenant, principal)
         page, next_page_token = self._page_tokens.page(
             self._credits.account(request.tenant).grants,
             cursor_of=lambda one: one.grant.grant_id,
@@ -107,7 +107,7 @@ class CreditMethods:
         self, request: pb.ListCreditEntriesRequest, principal: Principal
     ) -> pb.ListCreditEntriesResponse:
         """List what changed a balance, the earliest first."""
-        principal.require_reach(request.tenant)
+        require_account(request.tenant, principal)
         self._credits.account(request.tenant)
         count_max = page_size_of(request.page_size)
         binding = f"ListCreditEntries {request.tenant} {request.grant_id}"

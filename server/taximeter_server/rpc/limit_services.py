@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 
-from taximeter_server import _native
 from taximeter_server.keys import Keys
 from taximeter_server.pages import PageTokens
 from taximeter_server.plans import Plans
@@ -11,24 +10,24 @@ from taximeter_server.quota_simulation import QuotaSimulator
 from taximeter_server.rpc.plans import PlanService
 from taximeter_server.rpc.simulations import Simulations
 from taximeter_server.rpc.tenants import TenantService
-from taximeter_server.store import DocumentStore
 from taximeter_server.tenants import Tenants
 
 
 def make_limit_services(
-    documents: DocumentStore,
-    engine: _native.Engine,
+    plans: Plans,
+    tenants: Tenants,
     keys: Keys,
     simulator: QuotaSimulator,
     *,
+    quota_status: Callable[[str], bytes],
     apply: Callable[[], None],
     page_tokens: PageTokens,
-    clock: Callable[[], int],
     is_exclusive: bool,
 ) -> tuple[PlanService, TenantService]:
-    """Return both. apply: as of AccessService. is_exclusive: no other instance changes the store."""
-    plans = Plans(documents, engine, clock)
-    tenants = Tenants(documents, engine, clock)
+    """Return both. quota_status: as of TenantService. apply: as of AccessService.
+
+    is_exclusive: no other instance changes the store.
+    """
     if is_exclusive:
         plans.enforce_all()
         tenants.enforce_all()
@@ -38,7 +37,7 @@ def make_limit_services(
             tenants,
             keys,
             Simulations(simulator),
-            quota_status=engine.quota_status,
+            quota_status=quota_status,
             apply=apply,
             page_tokens=page_tokens,
         ),

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from taximeter_server.errors import CredentialsRequiredError, TenantForbiddenError
-from taximeter_server.tenant_path import require_reach
+from taximeter_server.subscriptions import check_root_tenant
+from taximeter_server.tenant_path import is_reached, require_reach
 
 KEY_ID_NAME = "x-taximeter-key-id"
 ROLE_NAME = "x-taximeter-role"
@@ -43,3 +44,15 @@ def principal_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> Principa
         raise CredentialsRequiredError
     tenants = tuple(tenant for tenant in values.get(TENANTS_NAME, "").split(",") if tenant)
     return Principal(values[KEY_ID_NAME], values[ROLE_NAME], tenants, values.get(PEER_NAME, ""))
+
+
+def require_account(tenant: str, principal: Principal) -> None:
+    """Raise TenantForbiddenError unless the key may see the account; only admins see those that they are not bound to.
+
+    Raises InvalidFieldsError for what is no root tenant.
+    """
+    check_root_tenant(tenant)
+    if principal.role != "admin" and not principal.tenants:
+        raise TenantForbiddenError
+    if not is_reached(tenant, principal.tenants):
+        raise TenantForbiddenError
