@@ -173,6 +173,8 @@ pub(crate) const METHODS: &[(&str, Rule)] = &[
     ("/taximeter.v1.BillingService/VoidCreditGrant", ADMIN),
     ("/taximeter.v1.BillingService/ListCreditGrants", READ),
     ("/taximeter.v1.BillingService/ListCreditEntries", READ),
+    ("/taximeter.v1.BillingService/TopUpCredits", ADMIN),
+    ("/taximeter.v1.BillingService/ListTopUps", READ),
     ("/taximeter.v1.OperationsService/GetServerStatus", ADMIN),
     ("/taximeter.v1.OperationsService/ListRecordConflicts", ADMIN),
     ("/taximeter.v1.EventService/ListQuotaEvents", READ),

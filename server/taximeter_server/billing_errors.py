@@ -101,3 +101,12 @@ class CreditNoteConflictError(RequestError):
 
     def __init__(self, request_id: str) -> None:
         super().__init__("the request_id was used for another credit note", {"request_id": request_id})
+
+
+class TopUpConflictError(RequestError):
+    """The request_id was used for another top-up."""
+
+    reason = "REQUEST_ID_CONFLICT"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__("the request_id was used for another top-up", {"request_id": request_id})

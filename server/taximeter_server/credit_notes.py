@@ -136,6 +136,7 @@ class CreditNotes:
             original_invoice_id=invoice.invoice_id,
             reason=reason,
             credited_minor=0,
+            pushed_credited_minor=0,
             paid_time_ms=None,
             url="",
             external_id="",

@@ -25,7 +25,16 @@ SECONDS, CALLS, MICROCREDITS = "seconds", "calls", "microcredits"
 """Units of lines."""
 
 _STATE_FIELDS = frozenset(
-    {"state", "credited_minor", "paid_time_ms", "void_time_ms", "url", "external_id", "content_sha256"}
+    {
+        "state",
+        "credited_minor",
+        "pushed_credited_minor",
+        "paid_time_ms",
+        "void_time_ms",
+        "url",
+        "external_id",
+        "content_sha256",
+    }
 )
 """What may change after a document has got its number, and the seal itself."""
 
@@ -100,6 +109,7 @@ class Invoice:
 
     as_of: position in the ledger that it was computed at, as in a report. credited_minor: of credit notes to it.
     due_finalize_time_ms: of a draft, when it is finalised by itself. url, external_id: of a payment provider.
+    pushed_credited_minor: of credited_minor, what the provider was told with the invoice itself.
     """
 
     invoice_id: str
@@ -120,6 +130,7 @@ class Invoice:
     original_invoice_id: str = ""
     reason: str = ""
     credited_minor: int = 0
+    pushed_credited_minor: int = 0
     paid_time_ms: int | None = None
     void_time_ms: int | None = None
     url: str = ""

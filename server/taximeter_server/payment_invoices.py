@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Final invoices on their way to the payment provider, and what it says became of them.
+"""Final invoices on their way to the payment provider, what takes them back, and what it says became of them.
 
-What has been pushed stands in the invoice itself, and what is to be has one name per invoice: however often invoices
-are looked through, each is queued once.
+What has been pushed stands in the document itself, and what is to be has one name per document: however often they are
+looked through, each is queued once.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from taximeter_server.billing_errors import InvoiceStateError, InvoiceUnknownError
-from taximeter_server.invoice import INVOICE, OPEN, Invoice
+from taximeter_server.invoice import INVOICE, OPEN, REVERSAL, VOID, Invoice
 from taximeter_server.invoices import Invoices
 from taximeter_server.payment_accounts import PaymentAccounts
 from taximeter_server.payment_job import JobKind, PaymentJob
-from taximeter_server.payment_provider import Outcome, PaymentEvent, Pushed, PushedInvoice, PushedLine
+from taximeter_server.payment_provider import (
+    Outcome,
+    PaymentEvent,
+    Pushed,
+    PushedCreditNote,
+    PushedInvoice,
+    PushedLine,
+)
 from taximeter_server.payment_store import PaymentStore
 
 INTERVAL_MS = 10_000
@@ -36,23 +44,33 @@ class InvoiceSource:
         """Queue what has become final since the last time; every INTERVAL_MS is often enough."""
         now_ms = self._clock()
         for account in self._accounts.list():
-            for invoice in self._invoices.list(account.tenant, with_drafts=False):
-                if (
-                    invoice.kind == INVOICE
-                    and invoice.state == OPEN
-                    and invoice.due_minor
-                    and not invoice.external_id
-                ):
-                    job = _job(invoice, now_ms)
-                    self._store.queue(job.job_id, job.to_json(), now_ms)
+            documents = self._invoices.list(account.tenant, with_drafts=False)
+            for job in _jobs(documents, now_ms):
+                self._store.queue(job.job_id, job.to_json(), now_ms)
 
-    def note_pushed(self, number: str, pushed: Pushed) -> None:
-        """Keep what the provider calls an invoice, where it is paid, and whether it is paid already."""
+    def is_void(self, number: str) -> bool:
+        """Say whether an invoice was taken back."""
+        return self._invoices.get(number).state == VOID
+
+    def note_pushed(self, number: str, pushed: Pushed, *, credited_minor: int) -> None:
+        """Keep what the provider calls an invoice, where it is paid, and whether it is paid already.
+
+        credited_minor: of credit notes that it was pushed with.
+        """
         self._invoices.change(
             number,
-            lambda invoice: dataclasses.replace(invoice, external_id=pushed.provider_id, url=pushed.url),
+            lambda invoice: dataclasses.replace(
+                invoice,
+                external_id=pushed.provider_id,
+                url=pushed.url,
+                pushed_credited_minor=credited_minor,
+            ),
         )
         self._mark(number, pushed)
+
+    def note_told(self, number: str, external_id: str) -> None:
+        """Keep that the provider knows of a credit note or reversal."""
+        self._invoices.change(number, lambda found: dataclasses.replace(found, external_id=external_id))
 
     def apply(self, event: PaymentEvent) -> None:
         """Do as an event says. An invoice that is void here, or that nobody knows any more, stays as it is."""
@@ -67,7 +85,57 @@ class InvoiceSource:
             return
 
 
-def _job(invoice: Invoice, now_ms: int) -> PaymentJob:
+def _jobs(documents: Sequence[Invoice], now_ms: int) -> Iterator[PaymentJob]:
+    """Yield what is to be pushed of the documents of one account."""
+    pushed = {one.invoice_id: one for one in documents if one.kind == INVOICE and one.external_id}
+    credited_minor: dict[str, int] = {}
+    for document in sorted(documents, key=lambda one: one.number):
+        invoice = pushed.get(document.original_invoice_id)
+        if document.kind == INVOICE:
+            if document.state == OPEN and document.due_minor and not document.external_id:
+                yield _job(JobKind.INVOICE, document, _invoice_payload(document), now_ms)
+        elif invoice is None:
+            continue
+        elif document.kind == REVERSAL:
+            if not document.external_id:
+                payload = {
+                    "number": invoice.number,
+                    "invoice_id": invoice.external_id,
+                    "reversal_number": document.number,
+                }
+                yield _job(JobKind.VOID, document, payload, now_ms)
+        else:
+            # Notes are made one after the other, so the first of them are those that the invoice was pushed with.
+            before_minor = credited_minor.get(invoice.invoice_id, 0)
+            credited_minor[invoice.invoice_id] = before_minor - document.total_minor
+            if before_minor >= invoice.pushed_credited_minor and not document.external_id:
+                yield _job(JobKind.CREDIT_NOTE, document, _note_payload(document, invoice), now_ms)
+
+
+def _job(kind: JobKind, document: Invoice, payload: Mapping[str, Any], now_ms: int) -> PaymentJob:
+    return PaymentJob(
+        job_id=f"{kind.replace('_', '-')}/{document.number}",
+        kind=kind,
+        tenant=document.tenant,
+        payload=payload,
+        create_time_ms=now_ms,
+        next_attempt_time_ms=now_ms,
+    )
+
+
+def _note_payload(note: Invoice, invoice: Invoice) -> dict[str, Any]:
+    pushed = PushedCreditNote(
+        number=note.number,
+        invoice_number=invoice.number,
+        invoice_id=invoice.external_id,
+        currency_code=note.currency_code,
+        amount_cents=-note.total_minor,
+        reason=note.reason,
+    )
+    return dataclasses.asdict(pushed)
+
+
+def _invoice_payload(invoice: Invoice) -> dict[str, Any]:
     days = 0
     if invoice.due_time_ms is not None and invoice.finalize_time_ms is not None:
         days = max(0, invoice.due_time_ms - invoice.finalize_time_ms) // _MS_PER_DAY
@@ -85,11 +153,4 @@ def _job(invoice: Invoice, now_ms: int) -> PaymentJob:
         total_cents=invoice.total_minor - invoice.credited_minor,
         days_until_due=days,
     )
-    return PaymentJob(
-        job_id=f"invoice/{invoice.number}",
-        kind=JobKind.INVOICE,
-        tenant=invoice.tenant,
-        payload=dataclasses.asdict(pushed),
-        create_time_ms=now_ms,
-        next_attempt_time_ms=now_ms,
-    )
+    return {**dataclasses.asdict(pushed), "credited_minor": invoice.credited_minor}

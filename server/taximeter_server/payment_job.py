@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from taximeter_server.errors import StoreCorruptError
 from taximeter_server.payment_provider import PushError
-from taximeter_server.retry_schedule import delay_ms
+from taximeter_server.retry_schedule import DECLINE_DELAYS_SECONDS, delay_ms
 
 
 class JobKind(StrEnum):
@@ -17,6 +17,9 @@ class JobKind(StrEnum):
 
     INVOICE = "invoice"
     USAGE = "usage"
+    TOP_UP = "top_up"
+    CREDIT_NOTE = "credit_note"
+    VOID = "void"
 
 
 class JobState(StrEnum):
@@ -29,7 +32,10 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentJob:
-    """Times are milliseconds since 1970 UTC by the store's clock, None for never. payload: frozen when queued."""
+    """Times are milliseconds since 1970 UTC by the store's clock, None for never. payload: frozen when queued.
+
+    decline_count: times that a card was declined.
+    """
 
     job_id: str
     kind: JobKind
@@ -37,6 +43,7 @@ class PaymentJob:
     payload: Mapping[str, Any] = field(default_factory=dict)
     state: JobState = JobState.PENDING
     attempt_count: int = 0
+    decline_count: int = 0
     last_problem: str = ""
     provider_id: str = ""
     url: str = ""
@@ -74,10 +81,20 @@ class PaymentJob:
 
     def failed(self, error: PushError, *, time_ms: int, jitter_percent: int) -> Self:
         """Return the job after an attempt that failed: to be tried again, or given up."""
-        wait_ms = None if error.is_final else delay_ms(self.attempt_count, jitter_percent)
-        state = JobState.FAILED if wait_ms is None else JobState.PENDING
-        following = None if wait_ms is None else time_ms + wait_ms
-        return replace(self, state=state, last_problem=error.problem, next_attempt_time_ms=following)
+        decline_count = self.decline_count + error.is_decline
+        if error.is_final:
+            wait_ms = None
+        elif error.is_decline:
+            wait_ms = delay_ms(decline_count, jitter_percent, DECLINE_DELAYS_SECONDS)
+        else:
+            wait_ms = delay_ms(self.attempt_count, jitter_percent)
+        return replace(
+            self,
+            state=JobState.FAILED if wait_ms is None else JobState.PENDING,
+            decline_count=decline_count,
+            last_problem=error.problem,
+            next_attempt_time_ms=None if wait_ms is None else time_ms + wait_ms,
+        )
 
     def again(self, time_ms: int) -> Self:
         """Return the job to be tried at once, with all attempts before it. One that is done stays so."""

@@ -4,7 +4,13 @@
 from typing import NoReturn
 
 from taximeter_server.payment_errors import PaymentNotConfiguredError
-from taximeter_server.payment_provider import Customer, PushedInvoice, ReportedUsage
+from taximeter_server.payment_provider import (
+    Charge,
+    Customer,
+    PushedCreditNote,
+    PushedInvoice,
+    ReportedUsage,
+)
 
 
 class NoPayments:
@@ -30,6 +36,21 @@ class NoPayments:
     def push_invoice(self, customer_id: str, invoice: PushedInvoice, *, is_repeat: bool) -> NoReturn:
         """Refuse."""
         del customer_id, invoice, is_repeat
+        raise PaymentNotConfiguredError
+
+    def push_credit_note(self, note: PushedCreditNote, *, is_repeat: bool) -> NoReturn:
+        """Refuse."""
+        del note, is_repeat
+        raise PaymentNotConfiguredError
+
+    def void_invoice(self, number: str, invoice_id: str) -> NoReturn:
+        """Refuse."""
+        del number, invoice_id
+        raise PaymentNotConfiguredError
+
+    def charge(self, customer_id: str, charge: Charge, *, decline_count: int) -> NoReturn:
+        """Refuse."""
+        del customer_id, charge, decline_count
         raise PaymentNotConfiguredError
 
     def report_usage(self, customer_id: str, usage: ReportedUsage) -> None:

@@ -61,6 +61,31 @@ class ReportedUsage:
     """Seconds since 1970 UTC, at most 35 days ago."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Money that is taken from the card on file, once. name: never used for another charge."""
+
+    name: str
+    description: str
+    currency_code: str
+    amount_cents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushedCreditNote:
+    """What a pushed invoice asks for less. number: of the credit note; amount_cents: above 0.
+
+    invoice_number, invoice_id: of the invoice, here and at the provider.
+    """
+
+    number: str
+    invoice_number: str
+    invoice_id: str
+    currency_code: str
+    amount_cents: int
+    reason: str
+
+
 class Outcome(StrEnum):
     """What became of money that was asked for."""
 
@@ -82,11 +107,12 @@ class SubjectKind(StrEnum):
     """What an event of the provider is about."""
 
     INVOICE = "invoice"
+    TOP_UP = "top_up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentEvent:
-    """What the provider tells by itself. subject: the number of an invoice."""
+    """What the provider tells by itself. subject: the number of an invoice, the name of a charge."""
 
     event_id: str
     kind: SubjectKind
@@ -95,12 +121,16 @@ class PaymentEvent:
 
 
 class PushError(Exception):
-    """The provider did not do what it was asked. is_final: asking again cannot help. The message holds no secret."""
+    """The provider did not do what it was asked. is_final: asking again cannot help. The message holds no secret.
 
-    def __init__(self, problem: str, *, is_final: bool = False) -> None:
+    is_decline: there is no card, or its bank does not pay. Asking again helps when that has changed, and not at once.
+    """
+
+    def __init__(self, problem: str, *, is_final: bool = False, is_decline: bool = False) -> None:
         super().__init__(problem)
         self.problem = problem
         self.is_final = is_final
+        self.is_decline = is_decline
 
 
 class SignatureError(Exception):
@@ -125,6 +155,18 @@ class PaymentProvider(Protocol):
 
     def push_invoice(self, customer_id: str, invoice: PushedInvoice, *, is_repeat: bool) -> Pushed:
         """Make an invoice and have it paid. is_repeat: it may be there from an attempt long ago."""
+
+    def push_credit_note(self, note: PushedCreditNote, *, is_repeat: bool) -> Pushed:
+        """Have an invoice ask for less; what was paid of it already becomes the customer's balance."""
+
+    def void_invoice(self, number: str, invoice_id: str) -> Pushed:
+        """Take an invoice back that is not paid. invoice_id: "" for one of which nobody knows whether it was made."""
+
+    def charge(self, customer_id: str, charge: Charge, *, decline_count: int) -> Pushed:
+        """Charge the card on file, without the customer there. decline_count: answers so far that it was declined.
+
+        What has succeeded once is answered as paid, and not charged again.
+        """
 
     def report_usage(self, customer_id: str, usage: ReportedUsage) -> None:
         """Report usage that the provider's own plans charge for."""

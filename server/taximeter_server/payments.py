@@ -9,6 +9,7 @@ from pathlib import Path
 
 from taximeter_server import payment_invoices, payment_usage
 from taximeter_server.config import Config
+from taximeter_server.credits import Credits
 from taximeter_server.errors import ConfigError
 from taximeter_server.invoice_documents import InvoiceDocuments
 from taximeter_server.invoices import Invoices
@@ -22,6 +23,9 @@ from taximeter_server.payment_sender import PaymentSender
 from taximeter_server.payment_store import PaymentStore
 from taximeter_server.payment_stripe import StripePayments
 from taximeter_server.payment_usage import UsageReader, UsageSource
+from taximeter_server.store_billing import BillingStore
+from taximeter_server.top_ups import INTERVAL_MS as TOP_UPS_INTERVAL_MS
+from taximeter_server.top_ups import TopUps
 
 SECRET_BYTES_MAX = 1_000
 
@@ -35,7 +39,17 @@ class Payments:
     courier: PaymentCourier | None
     store: PaymentStore
     documents: InvoiceDocuments
+    top_ups: TopUps
     clock: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """What top-ups need of billing. currency_code: that of what is recorded."""
+
+    store: BillingStore
+    credits: Credits
+    currency_code: Callable[[], str]
 
 
 def make_payments(
@@ -43,6 +57,7 @@ def make_payments(
     store: PaymentStore,
     reader: UsageReader,
     invoices: Invoices,
+    sales: Sales,
     *,
     audited: Callable[[str], AbstractContextManager[None]],
     clock: Callable[[], int],
@@ -54,19 +69,30 @@ def make_payments(
     """
     accounts = PaymentAccounts(store, provider, clock)
     pushed_invoices = InvoiceSource(store, accounts, invoices, clock)
+    top_ups = TopUps(
+        sales.store,
+        store,
+        accounts,
+        sales.credits,
+        is_configured=provider.is_configured,
+        currency_code=sales.currency_code,
+        audited=audited,
+        clock=clock,
+    )
     courier = None
     if provider.is_configured:
         usage = UsageSource(store, accounts, reader, clock)
-        sender = PaymentSender(provider, accounts, pushed_invoices)
+        sender = PaymentSender(provider, accounts, pushed_invoices, top_ups)
         sources = [
+            Source(top_ups.queue, TOP_UPS_INTERVAL_MS),
             Source(pushed_invoices.queue, payment_invoices.INTERVAL_MS),
             Source(usage.queue, payment_usage.INTERVAL_MS),
         ]
         courier = PaymentCourier(store, sender, sources, clock, is_exclusive=config.store is None)
-    appliers = {SubjectKind.INVOICE: pushed_invoices.apply}
+    appliers = {SubjectKind.INVOICE: pushed_invoices.apply, SubjectKind.TOP_UP: top_ups.apply}
     events = PaymentEvents(store, provider, appliers, audited=audited, clock=clock)
     documents = InvoiceDocuments(accounts, config.invoice_issuer)
-    return Payments(accounts, events, courier, store, documents, clock)
+    return Payments(accounts, events, courier, store, documents, top_ups, clock)
 
 
 def make_provider(config: Config, instance: str) -> PaymentProvider:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from taximeter_server.ledger_directory import LedgerDirectory
     from taximeter_server.pages import PageTokens
     from taximeter_server.payments import Payments
+    from taximeter_server.plans import Plans
     from taximeter_server.public_port import PublicPort
     from taximeter_server.quota_simulation import QuotaSimulator
     from taximeter_server.report import Reporter
@@ -150,6 +151,7 @@ def _make_services(
 ) -> "tuple[list[Service], Billing, Payments]":
     from taximeter_server.keys import Keys  # noqa: PLC0415 (see above)
     from taximeter_server.pages import PageTokens  # noqa: PLC0415
+    from taximeter_server.plans import Plans  # noqa: PLC0415
     from taximeter_server.quota_simulation import QuotaSimulator  # noqa: PLC0415
     from taximeter_server.rate_card_snapshots import RateCardSnapshots  # noqa: PLC0415
     from taximeter_server.rate_card_timeline import RateCardTimeline  # noqa: PLC0415
@@ -178,7 +180,7 @@ def _make_services(
         reporter,
         price=engine.estimate,
         quota_status=engine.quota_status,
-        credit_rate=parts.credits.rate,
+        credit_account=parts.credits.of_root,
         currency_code=lambda: follower.currency_code,
         clock=parts.clock,
     )
@@ -191,10 +193,11 @@ def _make_services(
         directory.overflow / "comparisons", memory_limit_bytes=COMPARE_MEMORY_BYTES_MAX
     )
     tools, corrections = make_ledger_tools(
-        engine, ledger, timeline, database, currency_code=lambda: follower.currency_code
+        engine, ledger, timeline, database, parts.credits, currency_code=lambda: follower.currency_code
     )
-    billing = _make_billing(parts, follower, reporter, audit)
-    payments = _make_payments(parts, reporter, billing, audit)
+    plans = Plans(documents, engine, parts.clock)
+    billing = _make_billing(parts, follower, reporter, audit, plans)
+    payments = _make_payments(parts, follower, reporter, billing, audit)
     credit_methods = _make_credit_methods(parts, ledger, database, page_tokens)
     services: list[Service] = [
         MeteringService(
@@ -208,7 +211,9 @@ def _make_services(
             page_tokens=page_tokens,
             clock=parts.clock,
         ),
-        *_make_limits(parts, keys, QuotaSimulator(engine, ledger, database=database), follower, page_tokens),
+        *_make_limits(
+            parts, plans, keys, QuotaSimulator(engine, ledger, database=database), follower, page_tokens
+        ),
         _make_events(parts, page_tokens),
         AccessService(keys, audit, apply=follower.refresh, page_tokens=page_tokens),
         _make_operations(parts, follower, page_tokens),
@@ -218,14 +223,13 @@ def _make_services(
 
 
 def _make_billing(
-    parts: Parts, follower: "CatalogueFollower", reporter: "Reporter", audit: "Audit"
+    parts: Parts, follower: "CatalogueFollower", reporter: "Reporter", audit: "Audit", plans: "Plans"
 ) -> "Billing":
     from taximeter_server.billing import Billing  # noqa: PLC0415 (see above)
-    from taximeter_server.plans import Plans  # noqa: PLC0415
 
     return Billing(
         parts.documents,
-        Plans(parts.documents, parts.engine, parts.clock),
+        plans,
         reporter,
         parts.credits,
         audited=audit.log.own_call,
@@ -235,14 +239,17 @@ def _make_billing(
     )
 
 
-def _make_payments(parts: Parts, reporter: "Reporter", billing: "Billing", audit: "Audit") -> "Payments":
-    from taximeter_server.payments import make_payments, make_provider  # noqa: PLC0415 (see above)
+def _make_payments(
+    parts: Parts, follower: "CatalogueFollower", reporter: "Reporter", billing: "Billing", audit: "Audit"
+) -> "Payments":
+    from taximeter_server.payments import Sales, make_payments, make_provider  # noqa: PLC0415 (see above)
 
     return make_payments(
         make_provider(parts.config, reporter.ledger_id),
         parts.payments,
         reporter,
         billing.invoices,
+        Sales(parts.documents.billing, parts.credits, lambda: follower.currency_code),
         audited=audit.log.own_call,
         clock=parts.documents.time_ms,
         config=parts.config,
@@ -261,21 +268,23 @@ def _make_credit_methods(
 
 def _make_limits(
     parts: Parts,
+    plans: "Plans",
     keys: "Keys",
     simulator: "QuotaSimulator",
     follower: "CatalogueFollower",
     page_tokens: "PageTokens",
 ) -> "Sequence[Service]":
     from taximeter_server.rpc.limit_services import make_limit_services  # noqa: PLC0415 (see above)
+    from taximeter_server.tenants import Tenants  # noqa: PLC0415
 
     return make_limit_services(
-        parts.documents,
-        parts.engine,
+        plans,
+        Tenants(parts.documents, parts.engine, parts.clock),
         keys,
         simulator,
+        quota_status=parts.engine.quota_status,
         apply=follower.refresh,
         page_tokens=page_tokens,
-        clock=parts.clock,
         is_exclusive=parts.config.store is None,
     )
 

@@ -61,8 +61,7 @@ class BillingStore:
 
     def subscriptions(self) -> dict[str, str]:
         """Return all subscriptions by root tenant."""
-        with translated():
-            return dict(self._client.hgetall(SUBSCRIPTIONS))
+        return self.fields(SUBSCRIPTIONS)
 
     def invoiced_until_ms(self) -> dict[str, int]:
         """Return how far tenants are invoiced, of those that are."""
@@ -88,6 +87,16 @@ class BillingStore:
         """Return the id of the document with a number, "" for none."""
         with translated():
             return self._client.hget(INVOICE_IDS, number) or ""
+
+    def field(self, key: str, field: str) -> str:
+        """Return one field of a hash, "" for none."""
+        with translated():
+            return self._client.hget(key, field) or ""
+
+    def fields(self, key: str) -> dict[str, str]:
+        """Return all fields of a hash."""
+        with translated():
+            return dict(self._client.hgetall(key))
 
     def replace(self, changes: Sequence[FieldChange]) -> bool:
         """Make all changes, or none when one field is not as seen. Says whether they are made, and on the disk."""

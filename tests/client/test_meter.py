@@ -89,6 +89,8 @@ METHOD_BY_RPC = {
     "VoidCreditGrant": "void_credit_grant",
     "ListCreditGrants": "list_credit_grants",
     "ListCreditEntries": "list_credit_entries",
+    "TopUpCredits": "top_up_credits",
+    "ListTopUps": "list_top_ups",
     "GetTenant": "get_tenant",
     "ListTenants": "list_tenants",
     "GetQuotaStatus": "quota_status",

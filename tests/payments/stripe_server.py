@@ -59,6 +59,8 @@ class StripeServer:
         self.requests: list[tuple[str, str, Params]] = []
         self.faults = Faults()
         self.has_card = True
+        self.declines = 0
+        """How many confirmations are declined, from now on."""
         self.final_status = "open"
         self.keys: set[str] = set()
         server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -102,6 +104,9 @@ class StripeServer:
                 # As it is now: what is answered again does not change any more.
                 document = copy.deepcopy(served)
             except RefusalError as refusal:
+                if key and refusal.kind == "card_error":
+                    # Stripe answers a key with what it answered first, a decline too.
+                    self._answers[key] = (params, refusal.status, refusal.document())
                 return refusal.status, refusal.document()
             if key:
                 self._answers[key] = (params, 200, document)
@@ -112,8 +117,9 @@ class StripeServer:
         connection = http.client.HTTPConnection("127.0.0.1", self._mock_port, timeout=30)
         query = urlencode(params)
         headers = {"Authorization": "Bearer sk_test_123", "Content-Type": "application/x-www-form-urlencoded"}
-        target = f"{path}?{query}" if method == "GET" else path
-        connection.request(method, target, None if method == "GET" else query, headers)
+        is_in_path = method in {"GET", "DELETE"}
+        target = f"{path}?{query}" if is_in_path else path
+        connection.request(method, target, None if is_in_path else query, headers)
         response = connection.getresponse()
         document: Document = json.loads(response.read())
         connection.close()
@@ -132,7 +138,7 @@ class StripeServer:
 
     def _routes(self) -> list[tuple[str, str, Callable[..., Document]]]:
         return [
-            (r"/v1/(customers|invoices)/search", "GET", self._search),
+            (r"/v1/(customers|invoices|payment_intents)/search", "GET", self._search),
             (r"/v1/customers", "POST", self._create),
             (r"/v1/customers/(\w+)", "POST", self._update),
             (r"/v1/customers/(\w+)", "GET", self._customer),
@@ -143,7 +149,14 @@ class StripeServer:
             (r"/v1/invoices/(\w+)/lines", "GET", self._lines),
             (r"/v1/invoices/(\w+)/add_lines", "POST", self._add_lines),
             (r"/v1/invoices/(\w+)/finalize", "POST", self._finalize),
+            (r"/v1/invoices/(\w+)/void", "POST", self._void),
+            (r"/v1/invoices/(\w+)", "DELETE", self._delete),
+            (r"/v1/credit_notes", "GET", self._notes),
+            (r"/v1/credit_notes", "POST", self._create_note),
             (r"/v1/billing/meter_events", "POST", self._meter_event),
+            (r"/v1/payment_intents", "POST", self._create_intent),
+            (r"/v1/payment_intents/(\w+)", "GET", self._object),
+            (r"/v1/payment_intents/(\w+)/confirm", "POST", self._confirm),
         ]
 
     def _create(self, base: Document, params: Params) -> Document:
@@ -223,6 +236,55 @@ class StripeServer:
         found["hosted_invoice_url"] = f"{self.url}/i/{invoice_id}"
         return found
 
+    def _void(self, base: Document, params: Params, invoice_id: str) -> Document:
+        found = self._object(base, params, invoice_id)
+        if found["status"] != "open":
+            raise RefusalError(400, "invalid_request_error", f"This invoice is {found['status']}")
+        found["status"] = "void"
+        return found
+
+    def _delete(self, base: Document, params: Params, invoice_id: str) -> Document:
+        self._draft(base, params, invoice_id)
+        del self.objects[invoice_id]
+        return {"id": invoice_id, "object": "invoice", "deleted": True}
+
+    def _notes(self, base: Document, params: Params) -> Document:
+        found = [one for one in self.of_kind("credit_note") if one["invoice"] == params["invoice"]]
+        return {**base, "has_more": False, "data": found}
+
+    def _create_note(self, base: Document, params: Params) -> Document:
+        invoice = self._object(base, params, params["invoice"])
+        amount = int(params["amount"])
+        if invoice["status"] == "paid" and params.get("credit_amount") != params["amount"]:
+            raise RefusalError(400, "invalid_request_error", "say where the money goes")
+        if invoice["status"] not in {"open", "paid"} or (
+            invoice["status"] == "open" and amount > invoice["total"] - invoice.get("credited", 0)
+        ):
+            raise RefusalError(400, "invalid_request_error", "cannot be credited so")
+        made = self._create(base, params)
+        made |= {"invoice": invoice["id"], "amount": amount, "credit_amount": params.get("credit_amount")}
+        invoice["credited"] = invoice.get("credited", 0) + amount
+        return made
+
+    def _create_intent(self, base: Document, params: Params) -> Document:
+        made = self._create(base, params)
+        made |= {"amount": int(params["amount"]), "currency": params["currency"]}
+        made |= {"customer": params["customer"], "status": "requires_payment_method", "confirmations": 0}
+        return made
+
+    def _confirm(self, base: Document, params: Params, intent_id: str) -> Document:
+        found = self._object(base, params, intent_id)
+        if found["status"] != "requires_payment_method":
+            raise RefusalError(400, "invalid_request_error", f"it is {found['status']}")
+        if params["off_session"] != "true" or params["payment_method"] != "pm_card":
+            raise AssertionError(f"confirmed with {params}")
+        found["confirmations"] += 1
+        if self.declines > 0:
+            self.declines -= 1
+            raise RefusalError(402, "card_error", "Your card was declined.", "card_declined")
+        found["status"] = "succeeded"
+        return found
+
     def _meter_event(self, base: Document, params: Params) -> Document:
         identifier = params["identifier"]
         if identifier in self.meter_events:
@@ -263,7 +325,7 @@ class StripeServer:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = _answer  # noqa: N815 (names of the base class)
+            do_GET = do_POST = do_DELETE = _answer  # noqa: N815 (names of the base class)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

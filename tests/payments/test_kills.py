@@ -36,15 +36,17 @@ def wait_until(condition: Callable[[], bool], server: ServerProcess) -> None:
         time.sleep(0.05)
 
 
-def start_and_be_killed(server: ServerProcess, stripe: StripeServer, *, is_after: bool) -> None:
-    """Start a server that is killed while Stripe has its meter event, before or after Stripe has done the work."""
+def start_and_be_killed(
+    server: ServerProcess, stripe: StripeServer, *, is_after: bool, path: str = METER_EVENTS
+) -> None:
+    """Start a server that is killed while Stripe has its request, before or after Stripe has done the work."""
     killed = threading.Event()
 
     def kill() -> None:
         server.process.kill()
         killed.set()
 
-    (stripe.faults.after if is_after else stripe.faults.before)[METER_EVENTS] = kill
+    (stripe.faults.after if is_after else stripe.faults.before)[path] = kill
     # It may die before it has said that it serves.
     with contextlib.suppress(ServerFailedError):
         server.start()

@@ -12,11 +12,13 @@ from payments.conftest import STRIPE_KEY, WEBHOOK_SECRET
 from payments.stripe_server import RefusalError, StripeServer
 
 from taximeter_server.payment_provider import (
+    Charge,
     Customer,
     Outcome,
     PaymentCard,
     PaymentEvent,
     Pushed,
+    PushedCreditNote,
     PushedInvoice,
     PushedLine,
     PushError,
@@ -24,7 +26,8 @@ from taximeter_server.payment_provider import (
     SignatureError,
     SubjectKind,
 )
-from taximeter_server.payment_stripe import LINES_PER_CALL, StripePayments
+from taximeter_server.payment_stripe import StripePayments
+from taximeter_server.stripe_invoices import LINES_PER_CALL
 
 ACME = Customer(
     account="acme", name="Acme Inc.", email="ap@acme.example", address_lines=("1 Main St", "Springfield")
@@ -146,6 +149,119 @@ def test_usage_is_reported_once(provider: StripePayments, stripe: StripeServer, 
     }
 
 
+CHARGE = Charge(name="acme/order-7", description="500 credits", currency_code="USD", amount_cents=4_500)
+INTENTS = "/v1/payment_intents"
+
+
+@pytest.mark.parametrize("step", ["", "/pi_000002/confirm"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_charge_is_made_once_whatever_answer_is_lost(
+    provider: StripePayments,
+    stripe: StripeServer,
+    customer_id: str,
+    step: str,
+    is_late: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """A charge whose answer is lost is asked for again, within the day or long after, and the card is charged once."""
+    stripe.faults.lost.add(INTENTS + step)
+    with pytest.raises(PushError) as caught:
+        provider.charge(customer_id, CHARGE, decline_count=0)
+    if is_late:
+        stripe.forget_keys()
+    first = provider.charge(customer_id, CHARGE, decline_count=0)
+    again = provider.charge(customer_id, CHARGE, decline_count=0)
+
+    (intent,) = stripe.of_kind("payment_intent")
+    assert (caught.value.problem, caught.value.is_decline) == ("no answer from Stripe", False)
+    assert first == again == Pushed(intent["id"], Outcome.PAID)
+    assert (intent["amount"], intent["currency"], intent["confirmations"]) == (4_500, "usd", 1)
+
+
+def test_a_declined_card_is_charged_again_only_as_another_attempt(
+    provider: StripePayments, stripe: StripeServer, customer_id: str
+) -> None:
+    """The same attempt again answers the same decline without asking the bank; the next one asks, and may succeed."""
+    stripe.declines = 1
+    for _ in range(2):
+        with pytest.raises(PushError) as caught:
+            provider.charge(customer_id, CHARGE, decline_count=0)
+        assert (caught.value.problem, caught.value.is_decline, caught.value.is_final) == (
+            "the card was declined: card_declined",
+            True,
+            False,
+        )
+    paid = provider.charge(customer_id, CHARGE, decline_count=1)
+
+    (intent,) = stripe.of_kind("payment_intent")
+    assert (paid.outcome, intent["confirmations"]) == (Outcome.PAID, 2)
+
+
+def test_without_a_card_nothing_is_charged(
+    provider: StripePayments, stripe: StripeServer, customer_id: str
+) -> None:
+    """An account without a card is like one whose card is declined: something to be told, and tried again later."""
+    stripe.has_card = False
+    with pytest.raises(PushError) as caught:
+        provider.charge(customer_id, CHARGE, decline_count=0)
+
+    assert (caught.value.problem, caught.value.is_decline) == ("there is no card on file", True)
+
+
+@pytest.mark.parametrize("status", ["open", "paid"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_credit_note_is_made_once(
+    provider: StripePayments,
+    stripe: StripeServer,
+    customer_id: str,
+    status: str,
+    is_late: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """A credit note whose answer is lost is made once; of what was paid it becomes the customer's balance."""
+    stripe.final_status = status
+    invoice = provider.push_invoice(customer_id, invoice_of(), is_repeat=False)
+    note = PushedCreditNote(
+        number="CN-000001",
+        invoice_number="INV-000001",
+        invoice_id=invoice.provider_id,
+        currency_code="USD",
+        amount_cents=2,
+        reason="goodwill",
+    )
+    stripe.faults.lost.add("/v1/credit_notes")
+    with pytest.raises(PushError):
+        provider.push_credit_note(note, is_repeat=False)
+    if is_late:
+        stripe.forget_keys()
+    pushed = provider.push_credit_note(note, is_repeat=True)
+
+    (made,) = stripe.of_kind("credit_note")
+    assert (pushed.provider_id, made["amount"]) == (made["id"], 2)
+    assert made["credit_amount"] == ("2" if status == "paid" else None)
+
+
+def test_an_invoice_is_taken_back(provider: StripePayments, stripe: StripeServer, customer_id: str) -> None:
+    """An open invoice becomes void, once; a draft that an attempt has left is deleted; one that is paid stays."""
+    invoice = provider.push_invoice(customer_id, invoice_of(), is_repeat=False)
+    for _ in range(2):
+        assert provider.void_invoice("INV-000001", invoice.provider_id).provider_id == invoice.provider_id
+    stripe.faults.refused[f"/v1/invoices/in_{3:06}/finalize"] = RefusalError(500, "api_error", "Sorry")
+    with pytest.raises(PushError):
+        provider.push_invoice(customer_id, invoice_of(number="INV-000002"), is_repeat=False)
+    provider.void_invoice("INV-000002", "")
+    stripe.faults.refused.clear()
+    nothing = provider.void_invoice("INV-000003", "")
+    stripe.final_status = "paid"
+    paid = provider.push_invoice(customer_id, invoice_of(number="INV-000004"), is_repeat=False)
+    with pytest.raises(PushError) as caught:
+        provider.void_invoice("INV-000004", paid.provider_id)
+
+    assert [(found["number"], found["status"]) for found in stripe.of_kind("invoice")] == [
+        ("INV-000001", "void"),
+        ("INV-000004", "paid"),
+    ]
+    assert (nothing.provider_id, caught.value.is_final) == ("", True)
+
+
 @pytest.mark.parametrize(
     ("refusal", "problem", "is_final"),
     [
@@ -208,6 +324,11 @@ INVOICE = {
             "invoice.payment_failed",
             INVOICE,
             (SubjectKind.INVOICE, "INV-1", Pushed("in_1", Outcome.FAILED, "https://x")),
+        ),
+        (
+            "payment_intent.succeeded",
+            {"id": "pi_1", "metadata": {**OURS, "taximeter_charge": "acme/auto.1"}},
+            (SubjectKind.TOP_UP, "acme/auto.1", Pushed("pi_1", Outcome.PAID)),
         ),
         ("customer.created", {"id": "cus_1"}, None),
         ("invoice.paid", {"id": "in_2", "metadata": {}}, None),

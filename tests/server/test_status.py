@@ -64,6 +64,7 @@ EXAMPLES: list[errors.RequestError] = [
     billing_errors.InvoiceStateError("acme/20260601T000000Z", "paid"),
     billing_errors.CreditTooLargeError("acme/20260601T000000Z", 250),
     billing_errors.CreditNoteConflictError("goodwill-1"),
+    billing_errors.TopUpConflictError("order-1"),
     credit_errors.CreditAccountUnknownError("acme"),
     credit_errors.CreditRatePinnedError("acme"),
     credit_errors.CreditGrantConflictError("welcome"),

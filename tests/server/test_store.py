@@ -51,6 +51,8 @@ def test_names_never_change() -> None:
         "INVOICE_IDS": "{tx:cfg}:invoice_ids",
         "INVOICE_NUMBERS": "{tx:cfg}:invoice_numbers",
         "SUBSCRIPTIONS": "{tx:cfg}:subscriptions",
+        "TOP_UPS_PREFIX": "{tx:cfg}:top_ups:",
+        "TOP_UP_TURNS": "{tx:cfg}:top_up_turns",
     }
 
 

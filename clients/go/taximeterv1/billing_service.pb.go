@@ -259,9 +259,11 @@ type GetSubscriptionResponse struct {
 	// The subscription.
 	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	// Credits of the tenant now. Absent where it has no account of credits.
-	Credits       *CreditCounts `protobuf:"bytes,2,opt,name=credits,proto3" json:"credits,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Credits *CreditCounts `protobuf:"bytes,2,opt,name=credits,proto3" json:"credits,omitempty"`
+	// What buys credits by itself. Absent where the plan in force has no top-up.
+	AutomaticTopUp *AutomaticTopUp `protobuf:"bytes,130,opt,name=automatic_top_up,json=automaticTopUp,proto3" json:"automatic_top_up,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetSubscriptionResponse) Reset() {
@@ -304,6 +306,13 @@ func (x *GetSubscriptionResponse) GetSubscription() *Subscription {
 func (x *GetSubscriptionResponse) GetCredits() *CreditCounts {
 	if x != nil {
 		return x.Credits
+	}
+	return nil
+}
+
+func (x *GetSubscriptionResponse) GetAutomaticTopUp() *AutomaticTopUp {
+	if x != nil {
+		return x.AutomaticTopUp
 	}
 	return nil
 }
@@ -1844,7 +1853,7 @@ var File_taximeter_v1_billing_service_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\n" +
-	"\"taximeter/v1/billing_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19taximeter/v1/credit.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ataximeter/v1/payment.proto\x1a\x1ftaximeter/v1/subscription.proto\"\xf0\x01\n" +
+	"\"taximeter/v1/billing_service.proto\x12\ftaximeter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19taximeter/v1/credit.proto\x1a\x1ataximeter/v1/invoice.proto\x1a\x1ataximeter/v1/payment.proto\x1a\x1ftaximeter/v1/subscription.proto\x1a\x19taximeter/v1/top_up.proto\"\xf0\x01\n" +
 	"\x16PutSubscriptionRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x129\n" +
@@ -1857,10 +1866,11 @@ const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\x17PutSubscriptionResponse\x12>\n" +
 	"\fsubscription\x18\x01 \x01(\v2\x1a.taximeter.v1.SubscriptionR\fsubscription\"0\n" +
 	"\x16GetSubscriptionRequest\x12\x16\n" +
-	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"\x8f\x01\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"\xd8\x01\n" +
 	"\x17GetSubscriptionResponse\x12>\n" +
 	"\fsubscription\x18\x01 \x01(\v2\x1a.taximeter.v1.SubscriptionR\fsubscription\x124\n" +
-	"\acredits\x18\x02 \x01(\v2\x1a.taximeter.v1.CreditCountsR\acredits\"\xab\x01\n" +
+	"\acredits\x18\x02 \x01(\v2\x1a.taximeter.v1.CreditCountsR\acredits\x12G\n" +
+	"\x10automatic_top_up\x18\x82\x01 \x01(\v2\x1c.taximeter.v1.AutomaticTopUpR\x0eautomaticTopUp\"\xab\x01\n" +
 	"\x11ChangePlanRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\"\n" +
@@ -1959,7 +1969,7 @@ const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\rInvoiceFormat\x12\x1e\n" +
 	"\x1aINVOICE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13INVOICE_FORMAT_HTML\x10\x01\x12\x16\n" +
-	"\x12INVOICE_FORMAT_PDF\x10\x022\xca\x11\n" +
+	"\x12INVOICE_FORMAT_PDF\x10\x022\xf7\x12\n" +
 	"\x0eBillingService\x12^\n" +
 	"\x0fPutSubscription\x12$.taximeter.v1.PutSubscriptionRequest\x1a%.taximeter.v1.PutSubscriptionResponse\x12c\n" +
 	"\x0fGetSubscription\x12$.taximeter.v1.GetSubscriptionRequest\x1a%.taximeter.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12O\n" +
@@ -1984,7 +1994,10 @@ const file_taximeter_v1_billing_service_proto_rawDesc = "" +
 	"\x10GetCreditAccount\x12%.taximeter.v1.GetCreditAccountRequest\x1a&.taximeter.v1.GetCreditAccountResponse\"\x03\x90\x02\x01\x12U\n" +
 	"\fGrantCredits\x12!.taximeter.v1.GrantCreditsRequest\x1a\".taximeter.v1.GrantCreditsResponse\x12^\n" +
 	"\x0fVoidCreditGrant\x12$.taximeter.v1.VoidCreditGrantRequest\x1a%.taximeter.v1.VoidCreditGrantResponse\x12f\n" +
-	"\x10ListCreditGrants\x12%.taximeter.v1.ListCreditGrantsRequest\x1a&.taximeter.v1.ListCreditGrantsResponse\"\x03\x90\x02\x01\x12i\n" +
+	"\x10ListCreditGrants\x12%.taximeter.v1.ListCreditGrantsRequest\x1a&.taximeter.v1.ListCreditGrantsResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\fTopUpCredits\x12!.taximeter.v1.TopUpCreditsRequest\x1a\".taximeter.v1.TopUpCreditsResponse\x12T\n" +
+	"\n" +
+	"ListTopUps\x12\x1f.taximeter.v1.ListTopUpsRequest\x1a .taximeter.v1.ListTopUpsResponse\"\x03\x90\x02\x01\x12i\n" +
 	"\x11ListCreditEntries\x12&.taximeter.v1.ListCreditEntriesRequest\x1a'.taximeter.v1.ListCreditEntriesResponse\"\x03\x90\x02\x01BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
@@ -2040,25 +2053,30 @@ var file_taximeter_v1_billing_service_proto_goTypes = []any{
 	(*PhaseSettings)(nil),               // 34: taximeter.v1.PhaseSettings
 	(*Subscription)(nil),                // 35: taximeter.v1.Subscription
 	(*CreditCounts)(nil),                // 36: taximeter.v1.CreditCounts
-	(*Invoice)(nil),                     // 37: taximeter.v1.Invoice
-	(*CreditAccountSettings)(nil),       // 38: taximeter.v1.CreditAccountSettings
-	(*CreditAccount)(nil),               // 39: taximeter.v1.CreditAccount
-	(*CreditGrant)(nil),                 // 40: taximeter.v1.CreditGrant
-	(*CreditEntry)(nil),                 // 41: taximeter.v1.CreditEntry
-	(*PutPaymentAccountRequest)(nil),    // 42: taximeter.v1.PutPaymentAccountRequest
-	(*GetPaymentAccountRequest)(nil),    // 43: taximeter.v1.GetPaymentAccountRequest
-	(*GetPaymentCardRequest)(nil),       // 44: taximeter.v1.GetPaymentCardRequest
-	(*CreatePortalSessionRequest)(nil),  // 45: taximeter.v1.CreatePortalSessionRequest
-	(*ListPaymentsRequest)(nil),         // 46: taximeter.v1.ListPaymentsRequest
-	(*RetryPaymentRequest)(nil),         // 47: taximeter.v1.RetryPaymentRequest
-	(*ReceivePaymentEventRequest)(nil),  // 48: taximeter.v1.ReceivePaymentEventRequest
-	(*PutPaymentAccountResponse)(nil),   // 49: taximeter.v1.PutPaymentAccountResponse
-	(*GetPaymentAccountResponse)(nil),   // 50: taximeter.v1.GetPaymentAccountResponse
-	(*GetPaymentCardResponse)(nil),      // 51: taximeter.v1.GetPaymentCardResponse
-	(*CreatePortalSessionResponse)(nil), // 52: taximeter.v1.CreatePortalSessionResponse
-	(*ListPaymentsResponse)(nil),        // 53: taximeter.v1.ListPaymentsResponse
-	(*RetryPaymentResponse)(nil),        // 54: taximeter.v1.RetryPaymentResponse
-	(*ReceivePaymentEventResponse)(nil), // 55: taximeter.v1.ReceivePaymentEventResponse
+	(*AutomaticTopUp)(nil),              // 37: taximeter.v1.AutomaticTopUp
+	(*Invoice)(nil),                     // 38: taximeter.v1.Invoice
+	(*CreditAccountSettings)(nil),       // 39: taximeter.v1.CreditAccountSettings
+	(*CreditAccount)(nil),               // 40: taximeter.v1.CreditAccount
+	(*CreditGrant)(nil),                 // 41: taximeter.v1.CreditGrant
+	(*CreditEntry)(nil),                 // 42: taximeter.v1.CreditEntry
+	(*PutPaymentAccountRequest)(nil),    // 43: taximeter.v1.PutPaymentAccountRequest
+	(*GetPaymentAccountRequest)(nil),    // 44: taximeter.v1.GetPaymentAccountRequest
+	(*GetPaymentCardRequest)(nil),       // 45: taximeter.v1.GetPaymentCardRequest
+	(*CreatePortalSessionRequest)(nil),  // 46: taximeter.v1.CreatePortalSessionRequest
+	(*ListPaymentsRequest)(nil),         // 47: taximeter.v1.ListPaymentsRequest
+	(*RetryPaymentRequest)(nil),         // 48: taximeter.v1.RetryPaymentRequest
+	(*ReceivePaymentEventRequest)(nil),  // 49: taximeter.v1.ReceivePaymentEventRequest
+	(*TopUpCreditsRequest)(nil),         // 50: taximeter.v1.TopUpCreditsRequest
+	(*ListTopUpsRequest)(nil),           // 51: taximeter.v1.ListTopUpsRequest
+	(*PutPaymentAccountResponse)(nil),   // 52: taximeter.v1.PutPaymentAccountResponse
+	(*GetPaymentAccountResponse)(nil),   // 53: taximeter.v1.GetPaymentAccountResponse
+	(*GetPaymentCardResponse)(nil),      // 54: taximeter.v1.GetPaymentCardResponse
+	(*CreatePortalSessionResponse)(nil), // 55: taximeter.v1.CreatePortalSessionResponse
+	(*ListPaymentsResponse)(nil),        // 56: taximeter.v1.ListPaymentsResponse
+	(*RetryPaymentResponse)(nil),        // 57: taximeter.v1.RetryPaymentResponse
+	(*ReceivePaymentEventResponse)(nil), // 58: taximeter.v1.ReceivePaymentEventResponse
+	(*TopUpCreditsResponse)(nil),        // 59: taximeter.v1.TopUpCreditsResponse
+	(*ListTopUpsResponse)(nil),          // 60: taximeter.v1.ListTopUpsResponse
 }
 var file_taximeter_v1_billing_service_proto_depIdxs = []int32{
 	33, // 0: taximeter.v1.PutSubscriptionRequest.start_time:type_name -> google.protobuf.Timestamp
@@ -2066,75 +2084,80 @@ var file_taximeter_v1_billing_service_proto_depIdxs = []int32{
 	35, // 2: taximeter.v1.PutSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
 	35, // 3: taximeter.v1.GetSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
 	36, // 4: taximeter.v1.GetSubscriptionResponse.credits:type_name -> taximeter.v1.CreditCounts
-	35, // 5: taximeter.v1.ChangePlanResponse.subscription:type_name -> taximeter.v1.Subscription
-	35, // 6: taximeter.v1.CancelSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
-	37, // 7: taximeter.v1.ListInvoicesResponse.invoices:type_name -> taximeter.v1.Invoice
-	37, // 8: taximeter.v1.GetInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	37, // 9: taximeter.v1.FinalizeInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	37, // 10: taximeter.v1.VoidInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
-	37, // 11: taximeter.v1.VoidInvoiceResponse.reversal:type_name -> taximeter.v1.Invoice
-	37, // 12: taximeter.v1.CreateCreditNoteResponse.credit_note:type_name -> taximeter.v1.Invoice
-	0,  // 13: taximeter.v1.RenderInvoiceRequest.format:type_name -> taximeter.v1.InvoiceFormat
-	38, // 14: taximeter.v1.PutCreditAccountRequest.settings:type_name -> taximeter.v1.CreditAccountSettings
-	39, // 15: taximeter.v1.PutCreditAccountResponse.account:type_name -> taximeter.v1.CreditAccount
-	39, // 16: taximeter.v1.GetCreditAccountResponse.account:type_name -> taximeter.v1.CreditAccount
-	40, // 17: taximeter.v1.GrantCreditsRequest.grant:type_name -> taximeter.v1.CreditGrant
-	40, // 18: taximeter.v1.GrantCreditsResponse.grant:type_name -> taximeter.v1.CreditGrant
-	39, // 19: taximeter.v1.GrantCreditsResponse.account:type_name -> taximeter.v1.CreditAccount
-	40, // 20: taximeter.v1.VoidCreditGrantResponse.grant:type_name -> taximeter.v1.CreditGrant
-	40, // 21: taximeter.v1.ListCreditGrantsResponse.grants:type_name -> taximeter.v1.CreditGrant
-	41, // 22: taximeter.v1.ListCreditEntriesResponse.entries:type_name -> taximeter.v1.CreditEntry
-	1,  // 23: taximeter.v1.BillingService.PutSubscription:input_type -> taximeter.v1.PutSubscriptionRequest
-	3,  // 24: taximeter.v1.BillingService.GetSubscription:input_type -> taximeter.v1.GetSubscriptionRequest
-	5,  // 25: taximeter.v1.BillingService.ChangePlan:input_type -> taximeter.v1.ChangePlanRequest
-	7,  // 26: taximeter.v1.BillingService.CancelSubscription:input_type -> taximeter.v1.CancelSubscriptionRequest
-	9,  // 27: taximeter.v1.BillingService.ListInvoices:input_type -> taximeter.v1.ListInvoicesRequest
-	11, // 28: taximeter.v1.BillingService.GetInvoice:input_type -> taximeter.v1.GetInvoiceRequest
-	19, // 29: taximeter.v1.BillingService.RenderInvoice:input_type -> taximeter.v1.RenderInvoiceRequest
-	13, // 30: taximeter.v1.BillingService.FinalizeInvoice:input_type -> taximeter.v1.FinalizeInvoiceRequest
-	15, // 31: taximeter.v1.BillingService.VoidInvoice:input_type -> taximeter.v1.VoidInvoiceRequest
-	17, // 32: taximeter.v1.BillingService.CreateCreditNote:input_type -> taximeter.v1.CreateCreditNoteRequest
-	42, // 33: taximeter.v1.BillingService.PutPaymentAccount:input_type -> taximeter.v1.PutPaymentAccountRequest
-	43, // 34: taximeter.v1.BillingService.GetPaymentAccount:input_type -> taximeter.v1.GetPaymentAccountRequest
-	44, // 35: taximeter.v1.BillingService.GetPaymentCard:input_type -> taximeter.v1.GetPaymentCardRequest
-	45, // 36: taximeter.v1.BillingService.CreatePortalSession:input_type -> taximeter.v1.CreatePortalSessionRequest
-	46, // 37: taximeter.v1.BillingService.ListPayments:input_type -> taximeter.v1.ListPaymentsRequest
-	47, // 38: taximeter.v1.BillingService.RetryPayment:input_type -> taximeter.v1.RetryPaymentRequest
-	48, // 39: taximeter.v1.BillingService.ReceivePaymentEvent:input_type -> taximeter.v1.ReceivePaymentEventRequest
-	21, // 40: taximeter.v1.BillingService.PutCreditAccount:input_type -> taximeter.v1.PutCreditAccountRequest
-	23, // 41: taximeter.v1.BillingService.GetCreditAccount:input_type -> taximeter.v1.GetCreditAccountRequest
-	25, // 42: taximeter.v1.BillingService.GrantCredits:input_type -> taximeter.v1.GrantCreditsRequest
-	27, // 43: taximeter.v1.BillingService.VoidCreditGrant:input_type -> taximeter.v1.VoidCreditGrantRequest
-	29, // 44: taximeter.v1.BillingService.ListCreditGrants:input_type -> taximeter.v1.ListCreditGrantsRequest
-	31, // 45: taximeter.v1.BillingService.ListCreditEntries:input_type -> taximeter.v1.ListCreditEntriesRequest
-	2,  // 46: taximeter.v1.BillingService.PutSubscription:output_type -> taximeter.v1.PutSubscriptionResponse
-	4,  // 47: taximeter.v1.BillingService.GetSubscription:output_type -> taximeter.v1.GetSubscriptionResponse
-	6,  // 48: taximeter.v1.BillingService.ChangePlan:output_type -> taximeter.v1.ChangePlanResponse
-	8,  // 49: taximeter.v1.BillingService.CancelSubscription:output_type -> taximeter.v1.CancelSubscriptionResponse
-	10, // 50: taximeter.v1.BillingService.ListInvoices:output_type -> taximeter.v1.ListInvoicesResponse
-	12, // 51: taximeter.v1.BillingService.GetInvoice:output_type -> taximeter.v1.GetInvoiceResponse
-	20, // 52: taximeter.v1.BillingService.RenderInvoice:output_type -> taximeter.v1.RenderInvoiceResponse
-	14, // 53: taximeter.v1.BillingService.FinalizeInvoice:output_type -> taximeter.v1.FinalizeInvoiceResponse
-	16, // 54: taximeter.v1.BillingService.VoidInvoice:output_type -> taximeter.v1.VoidInvoiceResponse
-	18, // 55: taximeter.v1.BillingService.CreateCreditNote:output_type -> taximeter.v1.CreateCreditNoteResponse
-	49, // 56: taximeter.v1.BillingService.PutPaymentAccount:output_type -> taximeter.v1.PutPaymentAccountResponse
-	50, // 57: taximeter.v1.BillingService.GetPaymentAccount:output_type -> taximeter.v1.GetPaymentAccountResponse
-	51, // 58: taximeter.v1.BillingService.GetPaymentCard:output_type -> taximeter.v1.GetPaymentCardResponse
-	52, // 59: taximeter.v1.BillingService.CreatePortalSession:output_type -> taximeter.v1.CreatePortalSessionResponse
-	53, // 60: taximeter.v1.BillingService.ListPayments:output_type -> taximeter.v1.ListPaymentsResponse
-	54, // 61: taximeter.v1.BillingService.RetryPayment:output_type -> taximeter.v1.RetryPaymentResponse
-	55, // 62: taximeter.v1.BillingService.ReceivePaymentEvent:output_type -> taximeter.v1.ReceivePaymentEventResponse
-	22, // 63: taximeter.v1.BillingService.PutCreditAccount:output_type -> taximeter.v1.PutCreditAccountResponse
-	24, // 64: taximeter.v1.BillingService.GetCreditAccount:output_type -> taximeter.v1.GetCreditAccountResponse
-	26, // 65: taximeter.v1.BillingService.GrantCredits:output_type -> taximeter.v1.GrantCreditsResponse
-	28, // 66: taximeter.v1.BillingService.VoidCreditGrant:output_type -> taximeter.v1.VoidCreditGrantResponse
-	30, // 67: taximeter.v1.BillingService.ListCreditGrants:output_type -> taximeter.v1.ListCreditGrantsResponse
-	32, // 68: taximeter.v1.BillingService.ListCreditEntries:output_type -> taximeter.v1.ListCreditEntriesResponse
-	46, // [46:69] is the sub-list for method output_type
-	23, // [23:46] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	37, // 5: taximeter.v1.GetSubscriptionResponse.automatic_top_up:type_name -> taximeter.v1.AutomaticTopUp
+	35, // 6: taximeter.v1.ChangePlanResponse.subscription:type_name -> taximeter.v1.Subscription
+	35, // 7: taximeter.v1.CancelSubscriptionResponse.subscription:type_name -> taximeter.v1.Subscription
+	38, // 8: taximeter.v1.ListInvoicesResponse.invoices:type_name -> taximeter.v1.Invoice
+	38, // 9: taximeter.v1.GetInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	38, // 10: taximeter.v1.FinalizeInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	38, // 11: taximeter.v1.VoidInvoiceResponse.invoice:type_name -> taximeter.v1.Invoice
+	38, // 12: taximeter.v1.VoidInvoiceResponse.reversal:type_name -> taximeter.v1.Invoice
+	38, // 13: taximeter.v1.CreateCreditNoteResponse.credit_note:type_name -> taximeter.v1.Invoice
+	0,  // 14: taximeter.v1.RenderInvoiceRequest.format:type_name -> taximeter.v1.InvoiceFormat
+	39, // 15: taximeter.v1.PutCreditAccountRequest.settings:type_name -> taximeter.v1.CreditAccountSettings
+	40, // 16: taximeter.v1.PutCreditAccountResponse.account:type_name -> taximeter.v1.CreditAccount
+	40, // 17: taximeter.v1.GetCreditAccountResponse.account:type_name -> taximeter.v1.CreditAccount
+	41, // 18: taximeter.v1.GrantCreditsRequest.grant:type_name -> taximeter.v1.CreditGrant
+	41, // 19: taximeter.v1.GrantCreditsResponse.grant:type_name -> taximeter.v1.CreditGrant
+	40, // 20: taximeter.v1.GrantCreditsResponse.account:type_name -> taximeter.v1.CreditAccount
+	41, // 21: taximeter.v1.VoidCreditGrantResponse.grant:type_name -> taximeter.v1.CreditGrant
+	41, // 22: taximeter.v1.ListCreditGrantsResponse.grants:type_name -> taximeter.v1.CreditGrant
+	42, // 23: taximeter.v1.ListCreditEntriesResponse.entries:type_name -> taximeter.v1.CreditEntry
+	1,  // 24: taximeter.v1.BillingService.PutSubscription:input_type -> taximeter.v1.PutSubscriptionRequest
+	3,  // 25: taximeter.v1.BillingService.GetSubscription:input_type -> taximeter.v1.GetSubscriptionRequest
+	5,  // 26: taximeter.v1.BillingService.ChangePlan:input_type -> taximeter.v1.ChangePlanRequest
+	7,  // 27: taximeter.v1.BillingService.CancelSubscription:input_type -> taximeter.v1.CancelSubscriptionRequest
+	9,  // 28: taximeter.v1.BillingService.ListInvoices:input_type -> taximeter.v1.ListInvoicesRequest
+	11, // 29: taximeter.v1.BillingService.GetInvoice:input_type -> taximeter.v1.GetInvoiceRequest
+	19, // 30: taximeter.v1.BillingService.RenderInvoice:input_type -> taximeter.v1.RenderInvoiceRequest
+	13, // 31: taximeter.v1.BillingService.FinalizeInvoice:input_type -> taximeter.v1.FinalizeInvoiceRequest
+	15, // 32: taximeter.v1.BillingService.VoidInvoice:input_type -> taximeter.v1.VoidInvoiceRequest
+	17, // 33: taximeter.v1.BillingService.CreateCreditNote:input_type -> taximeter.v1.CreateCreditNoteRequest
+	43, // 34: taximeter.v1.BillingService.PutPaymentAccount:input_type -> taximeter.v1.PutPaymentAccountRequest
+	44, // 35: taximeter.v1.BillingService.GetPaymentAccount:input_type -> taximeter.v1.GetPaymentAccountRequest
+	45, // 36: taximeter.v1.BillingService.GetPaymentCard:input_type -> taximeter.v1.GetPaymentCardRequest
+	46, // 37: taximeter.v1.BillingService.CreatePortalSession:input_type -> taximeter.v1.CreatePortalSessionRequest
+	47, // 38: taximeter.v1.BillingService.ListPayments:input_type -> taximeter.v1.ListPaymentsRequest
+	48, // 39: taximeter.v1.BillingService.RetryPayment:input_type -> taximeter.v1.RetryPaymentRequest
+	49, // 40: taximeter.v1.BillingService.ReceivePaymentEvent:input_type -> taximeter.v1.ReceivePaymentEventRequest
+	21, // 41: taximeter.v1.BillingService.PutCreditAccount:input_type -> taximeter.v1.PutCreditAccountRequest
+	23, // 42: taximeter.v1.BillingService.GetCreditAccount:input_type -> taximeter.v1.GetCreditAccountRequest
+	25, // 43: taximeter.v1.BillingService.GrantCredits:input_type -> taximeter.v1.GrantCreditsRequest
+	27, // 44: taximeter.v1.BillingService.VoidCreditGrant:input_type -> taximeter.v1.VoidCreditGrantRequest
+	29, // 45: taximeter.v1.BillingService.ListCreditGrants:input_type -> taximeter.v1.ListCreditGrantsRequest
+	50, // 46: taximeter.v1.BillingService.TopUpCredits:input_type -> taximeter.v1.TopUpCreditsRequest
+	51, // 47: taximeter.v1.BillingService.ListTopUps:input_type -> taximeter.v1.ListTopUpsRequest
+	31, // 48: taximeter.v1.BillingService.ListCreditEntries:input_type -> taximeter.v1.ListCreditEntriesRequest
+	2,  // 49: taximeter.v1.BillingService.PutSubscription:output_type -> taximeter.v1.PutSubscriptionResponse
+	4,  // 50: taximeter.v1.BillingService.GetSubscription:output_type -> taximeter.v1.GetSubscriptionResponse
+	6,  // 51: taximeter.v1.BillingService.ChangePlan:output_type -> taximeter.v1.ChangePlanResponse
+	8,  // 52: taximeter.v1.BillingService.CancelSubscription:output_type -> taximeter.v1.CancelSubscriptionResponse
+	10, // 53: taximeter.v1.BillingService.ListInvoices:output_type -> taximeter.v1.ListInvoicesResponse
+	12, // 54: taximeter.v1.BillingService.GetInvoice:output_type -> taximeter.v1.GetInvoiceResponse
+	20, // 55: taximeter.v1.BillingService.RenderInvoice:output_type -> taximeter.v1.RenderInvoiceResponse
+	14, // 56: taximeter.v1.BillingService.FinalizeInvoice:output_type -> taximeter.v1.FinalizeInvoiceResponse
+	16, // 57: taximeter.v1.BillingService.VoidInvoice:output_type -> taximeter.v1.VoidInvoiceResponse
+	18, // 58: taximeter.v1.BillingService.CreateCreditNote:output_type -> taximeter.v1.CreateCreditNoteResponse
+	52, // 59: taximeter.v1.BillingService.PutPaymentAccount:output_type -> taximeter.v1.PutPaymentAccountResponse
+	53, // 60: taximeter.v1.BillingService.GetPaymentAccount:output_type -> taximeter.v1.GetPaymentAccountResponse
+	54, // 61: taximeter.v1.BillingService.GetPaymentCard:output_type -> taximeter.v1.GetPaymentCardResponse
+	55, // 62: taximeter.v1.BillingService.CreatePortalSession:output_type -> taximeter.v1.CreatePortalSessionResponse
+	56, // 63: taximeter.v1.BillingService.ListPayments:output_type -> taximeter.v1.ListPaymentsResponse
+	57, // 64: taximeter.v1.BillingService.RetryPayment:output_type -> taximeter.v1.RetryPaymentResponse
+	58, // 65: taximeter.v1.BillingService.ReceivePaymentEvent:output_type -> taximeter.v1.ReceivePaymentEventResponse
+	22, // 66: taximeter.v1.BillingService.PutCreditAccount:output_type -> taximeter.v1.PutCreditAccountResponse
+	24, // 67: taximeter.v1.BillingService.GetCreditAccount:output_type -> taximeter.v1.GetCreditAccountResponse
+	26, // 68: taximeter.v1.BillingService.GrantCredits:output_type -> taximeter.v1.GrantCreditsResponse
+	28, // 69: taximeter.v1.BillingService.VoidCreditGrant:output_type -> taximeter.v1.VoidCreditGrantResponse
+	30, // 70: taximeter.v1.BillingService.ListCreditGrants:output_type -> taximeter.v1.ListCreditGrantsResponse
+	59, // 71: taximeter.v1.BillingService.TopUpCredits:output_type -> taximeter.v1.TopUpCreditsResponse
+	60, // 72: taximeter.v1.BillingService.ListTopUps:output_type -> taximeter.v1.ListTopUpsResponse
+	32, // 73: taximeter.v1.BillingService.ListCreditEntries:output_type -> taximeter.v1.ListCreditEntriesResponse
+	49, // [49:74] is the sub-list for method output_type
+	24, // [24:49] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_taximeter_v1_billing_service_proto_init() }
@@ -2146,6 +2169,7 @@ func file_taximeter_v1_billing_service_proto_init() {
 	file_taximeter_v1_invoice_proto_init()
 	file_taximeter_v1_payment_proto_init()
 	file_taximeter_v1_subscription_proto_init()
+	file_taximeter_v1_top_up_proto_init()
 	file_taximeter_v1_billing_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_taximeter_v1_billing_service_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}

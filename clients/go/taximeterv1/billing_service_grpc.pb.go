@@ -43,6 +43,8 @@ const (
 	BillingService_GrantCredits_FullMethodName        = "/taximeter.v1.BillingService/GrantCredits"
 	BillingService_VoidCreditGrant_FullMethodName     = "/taximeter.v1.BillingService/VoidCreditGrant"
 	BillingService_ListCreditGrants_FullMethodName    = "/taximeter.v1.BillingService/ListCreditGrants"
+	BillingService_TopUpCredits_FullMethodName        = "/taximeter.v1.BillingService/TopUpCredits"
+	BillingService_ListTopUps_FullMethodName          = "/taximeter.v1.BillingService/ListTopUps"
 	BillingService_ListCreditEntries_FullMethodName   = "/taximeter.v1.BillingService/ListCreditEntries"
 )
 
@@ -130,6 +132,15 @@ type BillingServiceClient interface {
 	// Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
 	// Needs role read or admin. Safe to retry.
 	ListCreditGrants(ctx context.Context, in *ListCreditGrantsRequest, opts ...grpc.CallOption) (*ListCreditGrantsResponse, error)
+	// Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
+	// "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+	// request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
+	// time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
+	// (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
+	// Needs role admin. Safe to retry.
+	TopUpCredits(ctx context.Context, in *TopUpCreditsRequest, opts ...grpc.CallOption) (*TopUpCreditsResponse, error)
+	// Lists what an account has bought, by hand and by itself, newest first. Needs role read or admin. Safe to retry.
+	ListTopUps(ctx context.Context, in *ListTopUpsRequest, opts ...grpc.CallOption) (*ListTopUpsResponse, error)
 	// Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
 	// it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
 	// Safe to retry.
@@ -364,6 +375,26 @@ func (c *billingServiceClient) ListCreditGrants(ctx context.Context, in *ListCre
 	return out, nil
 }
 
+func (c *billingServiceClient) TopUpCredits(ctx context.Context, in *TopUpCreditsRequest, opts ...grpc.CallOption) (*TopUpCreditsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TopUpCreditsResponse)
+	err := c.cc.Invoke(ctx, BillingService_TopUpCredits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *billingServiceClient) ListTopUps(ctx context.Context, in *ListTopUpsRequest, opts ...grpc.CallOption) (*ListTopUpsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTopUpsResponse)
+	err := c.cc.Invoke(ctx, BillingService_ListTopUps_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *billingServiceClient) ListCreditEntries(ctx context.Context, in *ListCreditEntriesRequest, opts ...grpc.CallOption) (*ListCreditEntriesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListCreditEntriesResponse)
@@ -458,6 +489,15 @@ type BillingServiceServer interface {
 	// Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
 	// Needs role read or admin. Safe to retry.
 	ListCreditGrants(context.Context, *ListCreditGrantsRequest) (*ListCreditGrantsResponse, error)
+	// Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
+	// "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+	// request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
+	// time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
+	// (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
+	// Needs role admin. Safe to retry.
+	TopUpCredits(context.Context, *TopUpCreditsRequest) (*TopUpCreditsResponse, error)
+	// Lists what an account has bought, by hand and by itself, newest first. Needs role read or admin. Safe to retry.
+	ListTopUps(context.Context, *ListTopUpsRequest) (*ListTopUpsResponse, error)
 	// Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
 	// it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
 	// Safe to retry.
@@ -537,6 +577,12 @@ func (UnimplementedBillingServiceServer) VoidCreditGrant(context.Context, *VoidC
 }
 func (UnimplementedBillingServiceServer) ListCreditGrants(context.Context, *ListCreditGrantsRequest) (*ListCreditGrantsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCreditGrants not implemented")
+}
+func (UnimplementedBillingServiceServer) TopUpCredits(context.Context, *TopUpCreditsRequest) (*TopUpCreditsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TopUpCredits not implemented")
+}
+func (UnimplementedBillingServiceServer) ListTopUps(context.Context, *ListTopUpsRequest) (*ListTopUpsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTopUps not implemented")
 }
 func (UnimplementedBillingServiceServer) ListCreditEntries(context.Context, *ListCreditEntriesRequest) (*ListCreditEntriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCreditEntries not implemented")
@@ -958,6 +1004,42 @@ func _BillingService_ListCreditGrants_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BillingService_TopUpCredits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TopUpCreditsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).TopUpCredits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_TopUpCredits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).TopUpCredits(ctx, req.(*TopUpCreditsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BillingService_ListTopUps_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTopUpsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BillingServiceServer).ListTopUps(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BillingService_ListTopUps_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BillingServiceServer).ListTopUps(ctx, req.(*ListTopUpsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _BillingService_ListCreditEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListCreditEntriesRequest)
 	if err := dec(in); err != nil {
@@ -1070,6 +1152,14 @@ var BillingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListCreditGrants",
 			Handler:    _BillingService_ListCreditGrants_Handler,
+		},
+		{
+			MethodName: "TopUpCredits",
+			Handler:    _BillingService_TopUpCredits_Handler,
+		},
+		{
+			MethodName: "ListTopUps",
+			Handler:    _BillingService_ListTopUps_Handler,
 		},
 		{
 			MethodName: "ListCreditEntries",

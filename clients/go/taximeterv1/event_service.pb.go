@@ -147,9 +147,11 @@ type QuotaEvent struct {
 	Kind LimitKind `protobuf:"varint,3,opt,name=kind,proto3,enum=taximeter.v1.LimitKind" json:"kind,omitempty"`
 	// The threshold, in percent of maximum.
 	ThresholdPercent int32 `protobuf:"varint,4,opt,name=threshold_percent,json=thresholdPercent,proto3" json:"threshold_percent,omitempty"`
-	// Maximum per window then: requests, tokens, or pico-units of the currency.
+	// Maximum per window then: requests, tokens, or pico-units of the currency. Of credits, in microcredits: the balance
+	// when credits came in last.
 	Maximum int64 `protobuf:"varint,5,opt,name=maximum,proto3" json:"maximum,omitempty"`
-	// Used in the window right after the threshold was reached, in the unit of maximum. What is held does not count.
+	// Used in the window right after the threshold was reached, in the unit of maximum. What is held does not count. Of
+	// credits: what is gone of maximum, used or expired.
 	Used int64 `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`
 	// When it happened, by the store's clock.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`

@@ -158,6 +158,12 @@ const (
 	InvoiceLineKind_INVOICE_LINE_KIND_ROUNDING InvoiceLineKind = 4
 	// Credit or reversal of an invoice.
 	InvoiceLineKind_INVOICE_LINE_KIND_CREDIT InvoiceLineKind = 5
+	// What an invoice of less than nothing leaves for the next one: there it is taken off, here it is added.
+	InvoiceLineKind_INVOICE_LINE_KIND_CARRY InvoiceLineKind = 6
+	// Credits that were bought in the period.
+	InvoiceLineKind_INVOICE_LINE_KIND_TOP_UP InvoiceLineKind = 7
+	// What was paid for credits when they were bought.
+	InvoiceLineKind_INVOICE_LINE_KIND_TOP_UP_PAYMENT InvoiceLineKind = 8
 )
 
 // Enum value maps for InvoiceLineKind.
@@ -169,14 +175,20 @@ var (
 		3: "INVOICE_LINE_KIND_OVERAGE",
 		4: "INVOICE_LINE_KIND_ROUNDING",
 		5: "INVOICE_LINE_KIND_CREDIT",
+		6: "INVOICE_LINE_KIND_CARRY",
+		7: "INVOICE_LINE_KIND_TOP_UP",
+		8: "INVOICE_LINE_KIND_TOP_UP_PAYMENT",
 	}
 	InvoiceLineKind_value = map[string]int32{
-		"INVOICE_LINE_KIND_UNSPECIFIED": 0,
-		"INVOICE_LINE_KIND_PLAN":        1,
-		"INVOICE_LINE_KIND_USAGE":       2,
-		"INVOICE_LINE_KIND_OVERAGE":     3,
-		"INVOICE_LINE_KIND_ROUNDING":    4,
-		"INVOICE_LINE_KIND_CREDIT":      5,
+		"INVOICE_LINE_KIND_UNSPECIFIED":    0,
+		"INVOICE_LINE_KIND_PLAN":           1,
+		"INVOICE_LINE_KIND_USAGE":          2,
+		"INVOICE_LINE_KIND_OVERAGE":        3,
+		"INVOICE_LINE_KIND_ROUNDING":       4,
+		"INVOICE_LINE_KIND_CREDIT":         5,
+		"INVOICE_LINE_KIND_CARRY":          6,
+		"INVOICE_LINE_KIND_TOP_UP":         7,
+		"INVOICE_LINE_KIND_TOP_UP_PAYMENT": 8,
 	}
 )
 
@@ -666,14 +678,17 @@ const file_taximeter_v1_invoice_proto_rawDesc = "" +
 	"\x13INVOICE_STATE_DRAFT\x10\x01\x12\x16\n" +
 	"\x12INVOICE_STATE_OPEN\x10\x02\x12\x16\n" +
 	"\x12INVOICE_STATE_PAID\x10\x03\x12\x16\n" +
-	"\x12INVOICE_STATE_VOID\x10\x04*\xca\x01\n" +
+	"\x12INVOICE_STATE_VOID\x10\x04*\xab\x02\n" +
 	"\x0fInvoiceLineKind\x12!\n" +
 	"\x1dINVOICE_LINE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16INVOICE_LINE_KIND_PLAN\x10\x01\x12\x1b\n" +
 	"\x17INVOICE_LINE_KIND_USAGE\x10\x02\x12\x1d\n" +
 	"\x19INVOICE_LINE_KIND_OVERAGE\x10\x03\x12\x1e\n" +
 	"\x1aINVOICE_LINE_KIND_ROUNDING\x10\x04\x12\x1c\n" +
-	"\x18INVOICE_LINE_KIND_CREDIT\x10\x05BW\n" +
+	"\x18INVOICE_LINE_KIND_CREDIT\x10\x05\x12\x1b\n" +
+	"\x17INVOICE_LINE_KIND_CARRY\x10\x06\x12\x1c\n" +
+	"\x18INVOICE_LINE_KIND_TOP_UP\x10\a\x12$\n" +
+	" INVOICE_LINE_KIND_TOP_UP_PAYMENT\x10\bBW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (

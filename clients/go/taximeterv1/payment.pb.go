@@ -34,6 +34,12 @@ const (
 	PaymentKind_PAYMENT_KIND_INVOICE PaymentKind = 1
 	// Usage of a UTC day, as a meter event.
 	PaymentKind_PAYMENT_KIND_USAGE PaymentKind = 2
+	// A charge for credits.
+	PaymentKind_PAYMENT_KIND_TOP_UP PaymentKind = 3
+	// A credit note to an invoice that was pushed.
+	PaymentKind_PAYMENT_KIND_CREDIT_NOTE PaymentKind = 4
+	// The end of an invoice that was pushed, and is void.
+	PaymentKind_PAYMENT_KIND_VOID PaymentKind = 5
 )
 
 // Enum value maps for PaymentKind.
@@ -42,11 +48,17 @@ var (
 		0: "PAYMENT_KIND_UNSPECIFIED",
 		1: "PAYMENT_KIND_INVOICE",
 		2: "PAYMENT_KIND_USAGE",
+		3: "PAYMENT_KIND_TOP_UP",
+		4: "PAYMENT_KIND_CREDIT_NOTE",
+		5: "PAYMENT_KIND_VOID",
 	}
 	PaymentKind_value = map[string]int32{
 		"PAYMENT_KIND_UNSPECIFIED": 0,
 		"PAYMENT_KIND_INVOICE":     1,
 		"PAYMENT_KIND_USAGE":       2,
+		"PAYMENT_KIND_TOP_UP":      3,
+		"PAYMENT_KIND_CREDIT_NOTE": 4,
+		"PAYMENT_KIND_VOID":        5,
 	}
 )
 
@@ -697,7 +709,7 @@ func (x *CreatePortalSessionResponse) GetUrl() string {
 // Payment is one document on its way to the payment provider.
 type Payment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Says what it is: "invoice/INV-000001", "usage/acme/2026-06-01/0-1500".
+	// Says what it is: "invoice/INV-000001", "usage/acme/2026-06-01/0-1500", "top-up/acme/order-7".
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// What it is.
 	Kind PaymentKind `protobuf:"varint,2,opt,name=kind,proto3,enum=taximeter.v1.PaymentKind" json:"kind,omitempty"`
@@ -1203,11 +1215,14 @@ const file_taximeter_v1_payment_proto_rawDesc = "" +
 	"\x1aReceivePaymentEventRequest\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\tR\tsignature\"\x1d\n" +
-	"\x1bReceivePaymentEventResponse*]\n" +
+	"\x1bReceivePaymentEventResponse*\xab\x01\n" +
 	"\vPaymentKind\x12\x1c\n" +
 	"\x18PAYMENT_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PAYMENT_KIND_INVOICE\x10\x01\x12\x16\n" +
-	"\x12PAYMENT_KIND_USAGE\x10\x02*z\n" +
+	"\x12PAYMENT_KIND_USAGE\x10\x02\x12\x17\n" +
+	"\x13PAYMENT_KIND_TOP_UP\x10\x03\x12\x1c\n" +
+	"\x18PAYMENT_KIND_CREDIT_NOTE\x10\x04\x12\x15\n" +
+	"\x11PAYMENT_KIND_VOID\x10\x05*z\n" +
 	"\fPaymentState\x12\x1d\n" +
 	"\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15PAYMENT_STATE_PENDING\x10\x01\x12\x16\n" +

@@ -12,7 +12,8 @@ from taximeter.credits import (
     CreditMove,
     CreditPolicy,
 )
-from taximeter.v1 import credit_pb2
+from taximeter.top_ups import AutomaticTopUp, AutomaticTopUpState, TopUp, TopUpState
+from taximeter.v1 import credit_pb2, top_up_pb2
 
 
 def credit_account(message: credit_pb2.CreditAccount) -> CreditAccount:
@@ -86,4 +87,42 @@ def grant_message(grant: CreditGrant) -> credit_pb2.CreditGrant:
         usage_classes=grant.usage_classes,
         cost_basis_picos=grant.cost_basis_picos,
         note=grant.note,
+    )
+
+
+def top_up_of(message: top_up_pb2.TopUp) -> TopUp:
+    """Converts a top-up."""
+    return TopUp(
+        tenant=message.tenant,
+        request_id=message.request_id,
+        amount_microcredits=message.amount_microcredits,
+        price_minor=message.price_minor,
+        currency_code=message.currency_code,
+        state=enum_member(TopUpState, top_up_pb2.TopUpState.items(), "TOP_UP_STATE_", message.state),
+        problem=message.problem,
+        decline_count=message.decline_count,
+        next_attempt_time=instant(message.next_attempt_time)
+        if message.HasField("next_attempt_time")
+        else None,
+        create_time=instant(message.create_time),
+        finish_time=instant(message.finish_time) if message.HasField("finish_time") else None,
+        grant_id=message.grant_id,
+        payment_id=message.payment_id,
+        external_id=message.external_id,
+        minor_digits=message.minor_digits,
+    )
+
+
+def automatic_top_up_of(message: top_up_pb2.AutomaticTopUp) -> AutomaticTopUp:
+    """Converts what is bought by itself."""
+    return AutomaticTopUp(
+        state=enum_member(
+            AutomaticTopUpState,
+            top_up_pb2.AutomaticTopUpState.items(),
+            "AUTOMATIC_TOP_UP_STATE_",
+            message.state,
+        ),
+        problem=message.problem,
+        next_time=instant(message.next_time) if message.HasField("next_time") else None,
+        last=top_up_of(message.last) if message.HasField("last") else None,
     )

@@ -5,7 +5,8 @@ from taximeter import _convert_credits
 from taximeter._paying import Paying
 from taximeter._session import ADMINISTRATION_PAGE_SIZE, ADMINISTRATION_TIMEOUT_S
 from taximeter.credits import CreditAccount, CreditEntry, CreditGrant, CreditPolicy
-from taximeter.v1 import billing_service_pb2, credit_pb2
+from taximeter.top_ups import TopUp
+from taximeter.v1 import billing_service_pb2, credit_pb2, top_up_pb2
 
 
 class Crediting(Paying):
@@ -75,3 +76,27 @@ class Crediting(Paying):
 
         pages = self._session.pages(fetch)
         return tuple(_convert_credits.credit_entry(entry) for page in pages for entry in page.entries)
+
+    def top_up_credits(self, tenant: str, amount_microcredits: int, *, request_id: str) -> TopUp:
+        """Buys credits: the card on file is charged, then they are granted. Idempotent by `request_id`.
+
+        Returns at once; call again to see what became of it. While another top-up is pending that one is returned, and
+        nothing is begun. Raises NotFoundError, PreconditionError without a payment provider, ConflictError.
+        """
+        request = top_up_pb2.TopUpCreditsRequest(
+            tenant=tenant, request_id=request_id, amount_microcredits=amount_microcredits
+        )
+        response = self._session.unary(self._billing.TopUpCredits, request, ADMINISTRATION_TIMEOUT_S)
+        return _convert_credits.top_up_of(response.top_up)
+
+    def list_top_ups(self, tenant: str = "") -> tuple[TopUp, ...]:
+        """Returns what an account has bought, newest first. `tenant`: as in get_subscription."""
+
+        def fetch(token: str) -> top_up_pb2.ListTopUpsResponse:
+            request = top_up_pb2.ListTopUpsRequest(
+                tenant=tenant, page_size=ADMINISTRATION_PAGE_SIZE, page_token=token
+            )
+            return self._session.unary(self._billing.ListTopUps, request, ADMINISTRATION_TIMEOUT_S)
+
+        pages = self._session.pages(fetch)
+        return tuple(_convert_credits.top_up_of(one) for page in pages for one in page.top_ups)

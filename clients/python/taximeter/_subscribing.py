@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from taximeter import _convert, _convert_billing
+from taximeter import _convert, _convert_billing, _convert_credits
 from taximeter._eventing import Eventing
 from taximeter._session import ADMINISTRATION_TIMEOUT_S, Session
 from taximeter.billing import NewPhase, Subscription
@@ -53,9 +53,12 @@ class Subscribing(Eventing):
         request = billing_service_pb2.GetSubscriptionRequest(tenant=tenant)
         response = self._session.unary(self._billing.GetSubscription, request, ADMINISTRATION_TIMEOUT_S)
         found = _convert_billing.subscription_of(response.subscription)
-        if not response.HasField("credits"):
-            return found
-        return replace(found, credits=_convert_billing.credit_counts_of(response.credits))
+        if response.HasField("credits"):
+            found = replace(found, credits=_convert_billing.credit_counts_of(response.credits))
+        if response.HasField("automatic_top_up"):
+            top_up = _convert_credits.automatic_top_up_of(response.automatic_top_up)
+            found = replace(found, automatic_top_up=top_up)
+        return found
 
     def change_plan(
         self, tenant: str, plan: str, *, at_period_end: bool = False, expected_revision: int | None = None

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from taximeter.money import Money
+from taximeter.top_ups import AutomaticTopUp
 
 
 class CadenceUnit(StrEnum):
@@ -182,6 +183,8 @@ class Subscription:
     """Changes so far, from 1."""
     credits: CreditCounts | None = None
     """Credits of the tenant, where one subscription is asked for. None: it has no account of them."""
+    automatic_top_up: AutomaticTopUp | None = None
+    """What buys credits by itself, where one subscription is asked for. None: the plan in force has no top-up."""
 
     def phase_at(self, moment: datetime) -> SubscriptionPhase:
         """Returns the plan of an instant; the first one before the start."""
@@ -230,6 +233,12 @@ class InvoiceLineKind(StrEnum):
     """Difference between the rounded total and the sum of rounded lines."""
     CREDIT = "CREDIT"
     """Credit or reversal of an invoice."""
+    CARRY = "CARRY"
+    """What an invoice of less than nothing leaves for the next one."""
+    TOP_UP = "TOP_UP"
+    """Credits that were bought in the period."""
+    TOP_UP_PAYMENT = "TOP_UP_PAYMENT"
+    """What was paid for credits when they were bought."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A kind that this client does not know yet."""
 

@@ -49,6 +49,12 @@ class PaymentKind(StrEnum):
     """A final invoice."""
     USAGE = "USAGE"
     """Usage of a UTC day."""
+    TOP_UP = "TOP_UP"
+    """A charge for credits."""
+    CREDIT_NOTE = "CREDIT_NOTE"
+    """A credit note to an invoice that was pushed."""
+    VOID = "VOID"
+    """The end of an invoice that was pushed, and is void."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A kind that this client does not know yet."""
 

@@ -10,19 +10,18 @@ from taximeter.v1 import billing_service_pb2 as pb
 from taximeter.v1 import subscription_pb2
 from taximeter_server.billing import Billing
 from taximeter_server.billing_errors import InvoiceUnknownError, SubscriptionUnknownError
-from taximeter_server.errors import InvalidFieldsError, TenantForbiddenError
+from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.pages import PageTokens
 from taximeter_server.payments import Payments
 from taximeter_server.rpc.convert_billing import new_subscription_of, to_credit_counts, to_subscription
 from taximeter_server.rpc.convert_invoices import to_invoice
 from taximeter_server.rpc.credits import CreditMethods
 from taximeter_server.rpc.payments import PaymentCalls
-from taximeter_server.rpc.principal import Principal
+from taximeter_server.rpc.principal import Principal, require_account
 from taximeter_server.rpc.server import Handler
+from taximeter_server.rpc.top_ups import TopUpCalls, to_automatic
 from taximeter_server.subscription import Subscription
 from taximeter_server.subscription_credits import CreditCounts
-from taximeter_server.subscriptions import check_root_tenant
-from taximeter_server.tenant_path import is_reached
 
 
 class BillingService:
@@ -40,6 +39,8 @@ class BillingService:
         page_tokens: PageTokens,
     ) -> None:
         self._credit_methods = credit_methods
+        self._top_ups = payments.top_ups
+        self._top_up_calls = TopUpCalls(payments.top_ups, self._account_of, page_tokens=page_tokens)
         self._payments = PaymentCalls(payments, self._account_of, page_tokens=page_tokens)
         self._subscriptions = billing.subscriptions
         self._invoices = billing.invoices
@@ -66,6 +67,7 @@ class BillingService:
             "CreateCreditNote": self.create_credit_note,
             **self._payments.handlers(),
             **self._credit_methods.handlers(),
+            **self._top_up_calls.handlers(),
         }
 
     def slow_methods(self) -> frozenset[str]:
@@ -90,14 +92,20 @@ class BillingService:
         account = self._subscriptions.account(tenant)
         if not account.subscription:
             raise SubscriptionUnknownError(tenant)
+        subscription = Subscription.from_json(account.subscription)
         found = to_subscription(
-            Subscription.from_json(account.subscription),
+            subscription,
             now_ms=self._subscriptions.clock(),
             invoiced_until_ms=account.invoiced_until_ms,
         )
         credit_account = self._included.account(tenant)
         counts = None if credit_account is None else to_credit_counts(CreditCounts.of(credit_account))
-        return pb.GetSubscriptionResponse(subscription=found, credits=counts)
+        automatic = self._top_ups.automatic(subscription)
+        return pb.GetSubscriptionResponse(
+            subscription=found,
+            credits=counts,
+            automatic_top_up=None if automatic is None else to_automatic(automatic),
+        )
 
     def change_plan(self, request: pb.ChangePlanRequest, principal: Principal) -> pb.ChangePlanResponse:
         """Take another plan."""
@@ -202,15 +210,3 @@ class BillingService:
         self._included.keep(subscription, now_ms)
         account = self._subscriptions.account(subscription.tenant)
         return to_subscription(subscription, now_ms=now_ms, invoiced_until_ms=account.invoiced_until_ms)
-
-
-def require_account(tenant: str, principal: Principal) -> None:
-    """Raise TenantForbiddenError unless the key may see the account; only admins see those that they are not bound to.
-
-    Raises InvalidFieldsError for what is no root tenant.
-    """
-    check_root_tenant(tenant)
-    if principal.role != "admin" and not principal.tenants:
-        raise TenantForbiddenError
-    if not is_reached(tenant, principal.tenants):
-        raise TenantForbiddenError

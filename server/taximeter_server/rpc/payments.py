@@ -17,6 +17,9 @@ from taximeter_server.rpc.server import Handler
 _KINDS = {
     JobKind.INVOICE: pb.PAYMENT_KIND_INVOICE,
     JobKind.USAGE: pb.PAYMENT_KIND_USAGE,
+    JobKind.TOP_UP: pb.PAYMENT_KIND_TOP_UP,
+    JobKind.CREDIT_NOTE: pb.PAYMENT_KIND_CREDIT_NOTE,
+    JobKind.VOID: pb.PAYMENT_KIND_VOID,
 }
 _STATES = {
     JobState.PENDING: pb.PAYMENT_STATE_PENDING,

@@ -74,6 +74,7 @@ CODES: Mapping[type[errors.RequestError], StatusCode] = MappingProxyType(
         billing_errors.InvoiceStateError: StatusCode.FAILED_PRECONDITION,
         billing_errors.CreditTooLargeError: StatusCode.OUT_OF_RANGE,
         billing_errors.CreditNoteConflictError: StatusCode.ALREADY_EXISTS,
+        billing_errors.TopUpConflictError: StatusCode.ALREADY_EXISTS,
         payment_errors.PaymentNotConfiguredError: StatusCode.FAILED_PRECONDITION,
         payment_errors.PaymentAccountUnknownError: StatusCode.NOT_FOUND,
         payment_errors.PaymentProviderError: StatusCode.UNAVAILABLE,

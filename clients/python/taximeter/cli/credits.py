@@ -29,7 +29,8 @@ from taximeter.credits import (
     credits_text,
     parse_credits,
 )
-from taximeter.money import decimal_string
+from taximeter.money import PICOS_PER_UNIT, decimal_string
+from taximeter.top_ups import TopUp
 
 _POLICIES = {one.value.lower(): one for one in CreditPolicy if one is not CreditPolicy.UNRECOGNIZED}
 _KINDS = {one.value.lower(): one for one in CreditGrantKind if one is not CreditGrantKind.UNRECOGNIZED}
@@ -55,6 +56,18 @@ _GRANT_COLUMNS = (
     Column("expire_time", "expires"),
     Column("scope", "for"),
     Column("note", "note"),
+)
+
+
+_TOP_UP_COLUMNS = (
+    Column("request_id", "top-up"),
+    Column("amount", "credits", numeric=True),
+    Column("price", "price", numeric=True),
+    Column("currency", "currency"),
+    Column("state", "state"),
+    Column("problem", "problem", optional=True),
+    Column("create_time", "begun"),
+    Column("next_attempt_time", "next attempt", optional=True),
 )
 
 
@@ -153,6 +166,56 @@ def grant(
 def void(app: App, tenant: str, grant_id: str, reason: str, output: str) -> None:
     """Takes back what is left of the grant GRANT_ID of TENANT; what was used stays used."""
     _write_grant(app.meter.void_credit_grant(tenant, grant_id, reason=reason), output)
+
+
+@credits_group.command("top-up")
+@click.argument("tenant")
+@click.argument("amount_microcredits", metavar="AMOUNT", type=CreditsType())
+@click.option(
+    "--request-id", required=True, help="Name of the purchase; the same one again shows what became of it."
+)
+@output_option(TABLE, JSON)
+@pass_app
+def top_up(app: App, tenant: str, amount_microcredits: int, request_id: str, output: str) -> None:
+    """Buys AMOUNT credits for TENANT: charges the card on file, and grants them when that has succeeded.
+
+    Prints the top-up as it is now; run again to see what became of it. While another one is pending, that one is
+    shown, and nothing is bought.
+    """
+    found = app.meter.top_up_credits(tenant, amount_microcredits, request_id=request_id)
+    if output == JSON:
+        write_json(_top_up(found))
+    else:
+        write_fields(_top_up(found))
+
+
+@credits_group.command("top-ups")
+@click.argument("tenant")
+@output_option(TABLE, JSON, CSV)
+@pass_app
+def top_ups(app: App, tenant: str, output: str) -> None:
+    """Lists what TENANT has bought, by hand and by itself, newest first."""
+    found = [_top_up(one) for one in app.meter.list_top_ups(tenant)]
+    write(output, {"topUps": found}, _TOP_UP_COLUMNS, found, empty="Nothing was bought.")
+
+
+def _top_up(found: TopUp) -> dict[str, Any]:
+    price_picos = found.price_minor * PICOS_PER_UNIT // 10**found.minor_digits
+    return {
+        "request_id": found.request_id,
+        "amount": credits_text(found.amount_microcredits),
+        "price": decimal_string(price_picos, found.minor_digits),
+        "currency": found.currency_code,
+        "state": found.state.value.lower(),
+        "problem": found.problem,
+        "decline_count": found.decline_count,
+        "create_time": time_text(found.create_time),
+        "next_attempt_time": time_text(found.next_attempt_time),
+        "finish_time": time_text(found.finish_time),
+        "grant_id": found.grant_id,
+        "payment_id": found.payment_id,
+        "external_id": found.external_id,
+    }
 
 
 @credits_group.command("list")

@@ -26,6 +26,7 @@ from taximeter.cli.json_text import exact_micros, json_text
 from taximeter.cli.output import JSON, output_option, time_text
 from taximeter.cli.parameters import InstantType, TimeZoneType
 from taximeter.money import decimal_string
+from taximeter.top_ups import AutomaticTopUp
 
 _PHASE = re.compile(r"([a-z0-9._-]{1,64})(?::([1-9][0-9]{0,2})([dmy]))?(:trial)?")
 _UNITS = {"d": CadenceUnit.DAY, "m": CadenceUnit.MONTH, "y": CadenceUnit.YEAR}
@@ -186,6 +187,7 @@ def _document(found: Subscription, now: datetime) -> dict[str, Any]:
         "status": found.state.value.lower(),
         **_terms(terms),
         **_credits(found.credits or CreditCounts(0, 0, 0, 0)),
+        "automaticTopUp": _automatic(found.automatic_top_up),
         "periodStartDate": time_text(found.period_start_time),
         "periodEndDate": time_text(found.period_end_time),
         "resetDate": time_text(found.period_end_time),
@@ -218,6 +220,21 @@ def _top_up(top_up: TopUpTerms) -> dict[str, Any]:
         "creditsCount": exact_micros(top_up.amount_microcredits),
         "thresholdCreditsCount": exact_micros(top_up.threshold_microcredits),
         "price": decimal_string(top_up.price.picos, 2),
+    }
+
+
+def _automatic(found: AutomaticTopUp | None) -> dict[str, Any] | None:
+    """Returns what happens when few credits are left."""
+    if found is None:
+        return None
+    last = found.last
+    return {
+        "state": found.state.value.lower(),
+        "problem": found.problem or None,
+        "nextDate": time_text(found.next_time),
+        "lastRequestId": last.request_id if last else None,
+        "lastState": last.state.value.lower() if last else None,
+        "lastDate": time_text(last.create_time) if last else None,
     }
 
 

@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from taximeter.v1 import credit_pb2 as _credit_pb2
 from taximeter.v1 import invoice_pb2 as _invoice_pb2
 from taximeter.v1 import subscription_pb2 as _subscription_pb2
+from taximeter.v1 import top_up_pb2 as _top_up_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -150,6 +151,7 @@ class GetSubscriptionResponse(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
+    AUTOMATIC_TOP_UP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscription(self) -> _subscription_pb2.Subscription:
         """The subscription."""
@@ -158,15 +160,20 @@ class GetSubscriptionResponse(_message.Message):
     def credits(self) -> _subscription_pb2.CreditCounts:
         """Credits of the tenant now. Absent where it has no account of credits."""
 
+    @_builtins.property
+    def automatic_top_up(self) -> _top_up_pb2.AutomaticTopUp:
+        """What buys credits by itself. Absent where the plan in force has no top-up."""
+
     def __init__(
         self,
         *,
         subscription: _subscription_pb2.Subscription | None = ...,
         credits: _subscription_pb2.CreditCounts | None = ...,
+        automatic_top_up: _top_up_pb2.AutomaticTopUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "subscription", b"subscription"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["automatic_top_up", b"automatic_top_up", "credits", b"credits", "subscription", b"subscription"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic_top_up", b"automatic_top_up", "credits", b"credits", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ import warnings
 
 from taximeter.v1 import billing_service_pb2 as taximeter_dot_v1_dot_billing__service__pb2
 from taximeter.v1 import payment_pb2 as taximeter_dot_v1_dot_payment__pb2
+from taximeter.v1 import top_up_pb2 as taximeter_dot_v1_dot_top__up__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -149,6 +150,16 @@ class BillingServiceStub:
                 '/taximeter.v1.BillingService/ListCreditGrants',
                 request_serializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsRequest.SerializeToString,
                 response_deserializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsResponse.FromString,
+                _registered_method=True)
+        self.TopUpCredits = channel.unary_unary(
+                '/taximeter.v1.BillingService/TopUpCredits',
+                request_serializer=taximeter_dot_v1_dot_top__up__pb2.TopUpCreditsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_top__up__pb2.TopUpCreditsResponse.FromString,
+                _registered_method=True)
+        self.ListTopUps = channel.unary_unary(
+                '/taximeter.v1.BillingService/ListTopUps',
+                request_serializer=taximeter_dot_v1_dot_top__up__pb2.ListTopUpsRequest.SerializeToString,
+                response_deserializer=taximeter_dot_v1_dot_top__up__pb2.ListTopUpsResponse.FromString,
                 _registered_method=True)
         self.ListCreditEntries = channel.unary_unary(
                 '/taximeter.v1.BillingService/ListCreditEntries',
@@ -349,6 +360,25 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TopUpCredits(self, request, context):
+        """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
+        "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+        request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
+        time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
+        (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
+        Needs role admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTopUps(self, request, context):
+        """Lists what an account has bought, by hand and by itself, newest first. Needs role read or admin. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCreditEntries(self, request, context):
         """Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
         it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
@@ -470,6 +500,16 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.ListCreditGrants,
                     request_deserializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsRequest.FromString,
                     response_serializer=taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsResponse.SerializeToString,
+            ),
+            'TopUpCredits': grpc.unary_unary_rpc_method_handler(
+                    servicer.TopUpCredits,
+                    request_deserializer=taximeter_dot_v1_dot_top__up__pb2.TopUpCreditsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_top__up__pb2.TopUpCreditsResponse.SerializeToString,
+            ),
+            'ListTopUps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTopUps,
+                    request_deserializer=taximeter_dot_v1_dot_top__up__pb2.ListTopUpsRequest.FromString,
+                    response_serializer=taximeter_dot_v1_dot_top__up__pb2.ListTopUpsResponse.SerializeToString,
             ),
             'ListCreditEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCreditEntries,
@@ -1075,6 +1115,60 @@ class BillingService:
             '/taximeter.v1.BillingService/ListCreditGrants',
             taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsRequest.SerializeToString,
             taximeter_dot_v1_dot_billing__service__pb2.ListCreditGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TopUpCredits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/TopUpCredits',
+            taximeter_dot_v1_dot_top__up__pb2.TopUpCreditsRequest.SerializeToString,
+            taximeter_dot_v1_dot_top__up__pb2.TopUpCreditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTopUps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taximeter.v1.BillingService/ListTopUps',
+            taximeter_dot_v1_dot_top__up__pb2.ListTopUpsRequest.SerializeToString,
+            taximeter_dot_v1_dot_top__up__pb2.ListTopUpsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from taximeter.v1 import billing_service_pb2 as _billing_service_pb2
 from taximeter.v1 import payment_pb2 as _payment_pb2
+from taximeter.v1 import top_up_pb2 as _top_up_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -132,6 +133,16 @@ class BillingServiceStub:
     """Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
     Needs role read or admin. Safe to retry.
     """
+    TopUpCredits: _grpc.UnaryUnaryMultiCallable[_top_up_pb2.TopUpCreditsRequest, _top_up_pb2.TopUpCreditsResponse]
+    """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
+    "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+    request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
+    time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
+    (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
+    Needs role admin. Safe to retry.
+    """
+    ListTopUps: _grpc.UnaryUnaryMultiCallable[_top_up_pb2.ListTopUpsRequest, _top_up_pb2.ListTopUpsResponse]
+    """Lists what an account has bought, by hand and by itself, newest first. Needs role read or admin. Safe to retry."""
     ListCreditEntries: _grpc.UnaryUnaryMultiCallable[_billing_service_pb2.ListCreditEntriesRequest, _billing_service_pb2.ListCreditEntriesResponse]
     """Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
     it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
@@ -240,6 +251,16 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
     Needs role read or admin. Safe to retry.
     """
+    TopUpCredits: _aio.UnaryUnaryMultiCallable[_top_up_pb2.TopUpCreditsRequest, _top_up_pb2.TopUpCreditsResponse]  # type: ignore[assignment]
+    """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
+    "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+    request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
+    time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
+    (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
+    Needs role admin. Safe to retry.
+    """
+    ListTopUps: _aio.UnaryUnaryMultiCallable[_top_up_pb2.ListTopUpsRequest, _top_up_pb2.ListTopUpsResponse]  # type: ignore[assignment]
+    """Lists what an account has bought, by hand and by itself, newest first. Needs role read or admin. Safe to retry."""
     ListCreditEntries: _aio.UnaryUnaryMultiCallable[_billing_service_pb2.ListCreditEntriesRequest, _billing_service_pb2.ListCreditEntriesResponse]  # type: ignore[assignment]
     """Lists everything that changed the balance of an account, the earliest first: usage with the grants that paid for
     it, corrections, grants, expiries, voids. The moves of all entries add up to the balance. Needs role read or admin.
@@ -477,6 +498,28 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
         Needs role read or admin. Safe to retry.
         """
+
+    @_abc_1.abstractmethod
+    def TopUpCredits(
+        self,
+        request: _top_up_pb2.TopUpCreditsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_top_up_pb2.TopUpCreditsResponse, _abc.Awaitable[_top_up_pb2.TopUpCreditsResponse]]:
+        """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
+        "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+        request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
+        time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
+        (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
+        Needs role admin. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTopUps(
+        self,
+        request: _top_up_pb2.ListTopUpsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_top_up_pb2.ListTopUpsResponse, _abc.Awaitable[_top_up_pb2.ListTopUpsResponse]]:
+        """Lists what an account has bought, by hand and by itself, newest first. Needs role read or admin. Safe to retry."""
 
     @_abc_1.abstractmethod
     def ListCreditEntries(

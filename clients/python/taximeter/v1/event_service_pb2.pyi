@@ -102,9 +102,13 @@ class QuotaEvent(_message.Message):
     threshold_percent: _builtins.int
     """The threshold, in percent of maximum."""
     maximum: _builtins.int
-    """Maximum per window then: requests, tokens, or pico-units of the currency."""
+    """Maximum per window then: requests, tokens, or pico-units of the currency. Of credits, in microcredits: the balance
+    when credits came in last.
+    """
     used: _builtins.int
-    """Used in the window right after the threshold was reached, in the unit of maximum. What is held does not count."""
+    """Used in the window right after the threshold was reached, in the unit of maximum. What is held does not count. Of
+    credits: what is gone of maximum, used or expired.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the store's clock."""

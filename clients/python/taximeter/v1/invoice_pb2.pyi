@@ -100,6 +100,12 @@ class _InvoiceLineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Invoi
     """Difference between the rounded total and the sum of rounded lines."""
     INVOICE_LINE_KIND_CREDIT: _InvoiceLineKind.ValueType  # 5
     """Credit or reversal of an invoice."""
+    INVOICE_LINE_KIND_CARRY: _InvoiceLineKind.ValueType  # 6
+    """What an invoice of less than nothing leaves for the next one: there it is taken off, here it is added."""
+    INVOICE_LINE_KIND_TOP_UP: _InvoiceLineKind.ValueType  # 7
+    """Credits that were bought in the period."""
+    INVOICE_LINE_KIND_TOP_UP_PAYMENT: _InvoiceLineKind.ValueType  # 8
+    """What was paid for credits when they were bought."""
 
 class InvoiceLineKind(_InvoiceLineKind, metaclass=_InvoiceLineKindEnumTypeWrapper):
     """InvoiceLineKind says what a line is for. It may grow."""
@@ -116,6 +122,12 @@ INVOICE_LINE_KIND_ROUNDING: InvoiceLineKind.ValueType  # 4
 """Difference between the rounded total and the sum of rounded lines."""
 INVOICE_LINE_KIND_CREDIT: InvoiceLineKind.ValueType  # 5
 """Credit or reversal of an invoice."""
+INVOICE_LINE_KIND_CARRY: InvoiceLineKind.ValueType  # 6
+"""What an invoice of less than nothing leaves for the next one: there it is taken off, here it is added."""
+INVOICE_LINE_KIND_TOP_UP: InvoiceLineKind.ValueType  # 7
+"""Credits that were bought in the period."""
+INVOICE_LINE_KIND_TOP_UP_PAYMENT: InvoiceLineKind.ValueType  # 8
+"""What was paid for credits when they were bought."""
 Global___InvoiceLineKind: _TypeAlias = InvoiceLineKind  # noqa: Y015
 
 @_typing.final

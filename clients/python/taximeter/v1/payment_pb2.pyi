@@ -33,6 +33,12 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     """A final invoice."""
     PAYMENT_KIND_USAGE: _PaymentKind.ValueType  # 2
     """Usage of a UTC day, as a meter event."""
+    PAYMENT_KIND_TOP_UP: _PaymentKind.ValueType  # 3
+    """A charge for credits."""
+    PAYMENT_KIND_CREDIT_NOTE: _PaymentKind.ValueType  # 4
+    """A credit note to an invoice that was pushed."""
+    PAYMENT_KIND_VOID: _PaymentKind.ValueType  # 5
+    """The end of an invoice that was pushed, and is void."""
 
 class PaymentKind(_PaymentKind, metaclass=_PaymentKindEnumTypeWrapper):
     """PaymentKind says what is pushed. It may grow."""
@@ -43,6 +49,12 @@ PAYMENT_KIND_INVOICE: PaymentKind.ValueType  # 1
 """A final invoice."""
 PAYMENT_KIND_USAGE: PaymentKind.ValueType  # 2
 """Usage of a UTC day, as a meter event."""
+PAYMENT_KIND_TOP_UP: PaymentKind.ValueType  # 3
+"""A charge for credits."""
+PAYMENT_KIND_CREDIT_NOTE: PaymentKind.ValueType  # 4
+"""A credit note to an invoice that was pushed."""
+PAYMENT_KIND_VOID: PaymentKind.ValueType  # 5
+"""The end of an invoice that was pushed, and is void."""
 Global___PaymentKind: _TypeAlias = PaymentKind  # noqa: Y015
 
 class _PaymentState:
@@ -368,7 +380,7 @@ class Payment(_message.Message):
     LAST_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Says what it is: "invoice/INV-000001", "usage/acme/2026-06-01/0-1500"."""
+    """Says what it is: "invoice/INV-000001", "usage/acme/2026-06-01/0-1500", "top-up/acme/order-7"."""
     kind: Global___PaymentKind.ValueType
     """What it is."""
     tenant: _builtins.str
