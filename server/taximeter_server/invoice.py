@@ -20,6 +20,7 @@ INVOICE, CREDIT_NOTE, REVERSAL = "invoice", "credit_note", "reversal"
 DRAFT, OPEN, PAID, VOID = "draft", "open", "paid", "void"
 """States of documents."""
 PLAN, USAGE, OVERAGE, ROUNDING, CREDIT = "plan", "usage", "overage", "rounding", "credit"
+TOP_UP, TOP_UP_PAYMENT, CARRY = "top_up", "top_up_payment", "carry"
 """Kinds of lines."""
 SECONDS, CALLS, MICROCREDITS = "seconds", "calls", "microcredits"
 """Units of lines."""
@@ -99,6 +100,11 @@ class InvoiceLine:
             OVERAGE: f"Credits beyond those of plan {self.item}",
             ROUNDING: "Rounding",
             CREDIT: f"Credit for invoice {self.item}",
+            TOP_UP: f"Credits bought, {self.item}",
+            TOP_UP_PAYMENT: f"Paid by card, {self.item}",
+            CARRY: "Carried over to the next invoice"
+            if self.amount_minor > 0
+            else "Carried over from an earlier invoice",
         }
         return f"Correction: {names[self.kind]}" if self.is_correction else names[self.kind]
 

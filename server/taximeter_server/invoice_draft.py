@@ -10,27 +10,42 @@ however often and from wherever a draft is computed.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from taximeter_server.billing_calendar import MS_PER_SECOND
+from taximeter_server.billing_calendar import MS_PER_SECOND, whole_second
 from taximeter_server.invoice import (
     CALLS,
+    CARRY,
     INVOICE,
     MICROCREDITS,
     OVERAGE,
     PLAN,
     ROUNDING,
     SECONDS,
+    TOP_UP,
+    TOP_UP_PAYMENT,
     USAGE,
     VOID,
     Invoice,
     InvoiceLine,
     divided,
+    minor_digits,
     to_minor,
+    to_picos,
     with_rounding,
 )
 from taximeter_server.subscription import Part, Period
+from taximeter_server.top_up import DONE, TopUp
 
-_UNITS = {PLAN: SECONDS, USAGE: CALLS, OVERAGE: MICROCREDITS}
+_UNITS = {
+    PLAN: SECONDS,
+    USAGE: CALLS,
+    OVERAGE: MICROCREDITS,
+    TOP_UP: MICROCREDITS,
+    TOP_UP_PAYMENT: "",
+    CARRY: "",
+}
 _ORDER = tuple(_UNITS)
+_NO_CORRECTIONS = frozenset({TOP_UP, TOP_UP_PAYMENT, CARRY})
+"""Kinds that say nothing else than an earlier invoice did, whenever they come."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,6 +113,37 @@ def overage_amount(part: Part, overdrawn_microcredits: int, picos_per_credit: in
     )
 
 
+def top_up_amounts(top_ups: Iterable[TopUp]) -> dict[Key, Amount]:
+    """Return what was bought and paid at once: amounts that take each other back, so that invoices say it."""
+    found = {}
+    for one in top_ups:
+        if one.state == DONE and one.finish_time_ms is not None:
+            start_ms = whole_second(one.finish_time_ms)
+            end_ms = start_ms + MS_PER_SECOND
+            picos = to_picos(one.price_minor, minor_digits(one.currency_code))
+            found[Key(start_ms, TOP_UP, one.request_id)] = Amount(picos, one.amount_microcredits, end_ms)
+            found[Key(start_ms, TOP_UP_PAYMENT, one.request_id)] = Amount(-picos, 0, end_ms)
+    return found
+
+
+def carried_over(draft: Invoice) -> tuple[InvoiceLine, ...]:
+    """Return the lines of a draft of less than nothing with one more: what the next one takes off.
+
+    As nobody owes that line, and an invoice says it, the next draft takes it back.
+    """
+    line = InvoiceLine(
+        kind=CARRY,
+        item="",
+        start_ms=draft.period_start_ms,
+        end_ms=draft.period_end_ms,
+        quantity=0,
+        unit=_UNITS[CARRY],
+        amount_picos=to_picos(-draft.total_minor, draft.minor_digits),
+        amount_minor=-draft.total_minor,
+    )
+    return (*draft.lines, line)
+
+
 def billed_amounts(invoices: Iterable[Invoice]) -> dict[Key, Amount]:
     """Return what invoices say that are not void."""
     found: dict[Key, Amount] = {}
@@ -128,8 +174,10 @@ def draft_lines(
         open_amount = owed.get(key, zero).plus(billed.get(key, zero), -1)
         if open_amount:
             lines.append(_line(key, open_amount, digits=digits, is_correction=not is_own))
-    own = [line for line in lines if not line.is_correction]
-    return with_rounding([*own, *(line for line in lines if line.is_correction)], digits=digits)
+    own = [line for line in lines if not line.is_correction and line.kind not in _NO_CORRECTIONS]
+    late = [line for line in lines if line.is_correction]
+    others = [line for line in lines if line.kind in _NO_CORRECTIONS]
+    return with_rounding([*own, *late, *others], digits=digits)
 
 
 def _sorted(key: Key) -> tuple[int, int, str]:
@@ -146,5 +194,5 @@ def _line(key: Key, amount: Amount, *, digits: int, is_correction: bool) -> Invo
         unit=_UNITS[key.kind],
         amount_picos=amount.picos,
         amount_minor=to_minor(amount.picos, digits),
-        is_correction=is_correction,
+        is_correction=is_correction and key.kind not in _NO_CORRECTIONS,
     )

@@ -8,7 +8,7 @@ from taximeter_server.billing_calendar import stamp
 from taximeter_server.billing_errors import InvoiceNotDueError, InvoiceStateError, InvoiceUnknownError
 from taximeter_server.errors import InvalidFieldsError, StoreUnavailableError
 from taximeter_server.invoice import DRAFT, INVOICE, OPEN, PAID, Invoice, minor_digits
-from taximeter_server.invoice_draft import billed_amounts, draft_lines
+from taximeter_server.invoice_draft import billed_amounts, carried_over, draft_lines, top_up_amounts
 from taximeter_server.invoice_usage import Owed
 from taximeter_server.store_billing import BillingStore, FieldChange, StoredAccount
 from taximeter_server.store_names import (
@@ -22,6 +22,7 @@ from taximeter_server.subscription import Period, Subscription
 from taximeter_server.subscription_credits import NEVER_MS
 from taximeter_server.subscriptions import check_root_tenant
 from taximeter_server.tenants import Tenant
+from taximeter_server.top_up import TopUp
 
 ATTEMPTS_MAX = 50
 """Lost races for the next number after which a change gives up."""
@@ -167,6 +168,7 @@ class Invoices:
             raise AssertionError("a period is one of a subscription")
         billed = billed_amounts(account.documents.values())
         owed, as_of = self._owed.amounts(account.subscription, period, billed)
+        owed |= top_up_amounts(TopUp.from_json(one) for one in account.stored.top_ups.values())
         is_first = period == account.open_periods[0]
         lines = draft_lines(
             period, owed, billed, digits=minor_digits(head.currency_code), is_only_own=not is_first
@@ -203,6 +205,9 @@ class Invoices:
         stored = account.stored
         terms = period.parts[-1].terms
         number, numbering = next_number(stored, SERIES[INVOICE])
+        has_next = account.subscription is not None and account.subscription.period_at(period.end_ms)
+        if draft.total_minor < 0 and has_next:
+            draft = replace(draft, lines=carried_over(draft))
         final = replace(
             draft,
             number=number,

@@ -21,6 +21,7 @@ from taximeter_server.store_names import (
     INVOICES_PREFIX,
     SUBSCRIPTIONS,
     TENANTS,
+    TOP_UPS_PREFIX,
 )
 
 
@@ -46,6 +47,7 @@ class StoredAccount:
     documents: Mapping[str, str]
     numbers: Mapping[str, int]
     tenant_settings: str
+    top_ups: Mapping[str, str]
 
 
 class BillingStore:
@@ -73,14 +75,15 @@ class BillingStore:
         with translated(), self._client.pipeline(transaction=True) as transaction:
             transaction.hget(SUBSCRIPTIONS, tenant).hget(INVOICED_UNTIL, tenant)
             transaction.hgetall(INVOICES_PREFIX + tenant).hgetall(INVOICE_NUMBERS)
-            transaction.hget(TENANTS, tenant)
-            subscription, until, documents, numbers, settings = transaction.execute()
+            transaction.hget(TENANTS, tenant).hgetall(TOP_UPS_PREFIX + tenant)
+            subscription, until, documents, numbers, settings, top_ups = transaction.execute()
         return StoredAccount(
             subscription or "",
             -1 if until is None else int(until),
             documents,
             {series: int(number) for series, number in numbers.items()},
             settings or "",
+            top_ups,
         )
 
     def invoice_id(self, number: str) -> str:

@@ -20,7 +20,7 @@ from taximeter_server.billing_errors import CreditTooLargeError, InvoiceStateErr
 from taximeter_server.credit_grant import PAID, PROMO, Grant
 from taximeter_server.credits import AccountStatus
 from taximeter_server.errors import InvalidFieldsError
-from taximeter_server.invoice import INVOICE, Invoice
+from taximeter_server.invoice import INVOICE, TOP_UP, VOID, Invoice
 from taximeter_server.payment_provider import Outcome, PaymentEvent, Pushed, SubjectKind
 from taximeter_server.plan_terms import ALLOW
 from taximeter_server.store_names import INVOICE_IDS, INVOICE_NUMBERS
@@ -221,6 +221,15 @@ def check_invoices(years: Years) -> None:
     with redis.Redis.from_url(years.seller.store_url, decode_responses=True) as store:
         check_numbers(documents, {key: store.hgetall(key) for key in (INVOICE_IDS, INVOICE_NUMBERS)})
     assert billed_picos([*documents, *drafts]) == owed_picos(years)
+    bought = Counter(
+        line.item
+        for document in (*documents, *drafts)
+        if document.kind == INVOICE and document.state != VOID
+        for line in document.lines
+        if line.kind == TOP_UP
+    )
+    paid = [one.top_up for one in years.seller.top_ups.list(years.tenant) if one.top_up.state == DONE]
+    assert bought == Counter(one.request_id for one in paid)
 
 
 @pytest.mark.timeout(300)

@@ -23,6 +23,9 @@ _LINE_KINDS = {
     invoice.OVERAGE: invoice_pb2.INVOICE_LINE_KIND_OVERAGE,
     invoice.ROUNDING: invoice_pb2.INVOICE_LINE_KIND_ROUNDING,
     invoice.CREDIT: invoice_pb2.INVOICE_LINE_KIND_CREDIT,
+    invoice.CARRY: invoice_pb2.INVOICE_LINE_KIND_CARRY,
+    invoice.TOP_UP: invoice_pb2.INVOICE_LINE_KIND_TOP_UP,
+    invoice.TOP_UP_PAYMENT: invoice_pb2.INVOICE_LINE_KIND_TOP_UP_PAYMENT,
 }
 
 
