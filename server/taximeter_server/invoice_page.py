@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from taximeter_server.invoice import (
     CALLS,
+    CREDIT,
     CREDIT_NOTE,
     DRAFT,
     INVOICE,
@@ -96,7 +97,8 @@ def decimal_text(number: int, digits: int) -> str:
 def _state(invoice: Invoice) -> str:
     if invoice.state == DRAFT:
         return "Draft: amounts may still change"
-    return {PAID: "Paid", VOID: "Void"}.get(invoice.state, "")
+    # What takes an invoice back is not to be paid by anybody.
+    return {PAID: "Paid", VOID: "Void"}.get(invoice.state, "") if invoice.kind == INVOICE else ""
 
 
 def _facts(invoice: Invoice) -> list[tuple[str, str]]:
@@ -110,7 +112,8 @@ def _facts(invoice: Invoice) -> list[tuple[str, str]]:
     if invoice.paid_time_ms is not None:
         found.append(("Paid", _day(invoice.paid_time_ms, zone)))
     if invoice.original_invoice_id:
-        found.append(("For invoice", invoice.original_invoice_id))
+        number = next((line.item for line in invoice.lines if line.kind == CREDIT), "")
+        found.append(("For invoice", number or invoice.original_invoice_id))
     if invoice.reason:
         found.append(("Reason", invoice.reason))
     return found

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from taximeter_server.quota_simulation import QuotaSimulator
     from taximeter_server.report import Reporter
     from taximeter_server.rpc.credits import CreditMethods
+    from taximeter_server.rpc.estimates import Estimates
     from taximeter_server.rpc.server import RpcServer, Service
 
 DRAIN_TIMEOUT_MS = 10_000
@@ -160,7 +161,6 @@ def _make_services(
     from taximeter_server.report_database import open_report_database  # noqa: PLC0415
     from taximeter_server.rpc.access import AccessService  # noqa: PLC0415
     from taximeter_server.rpc.billing import BillingService  # noqa: PLC0415
-    from taximeter_server.rpc.estimates import Estimates  # noqa: PLC0415
     from taximeter_server.rpc.ledger_tools import make_ledger_tools  # noqa: PLC0415
     from taximeter_server.rpc.levels import LevelReadings  # noqa: PLC0415
     from taximeter_server.rpc.metering import MeteringService  # noqa: PLC0415
@@ -176,14 +176,7 @@ def _make_services(
     follower.refresh()
     page_tokens = PageTokens(token_key := documents.page_token_key())
     reporter = Reporter(engine, ledger, token_secret=token_key, temporary_directory=directory.overflow)
-    estimates = Estimates(
-        reporter,
-        price=engine.estimate,
-        quota_status=engine.quota_status,
-        credit_account=parts.credits.of_root,
-        currency_code=lambda: follower.currency_code,
-        clock=parts.clock,
-    )
+    estimates = _make_estimates(parts, reporter, follower)
     readings = LevelReadings(
         documents, record=engine.record, currency_code=lambda: follower.currency_code, clock=parts.clock
     )
@@ -220,6 +213,19 @@ def _make_services(
         BillingService(billing, payments, credit_methods, page_tokens=page_tokens),
     ]
     return services, billing, payments
+
+
+def _make_estimates(parts: Parts, reporter: "Reporter", follower: "CatalogueFollower") -> "Estimates":
+    from taximeter_server.rpc.estimates import Estimates  # noqa: PLC0415 (see above)
+
+    return Estimates(
+        reporter,
+        price=parts.engine.estimate,
+        quota_status=parts.engine.quota_status,
+        credit_account=parts.credits.of_root,
+        currency_code=lambda: follower.currency_code,
+        clock=parts.clock,
+    )
 
 
 def _make_billing(

@@ -189,10 +189,10 @@ class TopUps:
                     # Of one account: the others go on.
                     _log.warning("credits are bought later", tenant=tenant, problem=error.reason)
         for top_up in self._store.pending():
-            document = self._payments.job(top_up.payment_id)
-            if document is None:
+            job = self._progress(top_up).job
+            if job is None:
                 self._queue(top_up)
-            elif PaymentJob.from_json(document).state == JobState.FAILED:
+            elif job.state == JobState.FAILED:
                 with self._audited("give up a top-up"):
                     self._store.end(top_up, state=FAILED, time_ms=self._clock())
 

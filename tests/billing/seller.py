@@ -17,6 +17,7 @@ from reports.stream_engine import StreamEngine
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server.billing import Billing
 from taximeter_server.credit_entries import CreditEntries, CreditEntry
+from taximeter_server.credit_grant import ALLOW, BLOCK
 from taximeter_server.credits import Credits
 from taximeter_server.ledger import BEFORE_ALL
 from taximeter_server.ledger_directory import LedgerDirectory
@@ -24,7 +25,7 @@ from taximeter_server.limits import Limits
 from taximeter_server.payment_accounts import PaymentAccount, PaymentAccounts
 from taximeter_server.payment_none import NoPayments
 from taximeter_server.payment_store import PaymentStore
-from taximeter_server.plan_terms import ALLOW, BLOCK, MONTH, Cadence, CreditTerms, PlanTerms, TopUpTerms
+from taximeter_server.plan_terms import MONTH, Cadence, CreditTerms, PlanTerms, TopUpTerms
 from taximeter_server.plans import Plan, Plans
 from taximeter_server.record_correction import RecordCorrector, Target
 from taximeter_server.record_entries import RecordFinder

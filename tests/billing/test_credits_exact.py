@@ -17,12 +17,11 @@ from quota import conftest as quota_fixtures
 from quota.conftest import Stepped
 
 from taximeter_server.billing_errors import CreditTooLargeError, InvoiceStateError
-from taximeter_server.credit_grant import PAID, PROMO, Grant
+from taximeter_server.credit_grant import ALLOW, PAID, PROMO, Grant
 from taximeter_server.credits import AccountStatus
 from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.invoice import INVOICE, TOP_UP, VOID, Invoice
 from taximeter_server.payment_provider import Outcome, PaymentEvent, Pushed, SubjectKind
-from taximeter_server.plan_terms import ALLOW
 from taximeter_server.store_names import INVOICE_IDS, INVOICE_NUMBERS
 from taximeter_server.subscriptions import NewPhase, NewSubscription
 from taximeter_server.top_up import DONE, PENDING

@@ -132,8 +132,8 @@ type BillingServiceClient interface {
 	// Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
 	// Needs role read or admin. Safe to retry.
 	ListCreditGrants(ctx context.Context, in *ListCreditGrantsRequest, opts ...grpc.CallOption) (*ListCreditGrantsResponse, error)
-	// Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
-	// "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+	// Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the
+	// grant "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
 	// request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
 	// time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
 	// (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
@@ -489,8 +489,8 @@ type BillingServiceServer interface {
 	// Lists the grants of an account, the earliest first, with what is left of each. NOT_FOUND (CREDIT_ACCOUNT_UNKNOWN).
 	// Needs role read or admin. Safe to retry.
 	ListCreditGrants(context.Context, *ListCreditGrantsRequest) (*ListCreditGrantsResponse, error)
-	// Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
-	// "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+	// Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the
+	// grant "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
 	// request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
 	// time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
 	// (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).

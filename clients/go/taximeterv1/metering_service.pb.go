@@ -3140,8 +3140,8 @@ type EstimateResponse struct {
 	// Timeline version of the own prices of limits_tenant. 0 when the card's prices apply.
 	TenantPricesVersion int64 `protobuf:"varint,21,opt,name=tenant_prices_version,json=tenantPricesVersion,proto3" json:"tenant_prices_version,omitempty"`
 	// Microcredits that all calls would take, at the expected cost, where limits_tenant has credits. 0 otherwise. What
-	// is left for calls like these, by the grants whose scope has them, and whether it stops the calls, is in limits; there
-	// every call costs as much as the most expensive.
+	// is left for calls like these, by the grants whose scope has them, and whether it stops the calls, is in limits;
+	// there every call costs as much as the most expensive.
 	CreditMicrocredits int64 `protobuf:"varint,85,opt,name=credit_microcredits,json=creditMicrocredits,proto3" json:"credit_microcredits,omitempty"`
 	// What is remarkable about provider_usage, as in RecordResponse.usage_flags.
 	UsageFlags    []string `protobuf:"bytes,100,rep,name=usage_flags,json=usageFlags,proto3" json:"usage_flags,omitempty"`

@@ -186,13 +186,12 @@ class Estimates:
         sum_picos = sum(row.measures.cost_picos for row in rows)
         if sum_picos <= 0:
             return (("", "", "", -(-total_picos // item_count)),)
-        return tuple(
-            (
-                *(name or "" for name in row.group),
-                -(-total_picos * row.measures.cost_picos // (sum_picos * item_count)),
-            )
-            for row in rows
-        )  # type: ignore[return-value] (three names and a cost)
+        parts = []
+        for row in rows:
+            model, card_row, usage_class = (str(name or "") for name in row.group)
+            picos = -(-total_picos * row.measures.cost_picos // (sum_picos * item_count))
+            parts.append((model, card_row, usage_class, picos))
+        return tuple(parts)
 
     def _sample(self, request: pb.EstimateRequest, principal: Principal) -> Sample:
         message = request.sample

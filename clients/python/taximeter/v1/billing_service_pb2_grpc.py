@@ -361,8 +361,8 @@ class BillingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TopUpCredits(self, request, context):
-        """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
-        "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+        """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the
+        grant "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
         request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
         time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
         (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).

@@ -134,8 +134,8 @@ class BillingServiceStub:
     Needs role read or admin. Safe to retry.
     """
     TopUpCredits: _grpc.UnaryUnaryMultiCallable[_top_up_pb2.TopUpCreditsRequest, _top_up_pb2.TopUpCreditsResponse]
-    """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
-    "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+    """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the
+    grant "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
     request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
     time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
     (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
@@ -252,8 +252,8 @@ class BillingServiceAsyncStub(BillingServiceStub):
     Needs role read or admin. Safe to retry.
     """
     TopUpCredits: _aio.UnaryUnaryMultiCallable[_top_up_pb2.TopUpCreditsRequest, _top_up_pb2.TopUpCreditsResponse]  # type: ignore[assignment]
-    """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
-    "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+    """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the
+    grant "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
     request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
     time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
     (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).
@@ -505,8 +505,8 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _top_up_pb2.TopUpCreditsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_top_up_pb2.TopUpCreditsResponse, _abc.Awaitable[_top_up_pb2.TopUpCreditsResponse]]:
-        """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the grant
-        "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
+        """Buys credits: has the payment provider charge the card on file, and grants them once that has succeeded, as the
+        grant "top-up." and the request id. Answers at once; ask again to see what became of it. Idempotent by (tenant,
         request_id); ALREADY_EXISTS (REQUEST_ID_CONFLICT) when it was used for another amount. An account buys once at a
         time: while it does, another request is answered with that top-up, and nothing is begun. FAILED_PRECONDITION
         (PAYMENT_NOT_CONFIGURED) without a payment provider; NOT_FOUND (PAYMENT_ACCOUNT_UNKNOWN, CREDIT_ACCOUNT_UNKNOWN).

@@ -1747,8 +1747,8 @@ class EstimateResponse(_message.Message):
     """Timeline version of the own prices of limits_tenant. 0 when the card's prices apply."""
     credit_microcredits: _builtins.int
     """Microcredits that all calls would take, at the expected cost, where limits_tenant has credits. 0 otherwise. What
-    is left for calls like these, by the grants whose scope has them, and whether it stops the calls, is in limits; there
-    every call costs as much as the most expensive.
+    is left for calls like these, by the grants whose scope has them, and whether it stops the calls, is in limits;
+    there every call costs as much as the most expensive.
     """
     @_builtins.property
     def cost_per_call(self) -> _money_pb2.Money:
