@@ -105,7 +105,8 @@ def test_kills_leave_nothing_half_done(world: BillingFixture, store_url: str, ki
     for name, price in (("p", 49 * 10**12 // 3), ("q", 99 * 10**12)):
         world.put_plan(name, PlanTerms(currency_code="USD", price_picos=price, cadence=Cadence(MONTH, 1)))
     checker = Checker(store_url)
-    now_ms, tenants = world.clock.now_ms, []
+    now_ms = world.clock.now_ms
+    tenants: list[str] = []
     for round_number, number in enumerate(range(0, kills, SERVERS)):
         if round_number % ROUNDS_TOGETHER == 0:
             if tenants:

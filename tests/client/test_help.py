@@ -37,6 +37,8 @@ EXISTING = {
     "billing credits void",
     "billing credits list",
     "billing credits entries",
+    "billing credits top-up",
+    "billing credits top-ups",
     "billing subscription get",
     "billing subscription get-invoices",
     "billing subscription put",
