@@ -209,3 +209,29 @@ def test_an_invoice_is_pushed_and_paid(paying: PayingServer, stripe: StripeServe
     run("billing", "invoice", "show", paid["number"], "--html", str(files[0]), "--pdf", str(files[1]))
     assert "USD 30.00" in files[0].read_text()
     assert files[1].read_bytes().startswith(b"%PDF")
+
+
+def test_what_takes_invoices_back_follows_them(paying: PayingServer, stripe: StripeServer) -> None:
+    """A credit note and a void of invoices that were pushed are made at Stripe, too, once each."""
+    meter = paying.meter
+    meter.put_payment_account(ACME)
+    meter.put_plan_file("name: team\nprice: 30\ncurrency: USD\ncadence: 10 days\ndue_days: 14\n")
+    begin = datetime.fromtimestamp(system_clock_ms() // 1_000, UTC) - timedelta(days=21)
+    meter.put_subscription("acme", [NewPhase("team")], start_time=begin)
+
+    def kinds() -> list[str]:
+        done = meter.list_payments("acme", state=PaymentState.DONE)
+        return sorted(payment.id.partition("/")[0] for payment in done)
+
+    paying.wait_for(lambda: kinds() == ["invoice", "invoice"])
+    second, first = meter.list_invoices("acme", drafts=False)
+    meter.create_credit_note(first.invoice_id, 250, "goodwill", request_id="ticket-1")
+    meter.void_invoice(second.invoice_id, "wrong address")
+    paying.wait_for(lambda: kinds() == ["credit-note", "invoice", "invoice", "void"])
+
+    (note,) = stripe.of_kind("credit_note")
+    by_number = {found["number"]: found for found in stripe.of_kind("invoice")}
+    assert (note["amount"], note["invoice"]) == (250, by_number[first.number]["id"])
+    assert [by_number[one.number]["status"] for one in (first, second)] == ["open", "void"]
+    told = {one.kind.value: one.external_id for one in meter.list_invoices("acme", drafts=False)}
+    assert (told["CREDIT_NOTE"], told["REVERSAL"]) == (note["id"], by_number[second.number]["id"])
