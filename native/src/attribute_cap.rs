@@ -98,7 +98,7 @@ impl Engine {
             }
         }
         if let (Some(store), false) = (store, new_sets.is_empty()) {
-            match self.admit(store, partition, entries, &new_sets).await {
+            match Box::pin(self.admit(store, partition, entries, &new_sets)).await {
                 Ok(admitted) => {
                     let mut known = lock(&self.attribute_sets.known);
                     for (new, admitted) in new_sets.iter().zip(admitted) {

@@ -179,20 +179,14 @@ impl Engine {
                 Err(failure) => answers.push(Some(Err(failure))),
             }
         }
-        let recorded = join_all(groups.into_iter().map(|(partition, (places, entries))| {
-            let catalogue = &catalogue;
-            async move {
-                let group_paths: Vec<&str> = places
-                    .iter()
-                    .map(|at| paths.get(*at).map_or("", String::as_str))
-                    .collect();
-                let outcomes = self
-                    .record_group(partition, entries, &group_paths, catalogue)
-                    .await;
-                places.into_iter().zip(outcomes).collect::<Vec<_>>()
-            }
-        }))
-        .await;
+        let mut groups = groups.into_iter().map(|(partition, (places, entries))| {
+            self.record_places(partition, places, entries, paths, &catalogue)
+        });
+        // What goes on at the same time is moved about; most calls are of one partition.
+        let recorded = match (groups.next(), groups.len()) {
+            (Some(group), 0) => vec![group.await],
+            (first, _) => join_all(first.into_iter().chain(groups).map(Box::pin)).await,
+        };
         for (at, answer) in recorded.into_iter().flatten() {
             if let Some(slot) = answers.get_mut(at) {
                 *slot = Some(answer);
@@ -203,6 +197,23 @@ impl Engine {
             .into_iter()
             .map(|answer| answer.unwrap_or_else(missing))
             .collect()
+    }
+
+    /// Records entries of one partition. Returns the answers with the places of the records in the call.
+    async fn record_places(
+        &self,
+        partition: u16,
+        places: Vec<usize>,
+        entries: Vec<LedgerEntry>,
+        paths: &[String],
+        catalogue: &Catalogue,
+    ) -> Vec<(usize, Result<RecordResponse, Failure>)> {
+        let paths: Vec<&str> = places
+            .iter()
+            .map(|at| paths.get(*at).map_or("", String::as_str))
+            .collect();
+        let answers = self.record_group(partition, entries, &paths, catalogue).await;
+        places.into_iter().zip(answers).collect()
     }
 
     /// Whether this store is still the open one.

@@ -66,7 +66,8 @@ pub(crate) async fn record_each(
     let mut alone = if left.is_empty() {
         Vec::new()
     } else {
-        apply_each(store, functions, partition, &left, limit).await?
+        // Boxed, because few need it, and every call would be larger by it.
+        Box::pin(apply_each(store, functions, partition, &left, limit)).await?
     }
     .into_iter();
     outcomes

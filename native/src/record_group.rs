@@ -54,13 +54,13 @@ impl Engine {
             .cap_attributes(self.store.load_full().as_ref(), partition, &mut entries)
             .await;
         let Some(store) = self.store.load_full() else {
-            return self.accept_all_pending(entries, catalogue).await;
+            return Box::pin(self.accept_all_pending(entries, catalogue)).await;
         };
         let outcomes = match record_each(&store, &self.functions, partition, &entries, RECORD_LIMIT).await {
             Ok(outcomes) => outcomes,
             Err(StoreError::Unavailable | StoreError::Timeout | StoreError::NotOpen) => {
                 self.store_lost(&store);
-                return self.accept_all_pending(entries, catalogue).await;
+                return Box::pin(self.accept_all_pending(entries, catalogue)).await;
             }
             Err(error) => return entries.iter().map(|_| Err(store_failure(error))).collect(),
         };
@@ -113,12 +113,10 @@ impl Engine {
         if !self.is_open(store) {
             // What the store lost may have been read from the journal before the entries stood there: offered once
             // more.
-            return join_all(
-                applied
-                    .into_iter()
-                    .map(|one| async { self.accept_pending(one?.entry().clone(), catalogue).await }),
-            )
-            .await;
+            let accepted = applied
+                .into_iter()
+                .map(|one| async { self.accept_pending(one?.entry().clone(), catalogue).await });
+            return Box::pin(join_all(accepted)).await;
         }
         let durability = self.store_durability();
         applied
