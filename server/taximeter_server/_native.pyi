@@ -464,7 +464,7 @@ class Engine:
         """
 
     def ledger_length(self) -> int:
-        """Entries in all streams. Raises StoreUnavailableError."""
+        """Entries in all streams; records that were applied together are one. Raises StoreUnavailableError."""
 
     def trim_ledger(self, partition: int, *, through_id: str) -> None:
         """Drop entries up to and including through_id. Raises StoreUnavailableError."""

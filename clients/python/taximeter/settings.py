@@ -338,7 +338,7 @@ class ServerStatus:
     journal_bytes: int
     """Bytes of journal segments on disk."""
     unarchived_entries: int
-    """Ledger entries not yet in Parquet files."""
+    """Ledger entries not yet in Parquet files; records that were applied together count as one."""
     rate_card_version: int
     """Newest version of the rate-card timeline known to the instance."""
     start_time: datetime | None
