@@ -52,28 +52,23 @@ def changed(one: Sent) -> Sent:
     return Sent(again, 0, 0)
 
 
-def test_new_records_are_recorded_beside_others(
-    store_server: ServerProcess, store: StoreProcess, api_of: ApiOf
-) -> None:
+def test_new_records_are_recorded_beside_others(store_server: ServerProcess, api_of: ApiOf) -> None:
     """A batch with repetitions and conflicts records what is new in it, and the same batch again nothing."""
     api = api_of(store_server)
     put_high_limits(api, [TENANT, SIBLING])
-    maker = RecordMaker("mixed", [TENANT, SIBLING], seed=1)
-    old, new = [maker.make() for _ in range(10)], [maker.make() for _ in range(40)]
+    maker, beside = RecordMaker("mixed", [TENANT], seed=1), RecordMaker("beside", [SIBLING], seed=1)
+    old, new = [maker.make() for _ in range(10)], [maker.make() for _ in range(20)]
+    others = [beside.make() for _ in range(20)]
 
     assert outcomes(api, old) == ["new"] * 10
-    wrong = [changed(one) for one in old[:3]]
-    answers = outcomes(api, [*new[:20], *old, *wrong, *new[20:]])
-    assert answers[:20] + answers[33:] == ["new"] * 40
-    assert answers[20:30] == ["duplicate"] * 10
-    assert all("used before with another payload" in answer for answer in answers[30:33])
-    check_totals(api, old + new)
+    assert outcomes(api, [*new[:10], *old, *others[:10]]) == ["new"] * 10 + ["duplicate"] * 10 + ["new"] * 10
+    answers = outcomes(api, [*new[10:], *map(changed, old), *others[10:]])
+    assert answers[:10] + answers[20:] == ["new"] * 20
+    assert all("used before with another payload" in answer for answer in answers[10:20])
+    check_totals(api, old + new + others)
 
-    assert set(outcomes(api, [*new, *old])) == {"duplicate"}
-    check_totals(api, old + new)
-    with store.client() as client:
-        # Groups by tenant and kind of id, and one by one what had to be looked at alone.
-        assert client.xlen(partition_key()) < 30
+    assert set(outcomes(api, [*new, *old, *others])) == {"duplicate"}
+    check_totals(api, old + new + others)
 
 
 def test_records_of_one_id_in_a_batch(store_server: ServerProcess, api_of: ApiOf) -> None:
@@ -122,7 +117,11 @@ def test_records_lost_together_are_given_back_each(
         before_bytes = store.file_size_bytes()
         batch = [maker.make() for _ in range(50)]
         sent += batch
-        assert outcomes(api, batch) == ["new"] * 50
+        with store.client() as client:
+            before = client.xlen(partition_key())
+            assert outcomes(api, batch) == ["new"] * 50
+            # The archiver may have taken some away.
+            assert client.xlen(partition_key()) <= before + 1
         grown_bytes = store.file_size_bytes() - before_bytes
         store.kill()
         store.cut(before_bytes + grown_bytes * tenths // 10)
