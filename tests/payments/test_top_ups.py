@@ -109,19 +109,6 @@ def test_credits_are_bought_when_few_are_left(paying: PayingServer, stripe: Stri
     )
 
 
-def test_no_more_are_bought_than_the_day_allows(paying: PayingServer, stripe: StripeServer) -> None:
-    """Without a cooldown, as many are bought as are needed, and as the day's maximum allows."""
-    meter = paying.meter
-    subscribe(meter, cooldown="0 seconds", daily_max=2)
-    for _ in range(6):
-        use_half(meter)
-    paying.wait_for(lambda: len(done(meter)) == 2)
-    paying.wait_for(lambda: automatic(meter).state is AutomaticTopUpState.WAITING)
-
-    assert charged_cents(stripe) == [TOP_UP_CENTS] * 2
-    assert granted(meter) == {"top-up.auto.1": TOP_UP_MICROCREDITS, "top-up.auto.2": TOP_UP_MICROCREDITS}
-
-
 def test_credits_are_bought_by_hand(paying: PayingServer, stripe: StripeServer) -> None:
     """The same request again shows what became of it; the same id for another amount is refused."""
     meter, run = paying.meter, CommandLine(paying.process.client_environment)
@@ -264,7 +251,7 @@ def test_two_servers_on_one_store_buy_once(
     stripe_arguments: list[str],
     tmp_path: Path,
 ) -> None:
-    """Servers that share a store buy once between them what one plan asks for."""
+    """Servers that share a store buy between them what one plan asks for, and as often as the day allows."""
     with tempfile.TemporaryDirectory(prefix="tx") as short, StoreProcess(Path(short) / "store") as store:
         buy_on(store, fresh_server, [*stripe_arguments, "--ledger", str(tmp_path / "ledger")])
 
