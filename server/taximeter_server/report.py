@@ -3,6 +3,7 @@
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +79,9 @@ class Reporter:
             memory_limit_bytes=min(memory_limit_bytes, EXPORT_MEMORY_BYTES_MAX),
             thread_count=thread_count,
         )
+        # What is sorted and grouped for a file may need all of its memory, so files are made one after the other. They
+        # are read side by side.
+        self._export_turn = threading.Lock()
 
     def report(self, query: ReportQuery, *, page_size: int = 0, page_token: str = "") -> ReportPage:
         """Return one page. page_size: 0 is PAGE_SIZE_DEFAULT, more than PAGE_SIZE_MAX is lowered.
@@ -178,31 +182,45 @@ class Reporter:
         as_of: AsOf | None = None,
     ) -> Iterator["_Groups"]:
         """Compute the temporary table groups in a connection of its own."""
-        database = self._database if make_statement is groups_statement else self._export_database
+        is_page = make_statement is groups_statement
+        database = self._database if is_page else self._export_database
+        turn = contextlib.nullcontext() if is_page else self._export_turn
         with contextlib.closing(database.cursor()) as connection, _named_memory():
-            for attempt in range(_ATTEMPTS):
-                snapshot = take_snapshot(
-                    connection,
-                    self._source,
-                    self._directory,
-                    query,
-                    as_of=as_of or self._as_of(query),
-                    # Rollups are derived: one that is gone only makes the report slower.
-                    is_with_rollups=attempt == 0,
-                )
-                statement = make_statement(query, snapshot)
-                try:
-                    connection.execute(statement.sql, statement.parameters)
-                except (duckdb.IOException, duckdb.InvalidInputException):
-                    # A damaged rollup; or merged files, removed after a grace that a stepped clock cuts short.
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-                else:
-                    break
-            if query.top and make_statement is groups_statement:
+            with turn:
+                statement, snapshot = self._compute(connection, query, make_statement, as_of)
+            if query.top and is_page:
                 for sql in other_statements(query):
                     connection.execute(sql)
             yield _Groups(connection, statement.dimensions, snapshot.as_of)
+
+    def _compute(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        query: ReportQuery,
+        make_statement: Callable[[ReportQuery, Snapshot], Statement],
+        as_of: AsOf | None,
+    ) -> tuple[Statement, Snapshot]:
+        """Fill the table. Returns the statement that did, and what it saw."""
+        for attempt in range(_ATTEMPTS):
+            snapshot = take_snapshot(
+                connection,
+                self._source,
+                self._directory,
+                query,
+                as_of=as_of or self._as_of(query),
+                # Rollups are derived: one that is gone only makes the report slower.
+                is_with_rollups=attempt == 0,
+            )
+            statement = make_statement(query, snapshot)
+            try:
+                connection.execute(statement.sql, statement.parameters)
+            except (duckdb.IOException, duckdb.InvalidInputException):
+                # A damaged rollup; or merged files, removed after a grace that a stepped clock cuts short.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                break
+        return statement, snapshot
 
     def _as_of(self, query: ReportQuery) -> AsOf | None:
         """Return what the query asks to see again; None for now."""

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 
@@ -212,6 +213,10 @@ def test_more_groups_than_memory_holds(ledger: LedgerFixture) -> None:
     with pytest.raises(ReportTooLargeError):
         reporter.report(query)
     assert sum(1 for _ in reporter.rows(query)) == count
+    # Several files share the memory, and it suffices for each of them in its turn.
+    with ThreadPoolExecutor(4) as threads:
+        counts = threads.map(lambda _: sum(1 for _ in reporter.rows(query)), range(4))
+        assert list(counts) == [count] * 4
 
 
 @pytest.mark.parametrize("by", ["cost", "quantities.input", "calls"])
