@@ -303,8 +303,11 @@ class _Groups:
         """Return the values of the dimensions as they are written, and the sums."""
         count = len(self.dimensions)
         group = tuple(
-            None if value is None else one.write(value)
-            for one, value in zip(self.dimensions, values[:count], strict=True)
+            # By a list, which is quicker than a generator, as this is done for every row.
+            [
+                None if value is None else one.write(value)
+                for one, value in zip(self.dimensions, values[:count], strict=True)
+            ]
         )
         return group, values[count:]
 
@@ -351,5 +354,5 @@ def _check_range(*some: ReportMeasures | None) -> None:
     for measures in some:
         if measures is not None:
             counts = (measures.calls, measures.unpriced_lines, measures.adjusted_unpriced_lines)
-            if any(value > _INT64_MAX for value in (*counts, *measures.quantities.values())):
+            if max(*counts, *measures.quantities.values()) > _INT64_MAX:
                 raise SumOutOfRangeError
