@@ -29,6 +29,7 @@ use crate::proto::taximeter::v1::{
     CheckQuotaRequest, ErrorReason, ExtendHoldRequest, RecordBatchRequest, RecordBatchResponse,
     RecordRequest, RecordResult, ReleaseHoldRequest,
 };
+use crate::workers;
 
 /// A call served here ends within this, whatever its caller's deadline.
 const BUDGET_MAX: Duration = Duration::from_secs(2);
@@ -145,6 +146,7 @@ pub(crate) async fn carry_out(
         response.body_mut().hold(permit);
         return Ok(response);
     };
+    workers::tick();
     let turn = shared.gate.enter(Place::Here, Some(principal), started)?;
     let deadline = Deadline {
         started,

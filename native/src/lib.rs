@@ -74,6 +74,7 @@ mod standing;
 mod store;
 mod store_connection;
 mod store_id;
+mod store_socket;
 mod tls;
 mod token;
 mod used;

@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
 use redis::{Client, Cmd, ConnectionAddr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -25,6 +25,7 @@ use crate::engine::lock;
 use crate::resp::{Reply, ReplyReader};
 use crate::script_part::{Answered, Gathered, Part};
 use crate::store::StoreError;
+use crate::store_socket::StoreSocket;
 
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_SIZE: usize = 64 << 10;
@@ -70,7 +71,7 @@ impl Connection {
         let shared = Arc::new(Shared::default());
         match info.addr() {
             ConnectionAddr::Unix(path) => {
-                let stream = UnixStream::connect(path)
+                let stream = StoreSocket::connect(path)
                     .await
                     .map_err(|_| StoreError::Unavailable)?;
                 tokio::spawn(drive(stream, Arc::clone(&shared)));

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
@@ -18,8 +19,34 @@ const COUNT_MIN: usize = 2;
 /// The store is one process: more would only contend with it.
 const COUNT_MAX: usize = 8;
 
+/// Shorter than what calls wait for the store, and longer than most calls take.
+const TICK: Duration = Duration::from_millis(100);
+
 thread_local! {
     static INDEX: Cell<usize> = const { Cell::new(0) };
+    static TICKING: Cell<Ticking> = const { Cell::new(Ticking::Off) };
+}
+
+/// Whether a worker has a timer that is due soon, and whether there were calls since it began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ticking {
+    Off,
+    Unused,
+    Used,
+}
+
+/// To be called with each call on a worker. A timer that is due before all others wakes the event loop that it is
+/// made on: two system calls and one turn of the loop, for each limit of each call. While there are calls, the tick is
+/// due before them.
+pub(crate) fn tick() {
+    if TICKING.replace(Ticking::Used) == Ticking::Off {
+        tokio::spawn(async {
+            while TICKING.replace(Ticking::Unused) == Ticking::Used {
+                tokio::time::sleep(TICK).await;
+            }
+            TICKING.set(Ticking::Off);
+        });
+    }
 }
 
 /// Which worker the caller runs on; the first for everybody else.
