@@ -32,7 +32,7 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(2);
 /// Room for what a few lines cost.
 const CREDIT_CALL_CAPACITY: usize = 96;
 /// Bytes of the longest argument of a check, without that.
-const ARGUMENT_SIZE: usize = 70;
+const ARGUMENT_SIZE: usize = 71;
 /// Requests that one check may count.
 pub(crate) const REQUESTS_MAX: i64 = 1_000_000;
 
@@ -51,10 +51,11 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// As the script reads it.
-    pub(crate) fn packed(&self, level_count: u8) -> Vec<u8> {
+    pub(crate) fn packed(&self, partition: u16, level_count: u8) -> Vec<u8> {
         let (hi, lo) = money_pair(self.cost_picos);
         let mut packed = Vec::with_capacity(ARGUMENT_SIZE);
-        packed.extend([self.flags, level_count]);
+        let partition = u8::try_from(partition).unwrap_or(u8::MAX);
+        packed.extend([self.flags, level_count, partition]);
         for number in [unsigned(self.requests), unsigned(self.tokens), hi, lo] {
             packed.extend(number.to_le_bytes());
         }
@@ -123,9 +124,9 @@ impl Engine {
             tokens: estimated.tokens,
             cost_picos: estimated.cost_picos,
         };
-        let mut part = Part::new(&self.functions.decide, partition, 1);
+        let mut part = Part::new(&self.functions.decide, None, 1);
         let level_count = part.level_keys(partition, &request.tenant);
-        let mut argument = asked.packed(level_count);
+        let mut argument = asked.packed(partition, level_count);
         argument.extend_from_slice(&estimated.credit_call);
         part.argument(&argument);
         let (now_ms, answer) = self.decide(part).await?;

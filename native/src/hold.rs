@@ -133,10 +133,10 @@ impl Engine {
             cost_picos: estimated.cost_picos,
         };
         let partition = keys::partition_of(tenant);
-        let mut part = Part::new(&self.functions.decide, partition, 1);
+        let mut part = Part::new(&self.functions.decide, None, 1);
         part.key(&keys::hold(partition, &nonce.store_name(tenant)));
         let level_count = part.level_keys(partition, tenant);
-        let mut argument = asked.packed(level_count);
+        let mut argument = asked.packed(partition, level_count);
         argument.extend(pack(&[now_ms], &[seconds, grid_seconds, REMEMBER_SECONDS]));
         argument.extend(first_bytes(&blake3::hash(&request.encode_to_vec())));
         argument.extend_from_slice(&estimated.credit_call);

@@ -171,7 +171,7 @@ async fn record_plain(
     limit: Duration,
 ) -> Result<(u64, Vec<(usize, Outcome)>), StoreError> {
     let count = groups.iter().map(|group| group.members.len()).sum();
-    let mut part = Part::new(&functions.record_plain, partition, groups.len());
+    let mut part = Part::new(&functions.record_plain, Some(partition), groups.len());
     part.set_weight(count);
     part.set_first_key(keys::ledger(partition));
     let encoded: Vec<Vec<Bytes>> = groups

@@ -91,7 +91,7 @@ async fn apply(
             script_arguments(application.entry, partition, to_ledger, application.was_applied)
         })
         .collect();
-    let mut part = Part::new(&functions.record, partition, applications.len());
+    let mut part = Part::new(&functions.record, Some(partition), applications.len());
     part.set_first_key(keys::ledger(partition));
     let encoded: Vec<Vec<u8>> = applications
         .iter()

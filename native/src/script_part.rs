@@ -2,8 +2,11 @@
 //! Script calls that go together.
 //!
 //! The fixed costs of a script call, and of loading and saving the levels of a tenant, are larger than those of one
-//! more check or record. So what calls have for one function and one partition when the connection is about to write
-//! becomes one script call. Nothing waits for company: a call that is alone is sent alone, as soon.
+//! more check or record. So what calls have for one function when the connection is about to write becomes one script
+//! call: records of one partition, checks of any. Nothing waits for company: a call that is alone is sent alone, as
+//! soon.
+
+use std::sync::Arc;
 
 use redis::Value;
 use tokio::sync::oneshot;
@@ -16,11 +19,12 @@ use crate::store::{StoreError, bytes};
 const WEIGHT_MAX: usize = 64;
 
 /// What one caller has for a script function. KEYS of a call are the first one, where there is one, and those of each
-/// part; ARGV are the partition, and those of each part. The reply is an array: a head for all parts, then as many
-/// answers as each part asks for.
+/// part; ARGV are the partition, where all parts are of one, and those of each part. The reply is an array: a head for
+/// all parts, then as many answers as each part asks for.
 pub(crate) struct Part {
-    function: String,
-    partition: u16,
+    function: Arc<str>,
+    /// Where it goes only with parts of the same.
+    partition: Option<u16>,
     first_key: Option<String>,
     keys: Words,
     arguments: Words,
@@ -72,10 +76,10 @@ fn write_size(buffer: &mut Vec<u8>, kind: u8, size: usize) {
 }
 
 impl Part {
-    /// Nothing yet, which gets so many answers.
-    pub(crate) fn new(function: &str, partition: u16, answer_count: usize) -> Self {
+    /// Nothing yet, which gets so many answers. `partition`: None when it goes with parts of any.
+    pub(crate) fn new(function: &Arc<str>, partition: Option<u16>, answer_count: usize) -> Self {
         Self {
-            function: function.to_owned(),
+            function: Arc::clone(function),
             partition,
             first_key: None,
             keys: Words::default(),
@@ -139,8 +143,8 @@ pub(crate) struct Answered {
 
 /// Parts that go together, and who waits for their answers.
 pub(crate) struct Gathered {
-    function: String,
-    partition: u16,
+    function: Arc<str>,
+    partition: Option<u16>,
     keys: Words,
     arguments: Words,
     answer_count: usize,
@@ -167,9 +171,11 @@ impl Gathered {
         if let Some(key) = &part.first_key {
             keys.push(key.as_bytes());
         }
-        arguments.push(part.partition.to_string().as_bytes());
+        if let Some(partition) = part.partition {
+            arguments.push(partition.to_string().as_bytes());
+        }
         Self {
-            function: part.function.clone(),
+            function: Arc::clone(&part.function),
             partition: part.partition,
             keys,
             arguments,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The connection to the store: the script library, calls into it, and what its errors mean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,9 +78,9 @@ impl StoreError {
 #[derive(Clone, Debug)]
 pub(crate) struct Functions {
     pub(crate) open: String,
-    pub(crate) record: String,
-    pub(crate) record_plain: String,
-    pub(crate) decide: String,
+    pub(crate) record: Arc<str>,
+    pub(crate) record_plain: Arc<str>,
+    pub(crate) decide: Arc<str>,
     pub(crate) extend: String,
     pub(crate) release: String,
     pub(crate) put_limits: String,
@@ -98,9 +99,9 @@ impl Functions {
         let name = |function: &str| format!("{prefix}_{function}");
         Self {
             open: name("open"),
-            record: name("record"),
-            record_plain: name("record_plain"),
-            decide: name("decide"),
+            record: name("record").into(),
+            record_plain: name("record_plain").into(),
+            decide: name("decide").into(),
             extend: name("extend"),
             release: name("release"),
             put_limits: name("put_limits"),

@@ -13,7 +13,7 @@ from harness.http2_client import Answer, Http2Client, frame, grpc_headers
 from harness.server_process import ServerProcess
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter.v1 import quota_pb2, tenant_service_pb2, usage_pb2
-from taximeter_server._native import partition_of
+from taximeter_server._native import PARTITION_COUNT, partition_of
 
 SERVICE = "/taximeter.v1.MeteringService/"
 INTERNAL = 13
@@ -80,6 +80,70 @@ def test_checks_that_come_together_are_decided_one_after_the_other(server: Serve
     assert sum(allowed) == COUNT - 4
     assert max(checked(answer).limits[0].used for answer in answers) == COUNT - 4
     assert calls <= COUNT // 2, "a server that has nothing else to do sends them together"
+
+
+def told(server: ServerProcess, levels: Sequence[str]) -> list[tuple[int, str, int]]:
+    """What was told of the levels: partition of the stream, level, percent."""
+    with server.store_client() as store:
+        return [
+            (partition, fields[b"level"].decode(), int(fields[b"percent"]))
+            for partition in range(PARTITION_COUNT)
+            for _, fields in store.xrange(f"{{tx:{partition}}}:events")
+            if fields[b"level"].decode() in levels
+        ]
+
+
+def test_checks_of_many_partitions_go_together(server: ServerProcess, root: str) -> None:
+    """Each is decided by its own tenant's limits, and told of in its own partition."""
+    tenants = [f"{root}-{number}" for number in range(COUNT)]
+    with connect(server.address, server.admin_key) as api:
+        for tenant in tenants:
+            put_limits(api, tenant, requests=2)
+    before = script_calls(server)
+    checks = [pb.CheckQuotaRequest(tenant=tenant) for tenant in tenants * 3]
+    answers = call_all(server, [("CheckQuota", check) for check in checks])
+    calls = script_calls(server) - before
+
+    allowed = [
+        check.tenant
+        for check, answer in zip(checks, answers, strict=True)
+        if checked(answer).decision == pb.DECISION_ALLOW
+    ]
+    assert sorted(allowed) == sorted(tenants * 2)
+    assert calls <= COUNT, "a server that has nothing else to do sends them together"
+    assert len({partition_of(tenant) for tenant in tenants}) > 1
+    assert sorted(told(server, tenants)) == sorted(
+        (partition_of(tenant), tenant, percent) for tenant in tenants for percent in (50, 80, 95, 100)
+    )
+
+
+def test_a_partition_that_cannot_be_told_of_fails_alone(server: ServerProcess, root: str) -> None:
+    """Where the stream of events is no stream, checks that have something to tell count nothing; others tell once."""
+    tenants = [f"{root}-{number}" for number in range(COUNT)]
+    bad = partition_of(tenants[1])
+    is_bad = [partition_of(tenant) == bad for tenant in tenants]
+    good = [tenant for tenant, one in zip(tenants, is_bad, strict=True) if not one]
+    with connect(server.address, server.admin_key) as api, server.store_client() as store:
+        for tenant in tenants:
+            put_limits(api, tenant, requests=1)
+        kept, stream = f"{{tx:{bad}}}:kept-{root}", f"{{tx:{bad}}}:events"
+        had_events = store.exists(stream)
+        if had_events:
+            store.rename(stream, kept)
+        store.set(stream, "planted")
+        try:
+            checks = [("CheckQuota", pb.CheckQuotaRequest(tenant=tenant)) for tenant in tenants]
+            answers = call_all(server, checks)
+            assert [answer.grpc_status for answer in answers] == [INTERNAL if one else 0 for one in is_bad]
+        finally:
+            store.delete(stream)
+            if had_events:
+                store.rename(kept, stream)
+        answers = call_all(server, checks)
+    assert [checked(answer).decision for answer in answers] == [
+        pb.DECISION_ALLOW if one else pb.DECISION_DENY for one in is_bad
+    ]
+    assert len(told(server, good)) == 4 * len(good)
 
 
 def test_holds_that_come_together_are_placed_one_after_the_other(server: ServerProcess, root: str) -> None:

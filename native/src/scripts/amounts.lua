@@ -22,6 +22,12 @@ local DAY_SECONDS = 86400
 local opened = {}
 local epoch = nil
 
+-- Their names, as they are in keys and in `opened`, by number.
+local PARTITIONS = {}
+for number = 0, 63 do
+  PARTITIONS[number] = number .. ''
+end
+
 local function store_seconds()
   local now = redis.call('TIME')
   return tonumber(now[1]), tonumber(now[2])

@@ -230,7 +230,7 @@ local function count(keys, args)
   end
   local book = {}
   local levels = path_of(book, keys, 1, #keys, args[1], (store_seconds()))
-  append_events(args[1], count_requests(levels, tonumber(args[2])))
+  append_events(count_requests(levels, tonumber(args[2])))
   save_levels(book)
   return redis.status_reply('OK')
 end

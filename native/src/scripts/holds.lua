@@ -129,11 +129,11 @@ local function place_hold(levels, mark, ttl, grid)
   return true
 end
 
--- A check: flags, number of levels; requests, tokens, cost pair. Where it has a mark then time of the card, time to
--- live in seconds (0: no hold), grid, seconds to remember it for, fingerprint of the request. At last, where it says
--- what the call is to cost, that as credits.read_call takes it.
+-- A check: flags, number of levels, partition; requests, tokens, cost pair. Where it has a mark then time of the card,
+-- time to live in seconds (0: no hold), grid, seconds to remember it for, fingerprint of the request. At last, where
+-- it says what the call is to cost, that as credits.read_call takes it.
 local DRY_RUN, IS_NAMED, HAS_MARK = 1, 2, 4
-local ASKED, ASKED_FIRST = '<I8I8I8I8', 3
+local ASKED, ASKED_FIRST = '<I8I8I8I8', 4
 local MARKED = ASKED .. 'I8I4I4I4c16'
 
 -- A check that is remembered, or places a hold, or both. `marks`: those that this call is to write, by their keys, and
@@ -179,26 +179,26 @@ local function reserve(marks, key, check, is_named, levels, events)
   return pack_answer(levels, denied, full, need, FIRST .. pack_hold(mark, levels)), events
 end
 
--- decide. Checks of one partition, decided one after the other. KEYS: per check its mark, where flagged, and its tenant
--- levels, root first. ARGV: partition; the checks.
+-- decide. Checks of any partitions, decided one after the other. KEYS: per check its mark, where flagged, and its
+-- tenant levels, root first. ARGV: the checks.
 -- Returns CLOCK, then per check DECISION, where it has a mark FIRST or REPEATED and what pack_hold says, and one
 -- LevelStatus per level. Or, of a check with a mark, one byte: CONFLICT (the mark is of another request), TOO_MUCH (a
 -- counter would overflow).
 local function decide(keys, args)
-  if not opened[args[1]] then
-    return redis.error_reply('NOTOPEN')
-  end
   local now, micros = store_seconds()
   local book, marks, key, events = {}, {}, 1, nil
   local replies = { struct.pack(CLOCK, now, micros) }
-  for i = 2, #args do
+  for i = 1, #args do
     local check = args[i]
-    local flags, level_count = string.byte(check, 1, 2)
-    local set = BITS[flags]
+    local flags, level_count, number = string.byte(check, 1, 3)
+    local set, partition = BITS[flags], PARTITIONS[number]
+    if not opened[partition] then
+      return redis.error_reply('NOTOPEN')
+    end
     local first = set[HAS_MARK] and key + 1 or key
-    local levels = path_of(book, keys, first, first + level_count - 1, args[1], now)
+    local levels = path_of(book, keys, first, first + level_count - 1, partition, now)
     if set[HAS_MARK] then
-      replies[i], events = reserve(marks, keys[key], check, set[IS_NAMED], levels, events)
+      replies[i + 1], events = reserve(marks, keys[key], check, set[IS_NAMED], levels, events)
     else
       local requests, tokens, hi, lo, behind = struct.unpack(ASKED, check, ASKED_FIRST)
       local account = levels[1].account
@@ -207,11 +207,11 @@ local function decide(keys, args)
       if not denied and not set[DRY_RUN] then
         events = count_requests(levels, requests, events)
       end
-      replies[i] = pack_answer(levels, denied, full, need, '')
+      replies[i + 1] = pack_answer(levels, denied, full, need, '')
     end
     key = first + level_count
   end
-  append_events(args[1], events)
+  append_events(events)
   save_levels(book)
   for i = 1, #marks, 3 do
     keep_mark(marks[i], marks[i + 1], marks[i + 2])

@@ -157,7 +157,7 @@ local function record(keys, args)
       events = credits.tell(events, book[i])
     end
   end
-  append_events(args[1], events)
+  append_events(events)
   local replies, now_ms = { struct.pack(CLOCK, now, micros) .. epoch }, now * 1000 + math.floor(micros / 1000)
   for i = 1, #items do
     local item = items[i]

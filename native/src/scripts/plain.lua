@@ -130,7 +130,7 @@ do
         events = tell_usage(events, book[i])
       end
     end
-    append_events(partition, events)
+    append_events(events)
     local ms, first
     if count > 0 then
       local entries = count == 1 and string.sub(packed[1], front_size + 1) or table.concat(packed)

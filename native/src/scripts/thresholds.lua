@@ -165,14 +165,21 @@ do
   end
 
   -- Appends events: level, flag of the limit, percent, maximum and used in the limit's own unit, first second of the
-  -- window. nil for none. To be called before anything else is written: a stream of another type stops the script at
-  -- its first entry.
-  function append_events(partition, events)
-    for i = 1, events and #events or 0 do
+  -- window. nil for none. To be called before anything else is written: a stream of another type stops the script
+  -- before the first entry.
+  function append_events(events)
+    if not events then
+      return
+    end
+    local streams = {}
+    for i = 1, #events do
+      streams[i] = string.match(events[i][1], '^{tx:%d+}') .. ':events'
+      redis.call('XLEN', streams[i])
+    end
+    for i = 1, #streams do
       local event = events[i]
-      redis.call('XADD', '{tx:' .. partition .. '}:events', 'MAXLEN', '~', EVENT_COUNT_MAX, '*', 'level',
-        string.match(event[1], ':t:(.*)$'), 'limit', event[2], 'percent', event[3], 'maximum', event[4], 'used',
-        event[5], 'window', event[6])
+      redis.call('XADD', streams[i], 'MAXLEN', '~', EVENT_COUNT_MAX, '*', 'level', string.match(event[1], ':t:(.*)$'),
+        'limit', event[2], 'percent', event[3], 'maximum', event[4], 'used', event[5], 'window', event[6])
     end
   end
 end
