@@ -28,7 +28,7 @@ from synthetic_ledger import FIRST_DAY_MS, write_ledger  # noqa: E402 (likewise)
 from taximeter import Meter  # noqa: E402 (likewise)
 
 DAY_COUNT = 90
-CHECKS_PER_SECOND, RECORDS_PER_SECOND = 500, 2_000
+CHECKS_PER_SECOND = 500
 ALONE, BESIDE_RECORDS, BESIDE_REPORTS = "alone", "beside records and the archiver", "and beside reports"
 GROUP_BYS = (["root_tenant"], ["attributes.workflow_uuid"])
 
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000, help="events of the ledger that is reported")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=3, help="length of each part of a round")
+    parser.add_argument("--records", type=int, default=2_000, help="records per second")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as name:
         folder = Path(name)
@@ -46,10 +47,10 @@ def main() -> None:
             folder, event_count=arguments.events, day_count=DAY_COUNT, tenant_count=1_000, model_count=50
         )
         with taximeter(folder / "data", "--ledger", str(folder / "ledger")) as contestant:
-            found, report_count = measure(contestant, arguments.rounds, arguments.seconds)
+            found, report_count = measure(contestant, arguments.rounds, arguments.seconds, arguments.records)
     print(
         f"CheckQuota, {CHECKS_PER_SECOND}/s with one in flight, {arguments.rounds} interleaved rounds of"
-        f" {arguments.seconds} s; {RECORDS_PER_SECOND:,} records/s; {report_count} reports, one after the other, over"
+        f" {arguments.seconds} s; {arguments.records:,} records/s; {report_count} reports, one after the other, over"
         f" {arguments.events:,} events (load average {os.getloadavg()[0]:.1f})"
     )
     print(f"{'':34} {'p50':>9} {'p99, min':>10} {'median':>10}")
@@ -62,7 +63,9 @@ def main() -> None:
         )
 
 
-def measure(contestant: Contestant, rounds: int, seconds: int) -> tuple[dict[str, list[Run]], int]:
+def measure(
+    contestant: Contestant, rounds: int, seconds: int, record_rate: int
+) -> tuple[dict[str, list[Run]], int]:
     """Return the runs of each part, and the number of reports beside them."""
     check = (
         "check",
@@ -79,20 +82,20 @@ def measure(contestant: Contestant, rounds: int, seconds: int) -> tuple[dict[str
     report_count = 0
     for _ in range(rounds):
         found[ALONE].append(measure_checks(contestant, check))
-        with records(contestant, seconds):
+        with records(contestant, seconds, record_rate):
             found[BESIDE_RECORDS].append(measure_checks(contestant, check))
-        with records(contestant, seconds), reports(contestant) as asked:
+        with records(contestant, seconds, record_rate), reports(contestant) as asked:
             found[BESIDE_REPORTS].append(measure_checks(contestant, check))
         report_count += len(asked)
     return found, report_count
 
 
 @contextlib.contextmanager
-def records(contestant: Contestant, seconds: int) -> Iterator[None]:
+def records(contestant: Contestant, seconds: int, rate: int) -> Iterator[None]:
     """Record at a steady rate, from before the block to after it."""
     arguments = (
         *("record", "--connections", "2", "--streams", "16", "--tenants", "100"),
-        *("--rate", str(RECORDS_PER_SECOND), "--seconds", str(seconds + 2)),
+        *("--rate", str(rate), "--seconds", str(seconds + 2)),
     )
     with subprocess.Popen(load_command(contestant, arguments), stdout=subprocess.PIPE) as beside:
         yield
