@@ -24,12 +24,14 @@ from harness.server_process import ServerProcess  # noqa: E402 (likewise)
 from taximeter import Limits, Meter  # noqa: E402 (likewise)
 
 MODEL_ROW = '    "claude-sonnet-4-6": {input: 3, output: 15, cache_read: 0.30}\n'
-LEVELS: Sequence[tuple[str, int, Limits]] = (
-    ("1 limit, 1 level", 1, Limits(requests_per_minute=LIMITS.requests_per_minute)),
-    ("3 limits, 1 level", 1, LIMITS),
-    ("6 limits, 2 levels", 2, LIMITS),
-    ("12 limits, 4 levels", 4, LIMITS),
+LEVELS: Sequence[tuple[str, int, Limits, Sequence[str]]] = (
+    ("1 limit, 1 level", 1, Limits(requests_per_minute=LIMITS.requests_per_minute), ()),
+    ("3 limits, 1 level", 1, LIMITS, ()),
+    ("6 limits, 2 levels", 2, LIMITS, ()),
+    ("6 limits, 2 levels, with a hold", 2, LIMITS, ("--holds", "yes")),
+    ("12 limits, 4 levels", 4, LIMITS, ()),
 )
+"""Name, levels, limits of each, and what else the generator is told."""
 HISTORY_BATCH = 100
 Line = tuple[str, Callable[[], Run]]
 
@@ -102,12 +104,13 @@ def show_once(kind: str, lines: Iterator[Line], rounds: int) -> None:
 def by_limits(measured: Measured) -> Sequence[Line]:
     """Tenants with ever more levels and limits, none of which denies."""
     lines = []
-    for number, (name, depth, limits) in enumerate(LEVELS):
+    for number, (name, depth, limits, more) in enumerate(LEVELS):
         prefix = "/".join([f"growth{number}", "a", "b", "c"][:depth])
         path = f"{prefix}-0".split("/")
         for level in range(len(path)):
             measured.admin.put_tenant("/".join(path[: level + 1]), limits)
-        lines.append((name, lambda prefix=prefix: measured.ask("check", "--tenant-prefix", prefix)))
+        load_of = ("check", "--tenant-prefix", prefix, *more)
+        lines.append((name, lambda load_of=load_of: measured.ask(*load_of)))
     return lines
 
 

@@ -132,13 +132,14 @@ def test_a_forbidden_tenant_looks_the_same_whether_it_exists(admin: Api) -> None
     """No method tells a bound key by anything in its answer whether a tenant of somebody else exists."""
     existing, unknown = new_tenant(), new_tenant()
     put_tenant(admin, existing, tokens_per_day=1)
-    bound = {name: admin.with_new_key(role, new_tenant()) for name, role in ROLES.items()}
     found = {}
     for method, role in tenant_methods():
         if method.name == "RecordBatch" or method.client_streaming:
             # Answers OK, with a status for each item.
             continue
-        answers = [refusal(bound[role], method, request_about(method, name)) for name in (existing, unknown)]
+        # A key of its own for each: one that is denied often is looked at no more.
+        bound = admin.with_new_key(ROLES[role], new_tenant())
+        answers = [refusal(bound, method, request_about(method, name)) for name in (existing, unknown)]
         assert answers[0] == answers[1], method.name
         found[method.name] = answers[0].reason
 

@@ -89,7 +89,11 @@ impl Caller {
             }
             Role::Check | Role::Question | Role::Floor => {
                 let protocol = options.protocol;
-                let message = protocol.question(self.messages.tenant(number));
+                let message = if options.holds {
+                    self.messages.check_with_hold(number)
+                } else {
+                    protocol.question(self.messages.tenant(number))
+                };
                 let (status, answer) = self.send(self.question.clone(), &message).await?;
                 let is_denied = status == Status::Ok && protocol.is_denied(answer)?;
                 Ok(ended(if is_denied { Status::Denied } else { status }))

@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) tenants: u64,
     /// Calls of tenants by Zipf's law, not in turn.
     pub(crate) is_skewed: bool,
+    /// Checks hold what they estimate.
+    pub(crate) holds: bool,
     /// Lines of tokens that calls take, or nothing.
     pub(crate) sizes: String,
     pub(crate) batch: u64,
@@ -67,6 +69,7 @@ impl Options {
             rate: None,
             tenants: 1,
             is_skewed: false,
+            holds: false,
             sizes: String::new(),
             batch: 1,
             protocol: Protocol::Taximeter,
@@ -86,6 +89,7 @@ impl Options {
                 "--rate" => options.rate = Some(number()?.max(1)),
                 "--tenants" => options.tenants = number()?.max(1),
                 "--skewed" => options.is_skewed = value == "yes",
+                "--holds" => options.holds = value == "yes",
                 "--sizes" => options.sizes = read(&name, &value)?,
                 "--batch" => options.batch = number()?.clamp(1, 500),
                 "--protocol" => options.protocol = Protocol::parse(&value).ok_or(USAGE)?,
