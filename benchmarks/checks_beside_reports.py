@@ -21,11 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from contestants import Contestant, Run, load_command, taximeter  # noqa: E402 (needs the path above)
+from contestants import Contestant, Run, admin, load_command, taximeter  # noqa: E402 (needs the path above)
 from reconciliation import measure_checks  # noqa: E402 (likewise)
 from synthetic_ledger import FIRST_DAY_MS, write_ledger  # noqa: E402 (likewise)
-
-from taximeter import Meter  # noqa: E402 (likewise)
 
 DAY_COUNT = 90
 CHECKS_PER_SECOND = 500
@@ -109,10 +107,9 @@ def reports(contestant: Contestant) -> Iterator[list[None]]:
     """Ask for one report after the other while the block runs; yields a list that grows with each."""
     stop, asked = threading.Event(), list[None]()
     start = datetime.fromtimestamp(FIRST_DAY_MS // 1_000, UTC)
-    key = contestant.key_file.read_text().strip() if contestant.key_file else None
 
     def ask() -> None:
-        with Meter(f"http://{contestant.address}", key=key) as meter:
+        with admin(contestant) as meter:
             while not stop.is_set():
                 group_by = GROUP_BYS[len(asked) % len(GROUP_BYS)]
                 meter.report(start, start + timedelta(days=DAY_COUNT), group_by=group_by)

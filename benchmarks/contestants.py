@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.server_process import ServerProcess
+from taximeter import Meter
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD = ROOT / "target" / "release" / "taximeter-load"
@@ -99,8 +100,19 @@ def load_command(contestant: Contestant, arguments: Sequence[str]) -> list[str]:
 def taximeter(data_dir: Path, *flags: str) -> Iterator[Contestant]:
     """The product, its embedded store included."""
     with ServerProcess(data_dir, arguments=flags) as server:
-        pids = (server.process.pid, server.store_pid)
-        yield Contestant("taximeter", server.address, data_dir / "admin.key", pids)
+        yield product(server)
+
+
+def product(server: ServerProcess) -> Contestant:
+    """Return a running server with its embedded store, called with its admin's key."""
+    pids = (server.process.pid, server.store_pid)
+    return Contestant("taximeter", server.address, server.data_dir / "admin.key", pids)
+
+
+def admin(contestant: Contestant) -> Meter:
+    """Return an admin's client of the product."""
+    key = contestant.key_file.read_text().strip() if contestant.key_file else None
+    return Meter(f"http://{contestant.address}", key=key)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from contestants import Contestant, Run, floor, load, measure  # noqa: E402 (needs the path above)
+from contestants import Contestant, Run, floor, load, measure, product  # noqa: E402 (needs the path above)
 from reconciliation import LIMITS  # noqa: E402 (likewise)
 
 from harness.server_process import ServerProcess  # noqa: E402 (likewise)
@@ -70,8 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tx") as directory:
         data_dir = Path(directory) / "data"
         with ServerProcess(data_dir) as server, floor() as empty:
-            pids = (server.process.pid, server.store_pid)
-            contestant = Contestant("taximeter", server.address, data_dir / "admin.key", pids)
+            contestant = product(server)
             with Meter(f"http://{server.address}", key=server.admin_key) as admin:
                 measured = Measured(contestant, admin, empty, options.seconds)
                 show("check, limits", by_limits(measured), options.rounds, measured)

@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from contestants import Contestant, load  # noqa: E402 (needs the path above)
+from contestants import Contestant, load, product  # noqa: E402 (needs the path above)
 
 from harness.server_process import ServerProcess  # noqa: E402 (likewise)
 from taximeter_server import _native  # noqa: E402 (likewise)
@@ -37,8 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tx") as directory:
         data_dir = Path(directory) / "data"
         with ServerProcess(data_dir) as server, server.store_client() as store:
-            pids = (server.process.pid, server.store_pid)
-            contestant = Contestant("taximeter", server.address, data_dir / "admin.key", pids)
+            contestant = product(server)
             print_memory(contestant, store, options.tenants)
 
 

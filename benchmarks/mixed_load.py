@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from background import repeated
-from contestants import Contestant, Run, measure
+from contestants import Contestant, Run, admin, measure
 from exact.workload import call_sizes
 from reconciliation import LIMITS
 
-from taximeter import Meter, Tenant
+from taximeter import Tenant
 from taximeter.clock import system_clock_ms
 
 TENANTS, PREFIX = 10_000, "mixed"
@@ -28,8 +28,8 @@ LOAD: Sequence[str] = ("meter", "--connections", "16", "--streams", "16", "--ske
 
 def measure_mixed(contestant: Contestant, seconds: int) -> Iterator[tuple[str, Run]]:
     """Yield (what was asked, run): as much as it can take, then at a rate. Latencies are those of the check."""
-    with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as directory, _admin(contestant) as admin:
-        for outcome in admin.put_tenants(
+    with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as directory, admin(contestant) as meter:
+        for outcome in meter.put_tenants(
             Tenant(f"{PREFIX}-{number}", "", LIMITS, None) for number in range(TENANTS)
         ):
             if outcome.error is not None:
@@ -42,15 +42,10 @@ def measure_mixed(contestant: Contestant, seconds: int) -> Iterator[tuple[str, R
         sizes.write_text("\n".join(lines) + "\n")
         load = (*LOAD, "--tenants", str(TENANTS), "--tenant-prefix", PREFIX, "--sizes", str(sizes))
         now = datetime.fromtimestamp(system_clock_ms() // 1000, UTC)
-        with repeated(lambda: admin.report(now - ERA, now + ERA, group_by=["model", "day"]), REPORT_EVERY_S):
+        with repeated(lambda: meter.report(now - ERA, now + ERA, group_by=["model", "day"]), REPORT_EVERY_S):
             yield "closed loop", measure(contestant, (*load, "--seconds", str(seconds)))
             rate = ("--rate", str(RATE_PER_SECOND))
             yield (
                 f"{RATE_PER_SECOND:,} calls/s",
                 measure(contestant, (*load, *rate, "--seconds", str(seconds))),
             )
-
-
-def _admin(contestant: Contestant) -> Meter:
-    key = contestant.key_file.read_text().strip() if contestant.key_file else None
-    return Meter(f"http://{contestant.address}", key=key)

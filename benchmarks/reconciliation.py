@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import h2load
-from contestants import Contestant, Run, measure
+from contestants import Contestant, Run, admin, measure
 
 from taximeter import LimitKind, Limits, Meter
 
@@ -51,7 +51,6 @@ class CountedTenant:
 def counted_tenant(contestant: Contestant) -> Iterator[CountedTenant]:
     """Make a tenant that nothing has asked about before."""
     prefix = f"bench{next(_numbers)}"
-    key = contestant.key_file.read_text().strip() if contestant.key_file else None
-    with Meter(f"http://{contestant.address}", key=key) as meter:
+    with admin(contestant) as meter:
         meter.put_tenant(f"{prefix}-0", LIMITS)
         yield CountedTenant(prefix, meter)

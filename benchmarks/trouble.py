@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import plots  # noqa: E402 (needs the path above)
 import redis  # noqa: E402 (likewise)
 from background import repeated  # noqa: E402 (likewise)
-from contestants import Contestant, load_command  # noqa: E402 (likewise)
+from contestants import Contestant, load_command, product  # noqa: E402 (likewise)
 from reconciliation import measure_checks  # noqa: E402 (likewise)
 
 from harness.http2_client import Http2Client, frame, grpc_headers  # noqa: E402 (likewise)
@@ -69,8 +69,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="tx") as directory:
             data_dir = Path(directory) / "data"
             with ServerProcess(data_dir, arguments=("--connections-max", "2000")) as server:
-                pids = (server.process.pid, server.store_pid)
-                contestant = Contestant("taximeter", server.address, data_dir / "admin.key", pids)
+                contestant = product(server)
                 with case.begin(server, contestant):
                     run = measure_checks(contestant, arguments)
         found[case.name] = run
