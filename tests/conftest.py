@@ -27,9 +27,12 @@ def no_secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     assert not findings, "\n".join(findings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One running server for all tests that neither stop it nor mind what others put into it."""
+    """One running server for those tests of a file that neither stop it nor mind what others put into it.
+
+    Not for more than a file: cards and limits are everybody's, and which files share a process is chance.
+    """
     running = ServerProcess(tmp_path_factory.mktemp("server") / "data").start()
     yield running
     assert running.is_running, running.log
@@ -37,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     assert running.stop() == 0, running.log
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def meter(server: ServerProcess) -> Iterator[Meter]:
     """A client of the shared server, with the admin key."""
     with Meter(f"http://{server.address}", key=server.admin_key) as client:

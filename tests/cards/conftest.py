@@ -23,9 +23,9 @@ billing:
 COMMAND_TIMEOUT_S = 50
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def card_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One running server for the tests of this folder; version 2 of its timeline is NEW_PRICES."""
+    """One running server for the tests of a file; version 2 of its timeline is NEW_PRICES."""
     running = ServerProcess(tmp_path_factory.mktemp("cards") / "data").start()
     with meter_of(running) as meter:
         meter.publish_rate_card(

@@ -77,7 +77,7 @@ def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     return TlsFiles.write(tmp_path_factory.mktemp("tls-files"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tls_server(tls_files: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that takes keys and client certificates over TLS."""
     directory = tmp_path_factory.mktemp("tls") / "data"

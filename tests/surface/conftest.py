@@ -26,27 +26,27 @@ DAY_AT = 20
 REQUESTS = quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server of these tests' own: they look at everything that is stored."""
     with ServerProcess(tmp_path_factory.mktemp("surface") / "data") as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def admin(server: ServerProcess) -> Iterator[Api]:
     """The API, called with the admin key."""
     with connect(server.address, server.admin_key) as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def credentials(server: ServerProcess, admin: Api) -> Credentials:
     """Credentials of all kinds."""
     return Credentials(admin, server.admin_key)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def holds(admin: Api) -> Mapping[str, str]:
     """Ids of holds as the cases name them; the real ones are released."""
 
