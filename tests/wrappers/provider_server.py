@@ -10,6 +10,17 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from wrappers.google_answers import (
+    GEMINI_USAGE,
+    WORDS,
+    embedded,
+    generated,
+    generated_chunks,
+    generated_parts,
+    interaction,
+    interaction_events,
+)
+
 CHAT_USAGE = {
     "prompt_tokens": 20,
     "completion_tokens": 10,
@@ -45,14 +56,6 @@ ADVICE = {
     }
 }
 """What the usage of a model says beside that of others: it has asked another one."""
-GEMINI_USAGE = {
-    "promptTokenCount": 20,
-    "cachedContentTokenCount": 8,
-    "candidatesTokenCount": 6,
-    "thoughtsTokenCount": 4,
-    "totalTokenCount": 30,
-}
-WORDS = ["Hello", " there", ", you"]
 
 
 def chat(model: str) -> dict[str, Any]:
@@ -171,34 +174,6 @@ def message_events(model: str) -> Iterator[tuple[str, Any]]:
     yield "message_stop", {"type": "message_stop"}
 
 
-def generated(model: str, parts: list[dict[str, Any]], usage: dict[str, int]) -> dict[str, Any]:
-    """A chunk or the whole of what Gemini generates."""
-    content = {"role": "model", "parts": parts}
-    return {
-        "candidates": [{"content": content, "index": 0}],
-        "usageMetadata": usage,
-        "modelVersion": f"{model}-001",
-        "responseId": "r1",
-    }
-
-
-def generated_parts(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """What Gemini answers: the call of a function that it was given, until it has its result, and then a text."""
-    has_result = "functionResponse" in json.dumps(asked)
-    for tool in () if has_result else asked.get("tools", ()):
-        for function in tool["functionDeclarations"]:
-            return [{"functionCall": {"name": function["name"], "args": {}}}]
-    return [{"text": word} for word in WORDS]
-
-
-def generated_chunks(model: str, parts: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """The chunks that Gemini generates; each has the counts so far."""
-    for number, part in enumerate(parts, 1):
-        so_far = {"promptTokenCount": 20, "cachedContentTokenCount": 8, "candidatesTokenCount": 2 * number}
-        usage = GEMINI_USAGE if number == len(parts) else so_far | {"totalTokenCount": 20 + 2 * number}
-        yield "", generated(model, [part], usage)
-
-
 class ProviderServer:
     """Serves on a port of its own. requests: paths and bodies, in order."""
 
@@ -249,6 +224,14 @@ class ProviderServer:
             self._answer(handler, asked, message(model), message_events(model))
         elif path.endswith("/messages/count_tokens"):
             self._send(handler, 200, {"input_tokens": 12})
+        elif path.endswith("/interactions"):
+            if model == "long-lost" and "continuation_token" in asked:
+                self._send(handler, 400, {"error": {"code": "invalid_argument", "message": "lost"}})
+            else:
+                self._answer(handler, asked, interaction(asked), interaction_events(asked))
+        elif path.endswith((":batchEmbedContents", ":predict")):
+            model = path.rpartition("/")[2].partition(":")[0]
+            self._send(handler, 200, embedded(model, asked))
         else:
             model = path.rpartition("/")[2].partition(":")[0]
             asked["stream"] = path.endswith(":streamGenerateContent")

@@ -6,7 +6,8 @@ import asyncio
 import anthropic
 import openai
 import pytest
-from wrappers.provider_server import WORDS, ProviderServer
+from wrappers.google_answers import WORDS
+from wrappers.provider_server import ProviderServer
 from wrappers.test_metered_clients import ASKED, charged, gemini_client
 
 from taximeter import AsyncMeter, Meter, metered

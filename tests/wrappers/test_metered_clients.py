@@ -10,7 +10,8 @@ import anthropic
 import openai
 import pytest
 from google import genai
-from wrappers.provider_server import WORDS, ProviderServer
+from wrappers.google_answers import WORDS
+from wrappers.provider_server import ProviderServer
 
 from taximeter import (
     ConfigurationError,

@@ -11,7 +11,9 @@ from taximeter.usage import Usage
 
 _BYTES_PER_TOKEN = 4
 """What tokenizers come to for most texts; only interrupted streams without usage are charged by it."""
-_TOOLS = frozenset({"web_search_call", "file_search_call", "code_interpreter_call"})
+_TOOLS = ("web_search_call", "file_search_call", "code_interpreter_call")
+_RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
+"""No sets: litellm's kinds of events equal these texts, but hash otherwise."""
 
 
 class Answer:
@@ -37,6 +39,10 @@ class Answer:
     def event(self, event: Any) -> bool:
         """Reads an event of a stream. False for one that nobody but the meter asked for."""
         raise NotImplementedError
+
+    def failed(self, _error: Exception) -> bool:
+        """Reads what a call used that failed. False when that is nothing."""
+        return False
 
     def estimate(self) -> Usage:
         """Returns what an answer that reported nothing has probably used."""
@@ -91,14 +97,14 @@ class ResponsesAnswer(Answer):
     def whole(self, response: Any) -> None:
         """Reads a response."""
         super().whole(response)
-        items = [getattr(item, "type", "") for item in getattr(response, "output", None) or ()]
+        items = [_field(item, "type") for item in getattr(response, "output", None) or ()]
         if isinstance(self.usage, dict):
             self.usage["output"] = [{"type": kind} for kind in items if kind in _TOOLS]
 
     def event(self, event: Any) -> bool:
         """Reads an event."""
         kind = getattr(event, "type", "")
-        if kind in {"response.completed", "response.incomplete", "response.failed"}:
+        if kind in _RESPONSE_ENDS:
             self.whole(event.response)
         elif kind.endswith(".delta"):
             self._saw(getattr(event, "delta", None))
@@ -151,29 +157,6 @@ class MessagesAnswer(Answer):
         return [*self._states, {"output_tokens": self._answered_tokens()}] if self._states else None
 
 
-class GeminiAnswer(Answer):
-    """generateContent: each chunk has the usage so far."""
-
-    def whole(self, response: Any) -> None:
-        """Reads a response."""
-        self.model = getattr(response, "model_version", None) or self.model
-        usage = getattr(response, "usage_metadata", None)
-        if usage is not None and getattr(usage, "prompt_token_count", None) is not None:
-            self.usage = plain(usage)
-
-    def event(self, event: Any) -> bool:
-        """Reads a chunk."""
-        self.whole(event)
-        for candidate in getattr(event, "candidates", None) or ():
-            for part in getattr(getattr(candidate, "content", None), "parts", None) or ():
-                self._saw(getattr(part, "text", None))
-        return True
-
-    def interrupted(self) -> ReportedUsage | None:
-        """Returns the last chunk's counts, which are those of what has come."""
-        return self.usage
-
-
 @dataclass(frozen=True, slots=True)
 class Api:
     """An API whose answers say what was used."""
@@ -190,9 +173,18 @@ EMBEDDINGS = Api("embeddings", ChatAnswer)
 IMAGES = Api("images.generate", ChatAnswer)
 TRANSCRIPTIONS = Api("audio.transcriptions", ChatAnswer)
 MESSAGES = Api("messages", MessagesAnswer)
-GENERATE_CONTENT = Api("generateContent", GeminiAnswer)
+
+
+def with_usage(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Asks a chat completion that is streamed for its usage."""
+    return {**asked, "stream_options": {**(asked.get("stream_options") or {}), "include_usage": True}}
 
 
 def plain(usage: object) -> Any:
     """Returns an SDK's object as what JSON would give."""
     return json.loads(usage.model_dump_json()) if isinstance(usage, Dumpable) else usage
+
+
+def _field(item: object, name: str) -> object:
+    """Returns a field of an SDK's object, or of a dict, which is what litellm makes of what it does not know."""
+    return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)

@@ -1,14 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls of an SDK with a meter around them, and streams that are charged when they end, however they end."""
 
+import functools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
 from typing import Any, Self
 
 from taximeter._answers import Answer, Api
-from taximeter.metered_call import AsyncMeteredCall, CallInProgress, MeteredCall
+from taximeter.aio import AsyncMeter
+from taximeter.client import Meter
+from taximeter.metered_call import AsyncMeteredCall, CallInProgress, CallPlan, MeteredCall
 from taximeter.provider_usage import ProviderUsage
 from taximeter.usage import UsageQuality
+
+_logger = logging.getLogger("taximeter.metered")
+
+
+class Metering:
+    """Makes the calls of one client."""
+
+    def __init__(
+        self,
+        meter: Meter | AsyncMeter,
+        tenant: str,
+        provider: str,
+        attributes: Mapping[str, str],
+        *,
+        durable: bool,
+    ) -> None:
+        """Takes what each call is charged to."""
+        self._meter = meter
+        self._plan = functools.partial(
+            CallPlan, tenant, provider=provider, attributes=attributes, durable=durable
+        )
+
+    def send(self, api: Api, asked: Mapping[str, Any], send: Callable[[], Any], *, is_stream: bool) -> Any:
+        """Makes a call, or a coroutine that makes it."""
+        plan = self._plan(str(asked.get("model", "")))
+        if isinstance(self._meter, AsyncMeter):
+            return run_async(self._meter.open(plan), api, asked, send, is_stream=is_stream)
+        return run(self._meter.open(plan), api, asked, send, is_stream=is_stream)
+
+
+def unmetered(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Says in the log that a function is not metered, once it is called."""
+
+    @functools.wraps(function)
+    def warning(*args: Any, **options: Any) -> Any:
+        _warn(f"{name} reports no usage that is understood: it is not metered")
+        return function(*args, **options)
+
+    return warning
+
+
+@functools.lru_cache(maxsize=1_024)
+def _warn(message: str) -> None:
+    """Says something once."""
+    _logger.warning(message)
 
 
 def charge(call: CallInProgress, api: Api, answer: Answer, *, is_whole: bool) -> None:
@@ -16,6 +65,8 @@ def charge(call: CallInProgress, api: Api, answer: Answer, *, is_whole: bool) ->
     reported = answer.usage if is_whole else answer.interrupted()
     quality = None if is_whole else UsageQuality.ESTIMATED
     if reported is None:
+        if is_whole:
+            _warn(f"{api.name} of {call.plan.model} reported no usage: it is charged as estimated")
         call.used(answer.estimate(), model=answer.model, quality=UsageQuality.ESTIMATED)
     else:
         call.used(provider_usage=reported, api=api.name, model=answer.model, quality=quality)
@@ -39,7 +90,12 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(call)
         answer = api.answer(asked)
-        response = send()
+        try:
+            response = send()
+        except Exception as error:
+            if answer.failed(error):
+                charge(call, api, answer, is_whole=False)
+            raise
         if is_stream and hasattr(response, "__iter__"):
             return MeteredStream(response, answer, api, call, stack.pop_all())
         answer.whole(parsed(response))
@@ -59,7 +115,12 @@ async def run_async(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(call)
         answer = api.answer(asked)
-        response = await send()
+        try:
+            response = await send()
+        except Exception as error:
+            if answer.failed(error):
+                charge(call, api, answer, is_whole=False)
+            raise
         if is_stream and hasattr(response, "__aiter__"):
             return AsyncMeteredStream(response, answer, api, call, stack.pop_all())
         answer.whole(parsed(response))
@@ -80,6 +141,15 @@ class _Stream:
     def __getattr__(self, name: str) -> Any:
         """Looks up what the SDK's stream has."""
         return getattr(self._stream, name)
+
+    def _closer(self, *names: str) -> Callable[[], Any] | None:
+        """Returns what closes the stream, or the response that it reads, which litellm leaves open."""
+        found = (
+            getattr(of, name, None)
+            for of in (self._stream, getattr(self._stream, "response", None))
+            for name in names
+        )
+        return next(filter(callable, found), None)
 
     def _ends(self, *, is_whole: bool) -> bool:
         """Says what was used, once; False when that was done before."""
@@ -119,7 +189,7 @@ class MeteredStream(_Stream):
     def close(self) -> None:
         """Closes the stream and charges what has come."""
         try:
-            if callable(close := getattr(self._stream, "close", None)):
+            if (close := self._closer("close")) is not None:
                 close()
         finally:
             self._finish(is_whole=False)
@@ -174,7 +244,7 @@ class AsyncMeteredStream(_Stream):
     async def close(self) -> None:
         """Closes the stream and charges what has come."""
         try:
-            if callable(close := getattr(self._stream, "close", None)):
+            if (close := self._closer("aclose", "close")) is not None:
                 await close()
         finally:
             await self._finish(is_whole=False)

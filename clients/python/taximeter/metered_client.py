@@ -13,18 +13,19 @@ from typing import Any, TypeVar
 from taximeter._answers import (
     CHAT,
     EMBEDDINGS,
-    GENERATE_CONTENT,
     IMAGES,
     MESSAGES,
     RESPONSES,
     TRANSCRIPTIONS,
     Api,
+    with_usage,
 )
-from taximeter._metered_streams import run, run_async
+from taximeter._metered_google import meter_google
+from taximeter._metered_litellm import MeteredLitellm
+from taximeter._metered_streams import Metering, unmetered
 from taximeter.aio import AsyncMeter
 from taximeter.client import Meter
 from taximeter.errors import ConfigurationError
-from taximeter.metered_call import CallPlan
 from taximeter.usage import NO_ATTRIBUTES
 
 ClientT = TypeVar("ClientT")
@@ -41,6 +42,11 @@ _RESOURCES: Mapping[str, tuple[tuple[str, Api], ...]] = {
     "anthropic": (("messages", MESSAGES), ("beta.messages", MESSAGES)),
 }
 """Where the SDKs that OpenAI and Anthropic generate have their APIs. All of a resource's calls go through `_post`."""
+_UNMETERED = {
+    "openai": (("audio.speech", "create"), ("audio.translations", "create"), ("videos", "create")),
+    "anthropic": (),
+}
+"""Methods whose answers have no usage."""
 _PROVIDERS = {
     "AzureOpenAI": "azure.ai.openai",
     "AsyncAzureOpenAI": "azure.ai.openai",
@@ -50,32 +56,6 @@ _PROVIDERS = {
     "AsyncAnthropicVertex": "gcp.vertex_ai",
 }
 """Providers of clients that are named otherwise than their SDK."""
-_USAGE_OPTION = {"include_usage": True}
-
-
-class _Metering:
-    """Makes the calls of one client."""
-
-    def __init__(
-        self,
-        meter: Meter | AsyncMeter,
-        tenant: str,
-        provider: str,
-        attributes: Mapping[str, str],
-        *,
-        durable: bool,
-    ) -> None:
-        self._meter = meter
-        self._plan = functools.partial(
-            CallPlan, tenant, provider=provider, attributes=attributes, durable=durable
-        )
-
-    def send(self, api: Api, asked: Mapping[str, Any], send: Callable[[], Any], *, is_stream: bool) -> Any:
-        """Makes a call, or a coroutine that makes it."""
-        plan = self._plan(str(asked.get("model", "")))
-        if isinstance(self._meter, AsyncMeter):
-            return run_async(self._meter.open(plan), api, asked, send, is_stream=is_stream)
-        return run(self._meter.open(plan), api, asked, send, is_stream=is_stream)
 
 
 def metered(
@@ -96,21 +76,23 @@ def metered(
     """
     kind = client.__name__ if isinstance(client, ModuleType) else type(client).__module__.split(".")[0]
     named = provider or _PROVIDERS.get(type(client).__name__, kind)
-    metering = _Metering(meter, tenant, named, attributes, durable=durable)
+    metering = Metering(meter, tenant, named, attributes, durable=durable)
     if kind in _RESOURCES:
         for path, api in _RESOURCES[kind]:
             if (resource := _resource(client, path)) is not None:
                 resource._post = _posted(resource._post, metering, api)  # noqa: SLF001 (see _RESOURCES)
+        for path, name in _UNMETERED[kind]:
+            if (resource := _resource(client, path)) is not None:
+                setattr(resource, name, unmetered(getattr(resource, name), f"{kind}'s {path}.{name}"))
         again = functools.partial(
             metered, meter=meter, tenant=tenant, provider=provider, attributes=attributes, durable=durable
         )
         for name in ("copy", "with_options"):
             setattr(client, name, _copied(getattr(client, name), again))
     elif kind == "google":
-        models: Any = client.aio.models if isinstance(meter, AsyncMeter) else client.models  # type: ignore[attr-defined]
-        _meter_gemini(models, metering)
+        meter_google(client.aio if isinstance(meter, AsyncMeter) else client, metering)  # type: ignore[attr-defined]
     elif kind == "litellm":
-        return _Litellm(client, metering)  # type: ignore[return-value]  # looks like the module
+        return MeteredLitellm(client, metering)  # type: ignore[return-value]  # looks like the module
     else:
         message = f"{kind} is no client that can be metered: openai, anthropic, google-genai or litellm"
         raise ConfigurationError(message)
@@ -135,7 +117,7 @@ def _resource(client: object, path: str) -> Any:
     return found
 
 
-def _posted(post: Callable[..., Any], metering: _Metering, api: Api) -> Callable[..., Any]:
+def _posted(post: Callable[..., Any], metering: Metering, api: Api) -> Callable[..., Any]:
     """Meters the method through which all calls of a resource go."""
 
     @functools.wraps(post)
@@ -148,62 +130,7 @@ def _posted(post: Callable[..., Any], metering: _Metering, api: Api) -> Callable
             return post(path, **options)
         is_stream = bool(options.get("stream"))
         if is_stream and api is CHAT:
-            options["body"] = _with_usage(body)
+            options["body"] = with_usage(body)
         return metering.send(api, body, lambda: post(path, **options), is_stream=is_stream)
 
     return metered_post
-
-
-def _with_usage(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {**asked, "stream_options": {**(asked.get("stream_options") or {}), **_USAGE_OPTION}}
-
-
-def _meter_gemini(models: Any, metering: _Metering) -> None:
-    """Meters what generate_content and generate_content_stream send.
-
-    Either may send several requests, where it calls functions by itself or goes on after a limit, and answers with the
-    usage of the last. So each request is metered, which another method makes.
-    """
-    for name, is_stream in (("generate_content", False), ("generate_content_stream", True)):
-        sends = f"_{name}" if hasattr(models, f"_{name}") else name
-        setattr(models, sends, _generated(getattr(models, sends), metering, is_stream=is_stream))
-
-
-def _generated(generate: Callable[..., Any], metering: _Metering, *, is_stream: bool) -> Callable[..., Any]:
-    @functools.wraps(generate)
-    def metered_generate(**asked: Any) -> Any:
-        return metering.send(GENERATE_CONTENT, asked, lambda: generate(**asked), is_stream=is_stream)
-
-    return metered_generate
-
-
-class _Litellm:
-    """The module litellm with metered calls; whatever else it has is the module's."""
-
-    def __init__(self, module: Any, metering: _Metering) -> None:
-        self._module = module
-        self._metering = metering
-
-    def __getattr__(self, name: str) -> Any:
-        """Looks up what the module has."""
-        found = getattr(self._module, name)
-        api = {
-            "completion": CHAT,
-            "acompletion": CHAT,
-            "embedding": EMBEDDINGS,
-            "aembedding": EMBEDDINGS,
-        }.get(name)
-        return found if api is None else self._metered(found, api)
-
-    def _metered(self, function: Callable[..., Any], api: Api) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def metered_function(model: str, *args: Any, **options: Any) -> Any:
-            is_stream = bool(options.get("stream"))
-            asked = {"model": model, "messages": args, **options}
-            if is_stream:
-                options = _with_usage(options)
-            return self._metering.send(
-                api, asked, lambda: function(model, *args, **options), is_stream=is_stream
-            )
-
-        return metered_function
