@@ -9,7 +9,8 @@ BIN=${BIN:-.venv/bin}
 FOUND='^Found [0-9]+ known vulnerabilit|^[0-9]+ .*vulnerabilit|^error\[|^Vulnerability #'
 # Of cargo-deny, pip-audit, npm and govulncheck, in this order: their database did not answer.
 UNANSWERED='failed to fetch advisory database|could not be audited|^requests\.exceptions\.|ERROR:.*(HTTP|onnect)'
-UNANSWERED+='|^npm warn audit [45][0-9]{2} |audit endpoint returned an error|code E(AI_AGAIN|CONNREFUSED|CONNRESET|NOTFOUND|TIMEDOUT)'
+UNANSWERED+='|^npm warn audit [45][0-9]{2} |audit endpoint returned an error'
+UNANSWERED+='|code E(AI_AGAIN|CONNREFUSED|CONNRESET|NOTFOUND|TIMEDOUT)'
 UNANSWERED+='|fetching vulnerabilities:|^go: .*(dial tcp|i/o timeout|proxyconnect)'
 failed=()
 not_made=()

@@ -97,6 +97,9 @@ def decimal_text(number: int, digits: int) -> str:
 def _state(invoice: Invoice) -> str:
     if invoice.state == DRAFT:
         return "Draft: amounts may still change"
+    # The last one of a subscription may owe its customer something, which nobody here pays.
+    if invoice.kind == INVOICE and invoice.state == PAID and invoice.total_minor < 0:
+        return "To be paid back"
     # What takes an invoice back is not to be paid by anybody.
     return {PAID: "Paid", VOID: "Void"}.get(invoice.state, "") if invoice.kind == INVOICE else ""
 

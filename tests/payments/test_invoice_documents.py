@@ -14,6 +14,7 @@ from taximeter_server.invoice import (
     CALLS,
     CREDIT_NOTE,
     OPEN,
+    PAID,
     PLAN,
     SECONDS,
     USAGE,
@@ -187,6 +188,16 @@ def test_what_is_void_or_a_credit_note_says_so() -> None:
     assert (note.title, note.totals[-1][0]) == ("Credit note", "Total")
     assert "Late &lt;delivery&gt;" in render_html(note).decode()
     assert "Pay soon." not in text_of_html(render_html(void))
+
+
+def test_a_last_invoice_of_less_than_nothing_says_that_it_is_paid_back() -> None:
+    """An invoice that owes its customer something is not called paid, and asks for nothing."""
+    paid = replace(invoice_of(), state=PAID)
+    owing = replace(paid, lines=(replace(paid.lines[0], amount_minor=-120, amount_picos=-12 * 10**11),))
+
+    assert [page_of(one).state for one in (paid, owing)] == ["Paid", "To be paid back"]
+    assert ("Amount due", "USD 0.00") in page_of(owing).totals
+    assert "To be paid back" in text_of_html(render_html(page_of(owing)))
 
 
 def test_a_name_that_the_font_cannot_write_is_refused() -> None:

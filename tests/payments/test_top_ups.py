@@ -159,6 +159,9 @@ def test_a_declined_card_is_told_and_holds_further_ones(paying: PayingServer, st
         False,
     )
     assert (top_up.decline_count, other.request_id, granted(meter)) == (1, "auto.1", {})
+    bought = run("billing", "credits", "top-up", "acme", "1", "--request-id", "order-1", status=1)
+    assert "auto.1" in bought.stdout
+    assert bought.stderr == "Nothing was bought: auto.1 is pending. Buy again when it is done.\n"
 
     run("billing", "payments", "retry", top_up.payment_id)
     paying.wait_for(lambda: done(meter) != [])

@@ -180,13 +180,16 @@ def top_up(app: App, tenant: str, amount_microcredits: int, request_id: str, out
     """Buys AMOUNT credits for TENANT: charges the card on file, and grants them when that has succeeded.
 
     Prints the top-up as it is now; run again to see what became of it. While another one is pending, that one is
-    shown, and nothing is bought.
+    shown, nothing is bought, and the exit status is 1.
     """
     found = app.meter.top_up_credits(tenant, amount_microcredits, request_id=request_id)
     if output == JSON:
         write_json(_top_up(found))
     else:
         write_fields(_top_up(found))
+    if found.request_id != request_id:
+        click.echo(f"Nothing was bought: {found.request_id} is pending. Buy again when it is done.", err=True)
+        raise click.exceptions.Exit(1)
 
 
 @credits_group.command("top-ups")
