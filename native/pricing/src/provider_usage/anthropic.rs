@@ -167,12 +167,12 @@ fn add_cache_writes(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Rea
     let (written, written_1h) = (parts.count_or_zero(names[0])?, parts.count_or_zero(names[1])?);
     let of_parts = written.saturating_add(written_1h);
     let rest = sum.unwrap_or(of_parts).saturating_sub(of_parts);
-    if rest != 0 {
-        // A stream's sum may be newer than its parts, and then larger.
-        if rest < 0 || usage.0.len() == 1 {
-            let description = "must add up to cache_creation_input_tokens";
-            return Err(usage.refuse("cache_creation", description));
-        }
+    if rest < 0 {
+        let description = "adds up to more than cache_creation_input_tokens";
+        return Err(usage.refuse("cache_creation", description));
+    }
+    if rest > 0 {
+        // A stream's sum may be newer than its parts, too.
         normalised.flag(flag::CACHE_WRITES_INCOMPLETE);
     }
     normalised.add("cache_write", written.saturating_add(rest));

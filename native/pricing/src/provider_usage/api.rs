@@ -13,6 +13,8 @@ pub(super) enum Api {
     Responses(Shape),
     /// As above; the usage sums up the calls of a batch.
     Batch(Shape),
+    /// As above; each of a session's responses has a usage of its own.
+    Realtime(Shape),
     Transcription(Shape),
     OpenAiReport,
     Messages,
@@ -175,8 +177,10 @@ const PROVIDERS: [(Provider, &[&str]); 12] = [
 const PREFIXES: [&str; 10] = [
     "v1beta1", "v1beta", "v1", "v2", "api", "beta", "models", "openai", "grpc", "stream",
 ];
-/// What may stand behind it: a method of an SDK, and the word itself.
-const SUFFIXES: [&str; 2] = ["create", "api"];
+/// What may stand behind it: a method of an SDK, the object that was read, and the word itself.
+const SUFFIXES: [&str; 9] = [
+    "create", "process", "parse", "start", "append", "complete", "stream", "usage", "api",
+];
 
 /// Which name is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,17 +216,7 @@ pub(super) fn find(provider: &str, api: &str) -> Result<Api, Unknown> {
 /// APIs that one provider has alone, and those that it names like others but shapes otherwise.
 fn of_provider(provider: Provider, api: &str) -> Option<Api> {
     match (provider, api) {
-        (
-            Provider::Otel,
-            ""
-            | "genaispanattributes"
-            | "genaispan"
-            | "spanattributes"
-            | "attributes"
-            | "span"
-            | "spans"
-            | "genai",
-        ) => Some(Api::Otel),
+        (Provider::Otel, "" | "attributes" | "genai") => Some(Api::Otel),
         (
             Provider::Google,
             "generatecontent"
@@ -277,6 +271,13 @@ fn of_provider(provider: Provider, api: &str) -> Option<Api> {
 
 /// APIs that many providers have.
 fn shared(provider: Provider, api: &str) -> Option<Api> {
+    if matches!(
+        api,
+        "genaispanattributes" | "genaispan" | "spanattributes" | "span" | "spans" | "otel" | "opentelemetry"
+    ) {
+        // Inclusive whoever the provider is, and the provider's own name is what prices are found by.
+        return Some(Api::Otel);
+    }
     if matches!(provider, Provider::Otel | Provider::Cursor) {
         return None;
     }
@@ -301,9 +302,8 @@ fn shared(provider: Provider, api: &str) -> Option<Api> {
         | "agents"
         | "agentscompletions"
         | "ocr"
-        | "moderations"
-        | "realtime"
-        | "realtimeresponse" => Api::OpenAi(of(Answer::Text)),
+        | "moderations" => Api::OpenAi(of(Answer::Text)),
+        "realtime" | "realtimeresponse" | "realtimeresponsedone" => Api::Realtime(of(Answer::Text)),
         "responses" | "responsesstream" => Api::Responses(Shape {
             // Unlike the chat completions of some, this output includes reasoning as documented.
             reasoning: match provider {

@@ -41,8 +41,13 @@ pub(super) fn read_converse(usage: &Fields<'_>) -> Read<NormalisedUsage> {
             *sum = sum.saturating_add(tokens);
         }
         let stated = short_lived.saturating_add(long_lived);
-        if written.is_some_and(|written| written != stated) {
-            return Err(usage.refuse("cacheDetails", "must add up to the cache writes"));
+        let rest = written.unwrap_or(stated).saturating_sub(stated);
+        if rest < 0 {
+            return Err(usage.refuse("cacheDetails", "adds up to more than the cache writes"));
+        }
+        if rest > 0 {
+            normalised.flag(flag::CACHE_WRITES_INCOMPLETE);
+            short_lived = short_lived.saturating_add(rest);
         }
     }
     normalised.add("input", input);

@@ -30,8 +30,8 @@ pub mod flag {
     pub const MODALITIES_INCOMPLETE: &str = "modality_details_incomplete";
     /// Some older servers leave the prompt out when it was cached: it was counted as nothing.
     pub const PROMPT_MISSING: &str = "prompt_eval_count_missing";
-    /// The stream's last count of cache writes is larger than its parts by time to live: the rest was counted as
-    /// written with the default one.
+    /// The cache writes are more than their parts by time to live: the rest was counted as written with the default
+    /// one.
     pub const CACHE_WRITES_INCOMPLETE: &str = "cache_creation_details_incomplete";
     /// An iteration was another model's. It is not counted here: it is a record of its own.
     pub const OTHER_MODEL: &str = "iteration_of_another_model";

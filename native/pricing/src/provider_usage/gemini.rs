@@ -84,10 +84,8 @@ impl Modalities {
 /// Reads usage metadata.
 pub(super) fn read(usage: &Fields<'_>, names: &Names) -> Read<NormalisedUsage> {
     let mut normalised = NormalisedUsage::new();
-    let prompt = usage
-        .same_count(names.prompt)?
-        .ok_or_else(|| usage.refuse(names.prompt[0], "required"))?;
     let count = |names: &[&str]| Ok(usage.same_count(names)?.unwrap_or_default());
+    let prompt = read_prompt(usage, names)?;
     let (cached, tool_prompt) = (count(names.cached)?, count(names.tool_prompt)?);
     if cached > prompt {
         let name = usage.name_of(names.cached).unwrap_or(names.cached[0]);
@@ -133,6 +131,21 @@ pub(super) fn read(usage: &Fields<'_>, names: &Names) -> Read<NormalisedUsage> {
     }
     read_served(usage, &mut normalised)?;
     Ok(normalised)
+}
+
+/// The prompt. Counts of zero are left out of Google's JSON: it is nothing where the total has nothing else either.
+fn read_prompt(usage: &Fields<'_>, names: &Names) -> Read<i64> {
+    if let Some(prompt) = usage.same_count(names.prompt)? {
+        return Ok(prompt);
+    }
+    let mut beside = 0_i64;
+    for part in [names.answer, names.thoughts, names.tool_prompt] {
+        beside = beside.saturating_add(usage.same_count(part)?.unwrap_or_default());
+    }
+    match usage.same_count(names.total)? {
+        Some(total) if total == beside => Ok(0),
+        _ => Err(usage.refuse(names.prompt[0], "required")),
+    }
 }
 
 /// Splits a count by its list of modalities. What the list leaves out counts as text; more than the count is an error.
@@ -181,7 +194,11 @@ fn cached_by_modality(
     normalised: &mut NormalisedUsage,
 ) -> Read<Modalities> {
     let mut found = by_modality(usage, names.cached_details, cached, normalised)?;
-    let name = usage.name_of(names.cached_details);
+    let name = match usage.name_of(names.cached_details) {
+        // An empty list says no more than a missing one.
+        Some(name) if usage.list(name)?.is_empty() => None,
+        name => name,
+    };
     if name.is_none() && found.text > prompt.text {
         // Cached tokens that cannot be text are of the other modality where there is only one.
         let excess = found.text.saturating_sub(prompt.text);
@@ -206,6 +223,39 @@ fn cached_by_modality(
         Some(name) if !fits => Err(usage.refuse(name, "more than the prompt has of a modality")),
         _ => Ok(found),
     }
+}
+
+/// Counts searches where the whole answer was sent: its grounding tells of them, the usage does not. Models before
+/// Gemini 3 are billed by the prompt that was grounded, later ones by each query.
+pub(super) fn add_searches(answer: &Fields<'_>, normalised: &mut NormalisedUsage) -> Read<()> {
+    let mut holders = answer.list("candidates")?;
+    holders.extend(answer.object_of(&["serverContent", "server_content"])?);
+    let mut queries = 0_i64;
+    for holder in holders {
+        let Some(grounding) = holder.object_of(&["groundingMetadata", "grounding_metadata"])? else {
+            continue;
+        };
+        for name in ["webSearchQueries", "web_search_queries"] {
+            let searched = grounding
+                .texts(name)?
+                .into_iter()
+                .filter(|query| !query.is_empty());
+            queries = queries.saturating_add(i64::try_from(searched.count()).unwrap_or(i64::MAX));
+        }
+    }
+    let mut version = None;
+    for name in ["modelVersion", "model_version"] {
+        version = version.or(answer.text(name)?);
+    }
+    let is_by_prompt = version.is_some_and(|version| {
+        let version = version.strip_prefix("models/").unwrap_or(version);
+        version.starts_with("gemini-1") || version.starts_with("gemini-2")
+    });
+    normalised.add(
+        "web_searches",
+        if is_by_prompt { queries.min(1) } else { queries },
+    );
+    Ok(())
 }
 
 /// What beside tokens was used, and which tier was served.

@@ -102,6 +102,9 @@ pub fn normalise(
         (Api::Invoke(_), Value::List(events)) if anthropic::are_events(events) => {
             return anthropic::read_events(events, iteration_model)?.checked();
         }
+        (Api::Realtime(shape), Value::List(events)) if other_shapes::are_responses(events) => {
+            return other_shapes::read_responses(events, shape)?.checked();
+        }
         (_, Value::List(chunks)) => last_with_usage(chunks)?,
         _ => holder(Fields::of(&root, String::new())?),
     };
@@ -146,7 +149,7 @@ fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>, model: &str) -> Read<N
     match api {
         // The fields of xAI's gRPC API are nobody else's.
         Api::OpenAi(_) if usage.has("prompt_text_tokens") => other_shapes::read_xai_sampling(&usage),
-        Api::OpenAi(shape) => openai::read(&usage, shape),
+        Api::OpenAi(shape) | Api::Realtime(shape) => openai::read(&usage, shape),
         Api::Responses(shape) => {
             let mut normalised = openai::read(&usage, shape)?;
             openai::add_tools_of_output(answer, &mut normalised)?;
@@ -163,7 +166,11 @@ fn read(api: Api, usage: Fields<'_>, answer: &Fields<'_>, model: &str) -> Read<N
         Api::Transcription(shape) => other_shapes::read_transcription(&usage, shape),
         Api::OpenAiReport => other_shapes::read_openai_report(&usage),
         Api::Messages => anthropic::read(usage, model),
-        Api::GenerateContent => gemini::read(&usage, &gemini::GENERATE_CONTENT),
+        Api::GenerateContent => {
+            let mut normalised = gemini::read(&usage, &gemini::GENERATE_CONTENT)?;
+            gemini::add_searches(answer, &mut normalised)?;
+            Ok(normalised)
+        }
         Api::Interactions => gemini::read(&usage, &gemini::INTERACTIONS),
         Api::Converse => {
             let mut normalised = bedrock::read_converse(&usage)?;

@@ -81,7 +81,14 @@ fn read_answer(usage: &Fields<'_>, shape: Shape, prompt: i64, normalised: &mut N
     let completion = counted.unwrap_or_default();
     let details = usage.object_of(&COMPLETION_DETAILS)?;
     let holder = details.as_ref().unwrap_or(usage);
-    let reasoning = read_reasoning(usage, details.as_ref())?;
+    let mut reasoning = read_reasoning(usage, details.as_ref())?;
+    if usage
+        .seconds_as_ms("prompt_audio_seconds")?
+        .is_some_and(|heard_ms| heard_ms > 0)
+    {
+        // What the total has beside the parts is the audio, which is sold by its seconds.
+        reasoning = reasoning.or(Some(0));
+    }
     if details.is_some() {
         for name in [
             "accepted_prediction_tokens",
@@ -93,6 +100,7 @@ fn read_answer(usage: &Fields<'_>, shape: Shape, prompt: i64, normalised: &mut N
             }
         }
     }
+    let total = without_citations(usage, [prompt, completion, reasoning.unwrap_or_default()], total)?;
     let split = split_reasoning(holder, shape, [prompt, completion], reasoning, total)?;
     split.flags.iter().for_each(|flag| normalised.flag(flag));
     normalised.add("reasoning", split.reasoning);
@@ -116,6 +124,19 @@ fn read_answer(usage: &Fields<'_>, shape: Shape, prompt: i64, normalised: &mut N
     normalised.add("output_audio", audio);
     normalised.add("output_image", image);
     Ok(())
+}
+
+/// The total, less the citations where it counts them: they stand beside the answer, and not every total has them.
+fn without_citations(
+    usage: &Fields<'_>,
+    [prompt, completion, reasoning]: [i64; 3],
+    total: Option<i64>,
+) -> Read<Option<i64>> {
+    let citation = usage.count_or_zero("citation_tokens")?;
+    let answered = prompt.saturating_add(completion);
+    let fits = |total: &i64| [answered, answered.saturating_add(reasoning)].contains(total);
+    let without = total.map(|total| total.saturating_sub(citation));
+    Ok(total.filter(fits).or(without.filter(fits)).or(total))
 }
 
 /// Reasoning: in the details, or beside them.

@@ -2,7 +2,8 @@
 //! Shapes that one provider or one API has to itself.
 
 use super::classes::{NormalisedUsage, flag};
-use super::fields::{Fields, Read};
+use super::fields::{Fields, Read, refused};
+use super::json::Value;
 use super::openai::{self, Shape};
 
 /// Cohere: what is billed is smaller than what was counted, and written as decimals.
@@ -64,6 +65,45 @@ pub(super) fn read_transcription(usage: &Fields<'_>, shape: Shape) -> Read<Norma
         length_ms.ok_or_else(|| usage.refuse("seconds", "required"))?,
     );
     Ok(normalised)
+}
+
+/// True for the events of a realtime session that has answered.
+pub(super) fn are_responses(events: &[Value<'_>]) -> bool {
+    Fields::items(events, "").is_ok_and(|events| events.iter().any(is_response))
+}
+
+fn is_response(event: &Fields<'_>) -> bool {
+    matches!(event.text("type"), Ok(Some("response.done")))
+}
+
+/// The responses of a realtime session, each a call with a usage of its own. What else has usage, such as the
+/// transcription of what was heard, is another model's.
+pub(super) fn read_responses(events: &[Value<'_>], shape: Shape) -> Read<NormalisedUsage> {
+    let mut session = NormalisedUsage::new();
+    let mut calls = 0_i64;
+    for event in Fields::items(events, "")?
+        .iter()
+        .filter(|event| is_response(event))
+    {
+        let response = event.object("response")?;
+        let Some(usage) = response.map_or(Ok(None), |response| response.object("usage"))? else {
+            // A response that was cancelled before it began.
+            continue;
+        };
+        let read = openai::read(&usage, shape)?;
+        calls = calls.saturating_add(1);
+        for (class, quantity) in read.classes {
+            session.add(class, quantity);
+        }
+        for flag in read.flags {
+            session.flag(flag);
+        }
+    }
+    if calls == 0 {
+        return Err(refused("", "no event has usage"));
+    }
+    session.calls = calls;
+    Ok(session)
 }
 
 /// xAI's gRPC API: the prompt comes in parts, and reasoning stands beside the completion.
