@@ -8,7 +8,7 @@ from typing import Self
 
 from taximeter_server.credit_grant import MICROCREDITS_PER_CREDIT, PAID, Grant
 from taximeter_server.errors import StoreCorruptError
-from taximeter_server.invoice import divided, minor_digits, to_minor, to_picos
+from taximeter_server.invoice import divided, minor_digits, to_picos
 from taximeter_server.plan_terms import CreditTerms, TopUpTerms
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
@@ -86,12 +86,11 @@ def price_minor(terms: CreditTerms | None, rate_picos: int, amount_microcredits:
     rate_picos: pico-units that a microcredit stands for, where the terms have no top-up.
     """
     top_up = None if terms is None else terms.top_up
-    picos = (
-        rate_picos * amount_microcredits
-        if top_up is None
-        else divided(top_up.price_picos * amount_microcredits, top_up.amount_microcredits)
-    )
-    return to_minor(picos, minor_digits(currency))
+    price_picos, of_microcredits = (rate_picos, 1)
+    if top_up is not None:
+        price_picos, of_microcredits = top_up.price_picos, top_up.amount_microcredits
+    # Rounded once: by way of pico-units, what is a little less than half a cent could become half of one.
+    return divided(price_picos * amount_microcredits, of_microcredits * to_picos(1, minor_digits(currency)))
 
 
 def next_time(terms: TopUpTerms, top_ups: Sequence[TopUp], now_ms: int) -> tuple[str, int | None]:

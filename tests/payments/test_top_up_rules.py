@@ -75,6 +75,8 @@ def test_what_may_be_bought(top_ups: list[TopUp], expected: tuple[str, int | Non
         (TERMS, 1_000_000, 1),
         (TERMS, 500_000, 0),
         (replace(TERMS, price_picos=10**12, amount_microcredits=3_000_000), 1_000_000, 33),
+        # Three tenths of a pico-unit less than one and a half cents.
+        (replace(TERMS, price_picos=10**12, amount_microcredits=10**13), 149_999_999_997, 1),
         (None, 1_000_000, 1),
         (None, 1_500_000_000, 1_500),
     ],

@@ -15,7 +15,17 @@ from payments.test_stripe import event_of, signed
 from harness.command_line import CommandLine
 from harness.server_process import ServerProcess
 from harness.store_process import StoreProcess
-from taximeter import ConflictError, CreditGrantState, ForbiddenError, Meter, PreconditionError, Role, Usage
+from taximeter import (
+    ConflictError,
+    CreditGrant,
+    CreditGrantState,
+    ForbiddenError,
+    InvalidArgumentError,
+    Meter,
+    PreconditionError,
+    Role,
+    Usage,
+)
 from taximeter.billing import NewPhase
 from taximeter.top_ups import AutomaticTopUp, AutomaticTopUpState, TopUp, TopUpState
 
@@ -128,6 +138,14 @@ def test_credits_are_bought_by_hand(paying: PayingServer, stripe: StripeServer) 
     assert granted(meter) == {"top-up.order-7": 1_000_000_000}
     (payment,) = run.json("billing", "payments", "list", "--tenant", "acme")["payments"]
     assert (payment["id"], payment["kind"], payment["state"]) == ("top-up/acme/order-7", "top_up", "done")
+
+
+def test_nobody_grants_in_the_name_of_a_top_up(paying: PayingServer) -> None:
+    """A grant of a top-up's name would let the card be charged and nothing be granted: it is refused."""
+    subscribe(paying.meter)
+    with pytest.raises(InvalidArgumentError) as caught:
+        paying.meter.grant_credits("acme", CreditGrant("top-up.order-8", 1))
+    assert [violation.field for violation in caught.value.field_violations] == ["grant.grant_id"]
 
 
 def test_without_a_provider_nothing_is_bought(server: ServerProcess) -> None:

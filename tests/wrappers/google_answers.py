@@ -29,8 +29,9 @@ INTERACTION_USAGE = {
 def generated(model: str, parts: list[dict[str, Any]], usage: dict[str, int]) -> dict[str, Any]:
     """A chunk or the whole of what Gemini generates."""
     content = {"role": "model", "parts": parts}
+    searched = {"groundingMetadata": {"webSearchQueries": ["a", "b"]}} if model.startswith("gemini-3") else {}
     return {
-        "candidates": [{"content": content, "index": 0}],
+        "candidates": [{"content": content, "index": 0, **searched}],
         "usageMetadata": usage,
         "modelVersion": f"{model}-001",
         "responseId": "r1",

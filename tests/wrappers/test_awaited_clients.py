@@ -2,13 +2,14 @@
 """The official SDKs' asynchronous clients, metered by one line."""
 
 import asyncio
+from typing import Any
 
 import anthropic
 import openai
 import pytest
 from wrappers.google_answers import WORDS
 from wrappers.provider_server import ProviderServer
-from wrappers.test_metered_clients import ASKED, charged, gemini_client
+from wrappers.test_metered_clients import ASKED, CHARGED, charged, gemini_client
 
 from taximeter import AsyncMeter, Meter, metered
 
@@ -85,3 +86,25 @@ def test_awaited_helpers_for_streams_are_charged(meter: Meter, provider: Provide
         "reasoning": 3 * 4,
         "web_searches": 1,
     }
+
+
+def test_awaited_raw_responses_are_charged(meter: Meter, provider: ProviderServer, tenant: str) -> None:
+    """Raw responses, with and without a stream, give what they would and are charged as reported."""
+
+    async def run() -> None:
+        async with (
+            AsyncMeter(connection=meter.connection) as client,
+            openai.AsyncOpenAI(base_url=f"{provider.url}/v1", api_key="none") as sdk,
+        ):
+            chat: Any = metered(sdk, client, tenant).chat.completions
+            asked: Any = {"model": "gpt-5", "messages": ASKED}
+            assert (await chat.with_raw_response.create(**asked)).parse().usage
+            raw = await chat.with_raw_response.create(**asked, stream=True)
+            assert len([chunk async for chunk in raw.parse()]) == len(WORDS) + 1
+            async with chat.with_streaming_response.create(**asked) as response:
+                assert (await response.parse()).usage
+            async with chat.with_streaming_response.create(**asked, stream=True) as response:
+                assert len([chunk async for chunk in await response.parse()]) == len(WORDS) + 1
+
+    asyncio.run(run())
+    assert charged(meter, tenant, 4) == {name: 4 * count for name, count in CHARGED.items()}

@@ -37,6 +37,18 @@ CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], object],
         1,
         {"input": 14},
     ),
+    "generate with searches": (
+        gemini_client,
+        lambda client: client.models.generate_content(model="gemini-3-pro", contents="Hi"),
+        1,
+        CHARGED | {"web_searches": 2},
+    ),
+    "stream with searches": (
+        gemini_client,
+        lambda client: list(client.models.generate_content_stream(model="gemini-3-pro", contents="Hi")),
+        1,
+        CHARGED | {"web_searches": 2},
+    ),
     "interaction": (
         gemini_client,
         lambda client: client.interactions.create(model="gemini-2.5-pro", input="Hi"),

@@ -63,6 +63,18 @@ def streamed(helper: Any) -> list[Any]:
         return list(stream)
 
 
+def read_lines(helper: Any) -> list[str]:
+    """The lines of a streaming response."""
+    with helper as response:
+        return list(response.iter_lines())
+
+
+def parsed_stream(helper: Any) -> list[Any]:
+    """The events of a streaming response."""
+    with helper as response:
+        return list(response.parse())
+
+
 SYNC_CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], object], dict[str, int]]] = {
     "chat": (
         openai_client,
@@ -79,6 +91,22 @@ SYNC_CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], obj
         lambda client: client.chat.completions.with_raw_response.create(
             model="gpt-5", messages=ASKED
         ).parse(),
+        CHARGED,
+    ),
+    "chat stream raw": (
+        openai_client,
+        lambda client: texts(
+            client.chat.completions.with_raw_response.create(
+                model="gpt-5", messages=ASKED, stream=True
+            ).parse()
+        ),
+        CHARGED,
+    ),
+    "chat stream of a streaming response": (
+        openai_client,
+        lambda client: parsed_stream(
+            client.chat.completions.with_streaming_response.create(model="gpt-5", messages=ASKED, stream=True)
+        ),
         CHARGED,
     ),
     "responses": (
@@ -130,6 +158,15 @@ SYNC_CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], obj
     "messages": (
         anthropic_client,
         lambda client: client.messages.create(model="claude-opus-4-7", max_tokens=9, messages=ASKED),
+        MESSAGE_CHARGED,
+    ),
+    "messages stream raw": (
+        anthropic_client,
+        lambda client: list(
+            client.messages.with_raw_response.create(
+                model="claude-opus-4-7", max_tokens=9, messages=ASKED, stream=True
+            ).parse()
+        ),
         MESSAGE_CHARGED,
     ),
     "messages stream": (
@@ -270,6 +307,16 @@ def test_an_interrupted_stream_is_charged_as_estimated(
         assert found["input"] > 0
     else:
         assert found == expected
+
+
+def test_a_stream_that_is_read_as_bytes_is_charged_as_estimated(
+    meter: Meter, provider: ProviderServer, tenant: str
+) -> None:
+    """Whoever takes the lines of a streaming response pays when it is closed, for the prompt at least."""
+    with openai_client(provider) as client:
+        create = metered(client, meter, tenant).chat.completions.with_streaming_response.create
+        assert read_lines(create(model="gpt-5", messages=ASKED, stream=True))
+    assert charged(meter, tenant)["input"] > 0
 
 
 def test_a_call_that_fails_is_free(meter: Meter, provider: ProviderServer, tenant: str) -> None:

@@ -9,14 +9,29 @@ from taximeter.provider_usage import ReportedUsage
 
 
 class GeminiAnswer(Answer):
-    """generateContent: each chunk has the usage so far."""
+    """generateContent: each chunk has the usage so far. What was searched for stands beside it, in any chunk."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        """Takes the arguments of the call."""
+        super().__init__(asked)
+        self._query_count = 0
 
     def whole(self, response: Any) -> None:
         """Reads a response."""
         self.model = getattr(response, "model_version", None) or self.model
+        candidates = getattr(response, "candidates", None) or ()
+        self._query_count = max(self._query_count, sum(map(_query_count, candidates)))
         usage = getattr(response, "usage_metadata", None)
         if usage is not None and getattr(usage, "prompt_token_count", None) is not None:
             self.usage = plain(usage)
+            if self._query_count:
+                # How many there were is charged; what they asked is nobody's business.
+                grounding = {"webSearchQueries": ["?"] * self._query_count}
+                self.usage = {
+                    "usageMetadata": self.usage,
+                    "modelVersion": self.model,
+                    "candidates": [{"groundingMetadata": grounding}],
+                }
 
     def event(self, event: Any) -> bool:
         """Reads a chunk."""
@@ -29,6 +44,12 @@ class GeminiAnswer(Answer):
     def interrupted(self) -> ReportedUsage | None:
         """Returns the last chunk's counts, which are those of what has come."""
         return self.usage
+
+
+def _query_count(candidate: object) -> int:
+    """Returns how often a candidate's answer was searched for."""
+    grounding = getattr(candidate, "grounding_metadata", None)
+    return len(getattr(grounding, "web_search_queries", None) or ())
 
 
 class EmbeddingsAnswer(GeminiAnswer):

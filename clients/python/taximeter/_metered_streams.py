@@ -2,6 +2,7 @@
 """Calls of an SDK with a meter around them, and streams that are charged when they end, however they end."""
 
 import functools
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
@@ -83,6 +84,14 @@ def parsed(response: Any) -> Any:
     return response.parse() if is_raw else response
 
 
+def _parsing(response: Any, stream: "MeteredStream | AsyncMeteredStream", parse: Callable[..., Any]) -> Any:
+    """Makes a raw response give the metered stream; who reads its bytes instead is charged when it is closed."""
+    response.parse = parse
+    if hasattr(response, "close"):
+        response.close = stream.close
+    return response
+
+
 def run(
     call: MeteredCall, api: Api, asked: Mapping[str, Any], send: Callable[[], Any], *, is_stream: bool
 ) -> Any:
@@ -96,9 +105,11 @@ def run(
             if answer.failed(error):
                 charge(call, api, answer, is_whole=False)
             raise
-        if is_stream and hasattr(response, "__iter__"):
-            return MeteredStream(response, answer, api, call, stack.pop_all())
-        answer.whole(parsed(response))
+        body = parsed(response)
+        if is_stream and hasattr(body, "__iter__"):
+            stream = MeteredStream(body, answer, api, call, stack.pop_all())
+            return stream if body is response else _parsing(response, stream, lambda *_, **__: stream)
+        answer.whole(body)
         charge(call, api, answer, is_whole=True)
         return response
 
@@ -121,9 +132,21 @@ async def run_async(
             if answer.failed(error):
                 charge(call, api, answer, is_whole=False)
             raise
-        if is_stream and hasattr(response, "__aiter__"):
-            return AsyncMeteredStream(response, answer, api, call, stack.pop_all())
-        answer.whole(parsed(response))
+        body = parsed(response)
+        # Only some of the asynchronous raw responses are parsed by a coroutine.
+        is_awaited = inspect.isawaitable(body) and body is not response
+        if is_awaited:
+            body = await body
+        if is_stream and hasattr(body, "__aiter__"):
+            stream = AsyncMeteredStream(body, answer, api, call, stack.pop_all())
+
+            async def parse(*_: object, **__: object) -> AsyncMeteredStream:
+                return stream
+
+            if body is response:
+                return stream
+            return _parsing(response, stream, parse if is_awaited else lambda *_, **__: stream)
+        answer.whole(body)
         charge(call, api, answer, is_whole=True)
         return response
 

@@ -15,6 +15,7 @@ from taximeter_server.pages import PageTokens, page_size_of
 from taximeter_server.rpc.convert import timestamp_ms, to_timestamp
 from taximeter_server.rpc.principal import Principal, require_account
 from taximeter_server.rpc.server import Handler
+from taximeter_server.top_up import GRANT_PREFIX
 
 _POLICIES = {
     credit_pb2.CREDIT_POLICY_BLOCK: BLOCK,
@@ -73,6 +74,11 @@ class CreditMethods:
     def grant_credits(self, request: pb.GrantCreditsRequest, principal: Principal) -> pb.GrantCreditsResponse:
         """Give credits."""
         require_account(request.tenant, principal)
+        if request.grant.grant_id.startswith(GRANT_PREFIX):
+            # A purchase of that name would be charged and could not be granted.
+            raise InvalidFieldsError.of(
+                "grant.grant_id", f"{GRANT_PREFIX} begins those of top-ups, which are bought"
+            )
         self._credits.grant(request.tenant, _grant_of(request.grant), author=principal.key_id)
         account = self._credits.account(request.tenant)
         return pb.GrantCreditsResponse(

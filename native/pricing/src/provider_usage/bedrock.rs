@@ -66,11 +66,14 @@ pub(super) fn read_converse(usage: &Fields<'_>) -> Read<NormalisedUsage> {
 
 /// Notes what an answer of Converse says of how it was served, beside its usage.
 pub(super) fn read_served(answer: &Fields<'_>, normalised: &mut NormalisedUsage) -> Read<()> {
-    if let Some(tier) = answer.object("serviceTier")? {
-        tier.text("type")?
-            .unwrap_or_default()
-            .clone_into(&mut normalised.tier);
-    }
+    let name = "serviceTier";
+    let tier = match answer.object(name) {
+        Ok(Some(tier)) => tier.text("type")?,
+        Ok(None) => None,
+        // As batches and logs write it.
+        Err(_) => answer.text(name)?,
+    };
+    tier.unwrap_or_default().clone_into(&mut normalised.tier);
     if let Some(performance) = answer.object("performanceConfig")? {
         performance
             .text("latency")?
