@@ -16,7 +16,12 @@ import structlog
 from taximeter_server.billing_errors import TopUpConflictError
 from taximeter_server.credit_grant import MICROCREDITS_MAX
 from taximeter_server.credits import Credits
-from taximeter_server.errors import InvalidFieldsError, RequestError, StoreUnavailableError
+from taximeter_server.errors import (
+    FieldViolation,
+    InvalidFieldsError,
+    RequestError,
+    StoreUnavailableError,
+)
 from taximeter_server.payment_accounts import PaymentAccounts
 from taximeter_server.payment_errors import PaymentNotConfiguredError
 from taximeter_server.payment_job import JobKind, JobState, PaymentJob
@@ -104,12 +109,7 @@ class TopUps:
         TopUpConflictError.
         """
         check_root_tenant(tenant)
-        if not _REQUEST_ID.fullmatch(request_id) or request_id.startswith(AUTOMATIC_PREFIX):
-            raise InvalidFieldsError.of(
-                "request_id", "1 to 64 of A-Z a-z 0-9 . _ -, not beginning with auto."
-            )
-        if not 1 <= amount_microcredits <= MICROCREDITS_MAX:
-            raise InvalidFieldsError.of("amount_microcredits", f"1 to {MICROCREDITS_MAX}")
+        _check(request_id, amount_microcredits)
         for _ in range(ATTEMPTS_MAX):
             turn = self._store.turn(tenant)
             existing = self._store.get(tenant, request_id)
@@ -272,3 +272,17 @@ class TopUps:
 def _credit_terms(subscription: Subscription, now_ms: int) -> CreditTerms | None:
     segment = subscription.segment_at(now_ms)
     return None if segment is None or segment.terms is None else segment.terms.credits
+
+
+def _check(request_id: str, amount_microcredits: int) -> None:
+    """Raise InvalidFieldsError with all that is wrong."""
+    violations = []
+    if not request_id:
+        violations.append(FieldViolation("request_id", "required", "FIELD_REQUIRED"))
+    elif not _REQUEST_ID.fullmatch(request_id) or request_id.startswith(AUTOMATIC_PREFIX):
+        description = "1 to 64 of A-Z a-z 0-9 . _ -, not beginning with auto."
+        violations.append(FieldViolation("request_id", description))
+    if not 1 <= amount_microcredits <= MICROCREDITS_MAX:
+        violations.append(FieldViolation("amount_microcredits", f"1 to {MICROCREDITS_MAX}"))
+    if violations:
+        raise InvalidFieldsError(violations)

@@ -161,6 +161,17 @@ def test_without_a_provider_nothing_is_bought(server: ServerProcess) -> None:
     assert (found.state, "stripe_key_file" in found.problem) == (AutomaticTopUpState.NOT_CONFIGURED, True)
 
 
+@pytest.mark.parametrize("request_id", ["", "auto.1", "a b"])
+def test_all_that_is_wrong_with_a_top_up_is_said(server: ServerProcess, request_id: str) -> None:
+    """A request with a bad name and a bad amount names both fields."""
+    with (
+        Meter(server.address, key=server.admin_key) as meter,
+        pytest.raises(InvalidArgumentError) as caught,
+    ):
+        meter.top_up_credits("acme", 0, request_id=request_id)
+    assert [one.field for one in caught.value.field_violations] == ["request_id", "amount_microcredits"]
+
+
 def test_a_declined_card_is_told_and_holds_further_ones(paying: PayingServer, stripe: StripeServer) -> None:
     """A decline shows with its reason and when the card is charged again; nothing else is bought; retried it works."""
     meter, run = paying.meter, CommandLine(paying.process.client_environment)
