@@ -2,6 +2,8 @@
 """The official SDKs' asynchronous clients, metered by one line."""
 
 import asyncio
+import gc
+import logging
 from typing import Any
 
 import anthropic
@@ -108,3 +110,27 @@ def test_awaited_raw_responses_are_charged(meter: Meter, provider: ProviderServe
 
     asyncio.run(run())
     assert charged(meter, tenant, 4) == {name: 4 * count for name, count in CHARGED.items()}
+
+
+def test_an_awaited_stream_that_is_dropped_is_charged_or_said(
+    meter: Meter, provider: ProviderServer, tenant: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that was begun is charged as estimated when it is dropped; of one that was not, the log tells."""
+
+    async def run() -> None:
+        async with (
+            AsyncMeter(connection=meter.connection) as client,
+            openai.AsyncOpenAI(base_url=f"{provider.url}/v1", api_key="none") as sdk,
+        ):
+            chat = metered(sdk, client, tenant).chat.completions
+            await anext(await chat.create(model="gpt-5", messages=ASKED, stream=True))
+            gc.collect()
+            await asyncio.sleep(0)
+            assert caplog.messages == []
+            await chat.create(model="gpt-5", messages=ASKED, stream=True)
+            gc.collect()
+
+    with caplog.at_level(logging.WARNING, "taximeter.metered"):
+        asyncio.run(run())
+    assert caplog.messages == ["a stream that nobody closed is not charged: close those that you do not read"]
+    assert charged(meter, tenant, 1)["input"] > 0

@@ -2,6 +2,7 @@
 """The official SDKs, metered by one line: whole answers, streams, interrupted ones, errors and denials."""
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -307,6 +308,18 @@ def test_an_interrupted_stream_is_charged_as_estimated(
         assert found["input"] > 0
     else:
         assert found == expected
+
+
+def test_a_stream_that_is_dropped_is_charged_as_estimated(
+    meter: Meter, provider: ProviderServer, tenant: str
+) -> None:
+    """The provider was asked, so the prompt is charged, even where nobody read of the answer or closed it."""
+    with openai_client(provider) as client:
+        create = metered(client, meter, tenant).chat.completions.create
+        create(model="gpt-5", messages=ASKED, stream=True)
+        next(iter(create(model="gpt-5", messages=ASKED, stream=True)))
+        gc.collect()
+    assert charged(meter, tenant, 2)["input"] > 0
 
 
 def test_a_stream_that_is_read_as_bytes_is_charged_as_estimated(

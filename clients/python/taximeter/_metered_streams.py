@@ -11,6 +11,7 @@ from typing import Any, Self
 from taximeter._answers import Answer, Api
 from taximeter.aio import AsyncMeter
 from taximeter.client import Meter
+from taximeter.errors import TaximeterError
 from taximeter.metered_call import AsyncMeteredCall, CallInProgress, CallPlan, MeteredCall
 from taximeter.provider_usage import ProviderUsage
 from taximeter.usage import UsageQuality
@@ -231,6 +232,13 @@ class MeteredStream(_Stream):
         if self._ends(is_whole=is_whole):
             self._end.__exit__(None, None, None)
 
+    def __del__(self) -> None:
+        """Charges a stream that was dropped before anybody read of it."""
+        try:
+            self._finish(is_whole=False)
+        except TaximeterError as error:
+            _logger.warning("a stream that nobody closed is not charged: %s", error)
+
 
 class AsyncMeteredStream(_Stream):
     """As MeteredStream, for `async for`."""
@@ -246,6 +254,7 @@ class AsyncMeteredStream(_Stream):
         """Takes the SDK's stream and what is to be left when it ends."""
         super().__init__(stream, answer, api, call)
         self._end = end
+        self._is_begun = False
         self._events = self._metered(aiter(stream))
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -273,6 +282,7 @@ class AsyncMeteredStream(_Stream):
             await self._finish(is_whole=False)
 
     async def _metered(self, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        self._is_begun = True
         is_whole = False
         try:
             async for event in events:
@@ -285,3 +295,8 @@ class AsyncMeteredStream(_Stream):
     async def _finish(self, *, is_whole: bool) -> None:
         if self._ends(is_whole=is_whole):
             await self._end.__aexit__(None, None, None)
+
+    def __del__(self) -> None:
+        """Says that a stream was dropped before anybody read of it: what would be awaited cannot be, here."""
+        if self._is_open and not self._is_begun:
+            _warn("a stream that nobody closed is not charged: close those that you do not read")
