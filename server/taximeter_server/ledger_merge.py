@@ -28,7 +28,7 @@ MERGED_ROWS_MAX = 262_144
 ROLLUP_ROW_GROUP_ROWS = 8_192
 """Few, so that a report about one tenant skips nearly all of a day, and one of all tenants the days of models."""
 
-MONTH_ROW_GROUP_ROWS = 32_768
+MONTH_ROW_GROUP_ROWS = 65_536
 """More in the one file of a month, of which a report about one tenant has to read what says where each group lies."""
 
 _TIER_0_BITS = 12

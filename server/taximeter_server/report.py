@@ -4,10 +4,8 @@
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -18,13 +16,12 @@ from taximeter_server.page_token import PageToken
 from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_csv import CsvRow
 from taximeter_server.report_database import open_report_database
-from taximeter_server.report_dimensions import Dimension
 from taximeter_server.report_focus import FocusRow
+from taximeter_server.report_groups import ReportGroups
 from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery, ReportRow
 from taximeter_server.report_snapshot import Snapshot, take_snapshot
 from taximeter_server.report_sql import (
     COMPARED,
-    SUMS,
     Statement,
     csv_statement,
     focus_group_by,
@@ -32,7 +29,6 @@ from taximeter_server.report_sql import (
     groups_statement,
     lines_statement,
     other_statements,
-    rest_statement,
 )
 
 PAGE_SIZE_DEFAULT = 1_000
@@ -42,7 +38,6 @@ EXPORT_MEMORY_BYTES_MAX = 256 * 2**20
 """What files may take: they hold nothing that has to be in memory as a whole, so more would only be filled."""
 
 _INT64_MAX = 2**63 - 1
-_FETCH_ROWS = 10_000
 _ATTEMPTS = 2
 
 
@@ -98,9 +93,11 @@ class Reporter:
         offset = token.offset if token else 0
         with self._groups(query, groups_statement, as_of=token.as_of if token else None) as groups:
             # One more than the page says whether there is another page.
-            found = tuple(_rows(groups, query, first=offset + 1, last=offset + size + 1))
-            total = _total(groups.connection, "")
-            compared_total = _total(groups.connection, COMPARED) if query.compared_us else None
+            found = tuple(
+                groups.rows(offset + 1, offset + size + 1, is_compared=query.compared_us is not None)
+            )
+            total = groups.total("")
+            compared_total = groups.total(COMPARED) if query.compared_us else None
         rows, has_more = found[:size], len(found) > size
         for row in rows:
             _check_range(row.measures, row.compared)
@@ -157,9 +154,9 @@ class Reporter:
             for _, found in itertools.islice(by_group, query.top or None):
                 lines = list(found)
                 line_count += len(lines)
-                yield _row_of_lines(groups, lines)
+                yield groups.row_of_lines(lines)
             if query.top and (rest := groups.fetch_rest(line_count)):
-                yield replace(_row_of_lines(groups, rest), is_other=True)
+                yield groups.row_of_lines(rest)._replace(is_other=True)
 
     def _stream_csv_rows(self, query: ReportQuery) -> Iterator[CsvRow]:
         with self._groups(query, csv_statement) as groups:
@@ -180,7 +177,7 @@ class Reporter:
         make_statement: Callable[[ReportQuery, Snapshot], Statement],
         *,
         as_of: AsOf | None = None,
-    ) -> Iterator["_Groups"]:
+    ) -> Iterator[ReportGroups]:
         """Compute the temporary table groups in a connection of its own."""
         is_page = make_statement is groups_statement
         database = self._database if is_page else self._export_database
@@ -191,7 +188,7 @@ class Reporter:
             if query.top and is_page:
                 for sql in other_statements(query):
                     connection.execute(sql)
-            yield _Groups(connection, statement.dimensions, snapshot.as_of)
+            yield ReportGroups(connection, statement.dimensions, snapshot.as_of)
 
     def _compute(
         self,
@@ -243,110 +240,6 @@ def _named_memory() -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException:
         raise ReportTooLargeError from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """The temporary table groups of a connection."""
-
-    connection: duckdb.DuckDBPyConnection
-    dimensions: Sequence[Dimension]
-    as_of: AsOf
-
-    def fetch(self, prefixes: Sequence[str], *, first: int, last: int) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows from position first to last, without holding more than _FETCH_ROWS of them.
-
-        Each has dimensions, is_other, and for each of prefixes the classes, their quantities, and SUMS.
-        """
-        while first <= last:
-            # Asked for in parts: an answer that nobody has fetched yet is held in memory as a whole.
-            positions = {"first": first, "last": min(last, first + _FETCH_ROWS - 1)}
-            try:
-                # Numbers of 128 bits, and structs, take several times as long to become Python's.
-                rows = self.connection.execute(self._page(prefixes, "BIGINT"), positions).fetchall()
-            except duckdb.ConversionException:
-                rows = self.connection.execute(self._page(prefixes, "HUGEINT"), positions).fetchall()
-            yield from rows
-            if len(rows) < _FETCH_ROWS:
-                break
-            first += _FETCH_ROWS
-
-    def _page(self, prefixes: Sequence[str], number_type: str) -> str:
-        columns = [*(f"d{index}" for index in range(len(self.dimensions))), "is_other"]
-        for prefix in prefixes:
-            parts = f"FOR part IN {prefix}quantities]"
-            columns += [f"[part.usage_class {parts}", f"[part.quantity::{number_type} {parts}"]
-            columns += [f"{prefix}{name}::{number_type}" for name in SUMS]
-        return (
-            f"SELECT {', '.join(columns)} FROM groups"  # noqa: S608 (names of ours)
-            " WHERE position BETWEEN $first AND $last ORDER BY position"
-        )
-
-    def fetch_all(self) -> Iterator[tuple[Any, ...]]:
-        """Yield all rows of a table without positions, in its own order, holding no more than _FETCH_ROWS of them."""
-        first = 0
-        while True:
-            rows = self.connection.execute(
-                "FROM groups WHERE rowid BETWEEN $first AND $last ORDER BY rowid",
-                {"first": first, "last": first + _FETCH_ROWS - 1},
-            ).fetchall()
-            yield from rows
-            if len(rows) < _FETCH_ROWS:
-                break
-            first += _FETCH_ROWS
-
-    def fetch_rest(self, first: int) -> list[tuple[Any, ...]]:
-        """Return the sums of all rows from the one with this number on, counted from 0, one per usage class."""
-        return self.connection.execute(rest_statement(self.dimensions), {"first": first}).fetchall()
-
-    def split(self, values: tuple[Any, ...]) -> tuple[tuple[str | None, ...], tuple[Any, ...]]:
-        """Return the values of the dimensions as they are written, and the sums."""
-        count = len(self.dimensions)
-        group = tuple(
-            # By a list, which is quicker than a generator, as this is done for every row.
-            [
-                None if value is None else one.write(value)
-                for one, value in zip(self.dimensions, values[:count], strict=True)
-            ]
-        )
-        return group, values[count:]
-
-
-def _rows(groups: _Groups, query: ReportQuery, *, first: int, last: int) -> Iterator[ReportRow]:
-    prefixes = ("", COMPARED)[: len(query.intervals_us)]
-    count = 2 + len(SUMS)
-    for values in groups.fetch(prefixes, first=first, last=last):
-        group, (is_other, *measures) = groups.split(values)
-        own, compared = measures[:count], measures[count:]
-        yield ReportRow(group, _measures(*own), _measures(*compared) if compared else None, is_other)
-
-
-def _row_of_lines(groups: _Groups, lines: Sequence[tuple[Any, ...]]) -> ReportRow:
-    """Make a row of the classes of one group."""
-    group, _ = groups.split(lines[0])
-    count = len(groups.dimensions)
-    quantities = {
-        line[count]: line[count + 1] for line in lines if line[count] is not None and line[count + 1]
-    }
-    calls, *sums = (sum(column) for column in zip(*(line[count + 2 :] for line in lines), strict=True))
-    return ReportRow(group, ReportMeasures(calls, quantities, *sums))
-
-
-def _measures(
-    classes: Sequence[str] | None, quantities: Sequence[int] | None, calls: int, *sums: int
-) -> ReportMeasures:
-    return ReportMeasures(calls, dict(zip(classes or (), quantities or (), strict=True)), *sums)
-
-
-def _total(connection: duckdb.DuckDBPyConnection, prefix: str) -> ReportMeasures:
-    """Sum the table groups, so that the total is the sum of its parts whatever they count."""
-    columns = ", ".join(f"coalesce(sum({prefix}{name}), 0)" for name in SUMS)
-    (calls, *sums) = connection.execute(f"SELECT {columns} FROM groups").fetchall()[0]  # noqa: S608 (names of ours)
-    quantities = connection.execute(
-        "SELECT part.usage_class, sum(part.quantity) AS quantity"  # noqa: S608
-        f" FROM (SELECT unnest({prefix}quantities) AS part FROM groups) GROUP BY 1 ORDER BY 1"
-    ).fetchall()
-    return ReportMeasures(calls, dict(quantities), *sums)
 
 
 def _check_range(*some: ReportMeasures | None) -> None:

@@ -98,6 +98,11 @@ class Dimension:
     sql: str
     write: Callable[[object], str]
 
+    def write_all(self, values: Sequence[object]) -> list[str | None]:
+        """Return values as the report has them, None for null."""
+        write = self.write
+        return [None if value is None else write(value) for value in values]
+
 
 def is_dimension(name: str) -> bool:
     """Return whether name is a dimension."""

@@ -74,7 +74,8 @@ class Statement:
 def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     """Fill the temporary table groups: position from 1, d0 and so on, is_other, quantities, SUMS.
 
-    When the query compares, quantities and SUMS follow once more with COMPARED before their names.
+    When the query compares, quantities and SUMS follow once more with COMPARED before their names. Quantities are lists
+    in no order.
     """
     parameters = Parameters()
     dimensions, summed = _summed_rows(query, snapshot, query.group_by, parameters)
@@ -82,7 +83,9 @@ def groups_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     selected = "".join(f"{key}, " for key in keys)
     per_class = _sum_up(summed, (*keys, "period", "usage_class"), ("quantity", *SUMS))
     periods = [("", 0), (COMPARED, 1)][: len(query.intervals_us)]
-    measures = ", ".join(_measures(prefix, number) for prefix, number in periods)
+    measures = ", ".join(
+        _measures(prefix, f"period = {number}" if len(periods) > 1 else "true") for prefix, number in periods
+    )
     group_by = f"GROUP BY {', '.join(keys)}" if keys else ""
     sql = f"""
         CREATE OR REPLACE TEMP TABLE groups AS
@@ -179,13 +182,13 @@ def focus_group_by(query: ReportQuery) -> tuple[str, ...]:
     return (*FOCUS_GROUP_BY, *(name for name in query.group_by if name.startswith(ATTRIBUTE_PREFIX)))
 
 
-def _measures(prefix: str, period: int) -> str:
-    within = f"FILTER (period = {period})"
+def _measures(prefix: str, condition: str) -> str:
+    # Not ordered: to sort many short lists takes the database longer than the groups themselves.
     quantities = (
-        f"list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)"
-        f" FILTER (period = {period} AND quantity <> 0) AS {prefix}quantities"
+        "list(struct_pack(usage_class := usage_class, quantity := quantity))"
+        f" FILTER ({condition} AND quantity <> 0) AS {prefix}quantities"
     )
-    sums = (f"coalesce(sum({name}) {within}, 0) AS {prefix}{name}" for name in SUMS)
+    sums = (f"coalesce(sum({name}) FILTER ({condition}), 0) AS {prefix}{name}" for name in SUMS)
     return ", ".join((quantities, *sums))
 
 

@@ -208,10 +208,10 @@ def test_more_groups_than_memory_holds(ledger: LedgerFixture) -> None:
         Entry(attributes={"run": f"run-{number:0120}"}, record_id=f"{number:020}") for number in range(count)
     )
     query = ReportQuery(JUNE_US, JUNE_US + DAY_US, group_by=("attributes.run",))
-    reporter = ledger.reporter(memory_limit_bytes=14 * 2**20)
-
     with pytest.raises(ReportTooLargeError):
-        reporter.report(query)
+        ledger.reporter(memory_limit_bytes=8 * 2**20).report(query)
+
+    reporter = ledger.reporter(memory_limit_bytes=14 * 2**20)
     assert sum(1 for _ in reporter.rows(query)) == count
     # Several files share the memory, and it suffices for each of them in its turn.
     with ThreadPoolExecutor(4) as threads:

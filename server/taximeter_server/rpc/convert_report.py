@@ -23,7 +23,7 @@ from taximeter_server.report_query import (
     ReportRow,
     check_interval,
 )
-from taximeter_server.rpc.convert import int64, timestamp_ms, timestamp_us, to_money, to_timestamp
+from taximeter_server.rpc.convert import int64, money_fields, timestamp_ms, timestamp_us, to_timestamp
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.tenant_path import check_tenant
 
@@ -121,47 +121,49 @@ def _measure_of(measure: pb.ReportMeasure.ValueType, index: int) -> str:
 def to_response(page: ReportPage, query: ReportQuery, currency_code: str) -> pb.ReportResponse:
     """Return a page as a message. Raises SumOutOfRangeError when a sum does not fit."""
     response = pb.ReportResponse(
-        rows=[_to_row(row, query, currency_code) for row in page.rows],
         next_page_token=page.next_page_token,
-        total=_to_measures(page.total, query.measures, currency_code),
+        total=pb.ReportMeasures(**_measures_fields(page.total, query.measures, currency_code)),
         as_of_time=to_timestamp(page.as_of_time_ms),
         as_of=page.as_of,
     )
+    for row in page.rows:
+        # By plain dicts, from which protobuf makes a row in two thirds of the time that a message for each part takes.
+        response.rows.add(**_row_fields(row, query, currency_code))
     if page.compared_total is not None:
-        response.compared_total.CopyFrom(_to_measures(page.compared_total, query.measures, currency_code))
+        fields = _measures_fields(page.compared_total, query.measures, currency_code)
+        response.compared_total.CopyFrom(pb.ReportMeasures(**fields))
     return response
 
 
-def _to_row(row: ReportRow, query: ReportQuery, currency_code: str) -> pb.ReportRow:
-    message = pb.ReportRow(
-        group=[
-            pb.ReportGroupValue(dimension=dimension, value=value)
+def _row_fields(row: ReportRow, query: ReportQuery, currency_code: str) -> dict[str, Any]:
+    fields = {
+        "group": [
+            {"dimension": dimension, "value": value}
             for dimension, value in zip(query.group_by, row.group, strict=True)
         ],
-        measures=_to_measures(row.measures, query.measures, currency_code),
-        is_other=row.is_other,
-    )
+        "measures": _measures_fields(row.measures, query.measures, currency_code),
+        "is_other": row.is_other,
+    }
     if row.compared is not None:
-        message.compared.CopyFrom(_to_measures(row.compared, query.measures, currency_code))
-    return message
+        fields["compared"] = _measures_fields(row.compared, query.measures, currency_code)
+    return fields
 
 
-def _to_measures(measures: ReportMeasures, asked: Collection[str], currency_code: str) -> pb.ReportMeasures:
-    message = pb.ReportMeasures()
+def _measures_fields(measures: ReportMeasures, asked: Collection[str], currency_code: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
     if not asked or "calls" in asked:
-        message.calls = int64(measures.calls)
+        fields["calls"] = int64(measures.calls)
     if not asked or "quantities" in asked:
-        for name, quantity in measures.quantities.items():
-            message.quantities[name] = int64(quantity)
+        fields["quantities"] = {name: int64(quantity) for name, quantity in measures.quantities.items()}
     if not asked or "cost" in asked:
-        message.cost.CopyFrom(to_money(measures.cost_picos, currency_code))
-        message.adjustment_cost.CopyFrom(to_money(measures.adjustment_picos, currency_code))
+        fields["cost"] = money_fields(measures.cost_picos, currency_code)
+        fields["adjustment_cost"] = money_fields(measures.adjustment_picos, currency_code)
     if not asked or "list_cost" in asked:
-        message.list_cost.CopyFrom(to_money(measures.list_cost_picos, currency_code))
+        fields["list_cost"] = money_fields(measures.list_cost_picos, currency_code)
     if not asked or "unpriced_lines" in asked:
-        message.unpriced_lines = int64(measures.unpriced_lines)
-        message.adjusted_unpriced_lines = int64(measures.adjusted_unpriced_lines)
+        fields["unpriced_lines"] = int64(measures.unpriced_lines)
+        fields["adjusted_unpriced_lines"] = int64(measures.adjusted_unpriced_lines)
     if not asked or "credits" in asked:
-        message.credit_microcredits = int64(measures.credit_microcredits)
-        message.overdrawn_microcredits = int64(measures.overdrawn_microcredits)
-    return message
+        fields["credit_microcredits"] = int64(measures.credit_microcredits)
+        fields["overdrawn_microcredits"] = int64(measures.overdrawn_microcredits)
+    return fields
