@@ -3,6 +3,7 @@
 
 import io
 import json
+import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -240,6 +241,21 @@ def test_files_of_all_formats(taximeter: CommandLine, tenant: str, server: Serve
     focus = taximeter("billing", "report", tenant, "--period", YESTERDAY, "-o", "focus").stdout.splitlines()
     assert focus[0].startswith("BilledCost,BillingAccountId,")
     assert len(focus) == 1 + 6 + 5
+
+
+def test_no_parquet_on_a_terminal(server: ServerProcess, tenant: str) -> None:
+    """A file that is not text is refused where it would be printed, before anything is asked of the server."""
+    terminal, stdout = os.openpty()
+    command = [str(scripts_directory() / "taximeter"), "billing", "report", tenant, "-o", "parquet"]
+    try:
+        done = subprocess.run(
+            command, env=server.client_environment, stdout=stdout, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(stdout)
+        os.close(terminal)
+    assert done.returncode == 2
+    assert b"send it to a file" in done.stderr
 
 
 def test_the_client_chooses_measures(server: ServerProcess, tenant: str) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`taximeter billing`: what finance asks for."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,8 @@ def _fetch(app: App, query: ReportQuery) -> Report:
 
 def _export(app: App, query: ReportQuery, file_format: ExportFormat) -> None:
     """Copies the file that the server makes to stdout, unchanged."""
+    if file_format == ExportFormat.PARQUET and sys.stdout.isatty():
+        raise click.UsageError("parquet is not text, and this is a terminal: send it to a file with > FILE.")
     written_bytes = 0
     with progress_console().status("Exporting") as status:
         for piece in app.meter.query_export(query, file_format=file_format):

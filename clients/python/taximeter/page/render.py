@@ -277,11 +277,12 @@ def _limit_row(page: Page, limit: LimitStatus) -> str:
         return _money(page, value) if limit.kind is LimitKind.COST_PER_DAY else f"{value:,}"
 
     used = limit.used + limit.held
-    percent = min(used * 100 // limit.maximum, 100) if limit.maximum else 100
+    percent = used * 100 // limit.maximum if limit.maximum else 100
     name = _LIMIT_NAMES.get(limit.kind, limit.kind.value)
     return (
         f'<tr><th scope="row">{escape(limit.tenant)}</th><td>{escape(name)}</td>'
-        f'<td><meter min="0" max="100" high="80" optimum="0" value="{percent}">{percent} %</meter> {percent} %</td>'
+        f'<td><meter min="0" max="100" high="80" optimum="0" value="{min(percent, 100)}">'
+        f"{percent} %</meter> {percent} %</td>"
         f'<td class="number">{escape(quantity(used))}</td>'
         f'<td class="number">{escape(quantity(limit.maximum))}</td></tr>'
     )
