@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 from taximeter_server.report_csv import CHUNK_BYTES_MAX
 from taximeter_server.report_query import ReportRow
 
-BATCH_ROWS = 20_000
-"""Rows of one row group, held in memory at once."""
+ROW_GROUP_ROWS = 20_000
+"""Held in memory at once, as columns."""
+_BATCH_ROWS = 2_000
+"""Held in memory at once as Python's numbers, which take many times as much."""
 
 _WIDE = pa.decimal128(38, 0)
 _MONEY = pa.decimal128(38, 12)
@@ -40,12 +42,20 @@ def parquet_chunks(
     sink = _Sink()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
         remaining = iter(rows)
-        while batch := list(itertools.islice(remaining, BATCH_ROWS)):
-            columns = zip(*(_values(row, currency_code) for row in batch), strict=True)
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-            writer.write_table(pa.table(arrays, schema=schema))
+        batches = iter(lambda: _batch(itertools.islice(remaining, _BATCH_ROWS), schema, currency_code), None)
+        while group := list(itertools.islice(batches, ROW_GROUP_ROWS // _BATCH_ROWS)):
+            writer.write_table(pa.Table.from_batches(group))
             yield from sink.take()
     yield from sink.take()
+
+
+def _batch(rows: Iterable[ReportRow], schema: pa.Schema, currency_code: str) -> pa.RecordBatch | None:
+    """Return rows as columns; None for no rows."""
+    columns = list(zip(*(_values(row, currency_code) for row in rows), strict=True))
+    if not columns:
+        return None
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _values(row: ReportRow, currency_code: str) -> tuple[object, ...]:
