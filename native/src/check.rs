@@ -54,8 +54,7 @@ impl Asked {
     pub(crate) fn packed(&self, partition: u16, level_count: u8) -> Vec<u8> {
         let (hi, lo) = money_pair(self.cost_picos);
         let mut packed = Vec::with_capacity(ARGUMENT_SIZE);
-        let partition = u8::try_from(partition).unwrap_or(u8::MAX);
-        packed.extend([self.flags, level_count, partition]);
+        packed.extend([self.flags, level_count, keys::packed(partition)]);
         for number in [unsigned(self.requests), unsigned(self.tokens), hi, lo] {
             packed.extend(number.to_le_bytes());
         }
@@ -124,7 +123,7 @@ impl Engine {
             tokens: estimated.tokens,
             cost_picos: estimated.cost_picos,
         };
-        let mut part = Part::new(&self.functions.decide, None, 1);
+        let mut part = Part::new(&self.functions.decide, 1);
         let level_count = part.level_keys(partition, &request.tenant);
         let mut argument = asked.packed(partition, level_count);
         argument.extend_from_slice(&estimated.credit_call);

@@ -133,7 +133,7 @@ impl Engine {
             cost_picos: estimated.cost_picos,
         };
         let partition = keys::partition_of(tenant);
-        let mut part = Part::new(&self.functions.decide, None, 1);
+        let mut part = Part::new(&self.functions.decide, 1);
         part.key(&keys::hold(partition, &nonce.store_name(tenant)));
         let level_count = part.level_keys(partition, tenant);
         let mut argument = asked.packed(partition, level_count);

@@ -24,6 +24,11 @@ pub(crate) fn partition_of(tenant: &str) -> u16 {
     u16::try_from(hash.checked_rem(u32::from(PARTITION_COUNT)).unwrap_or_default()).unwrap_or_default()
 }
 
+/// A partition as the scripts of several read it.
+pub(crate) fn packed(partition: u16) -> u8 {
+    u8::try_from(partition).unwrap_or(u8::MAX)
+}
+
 /// The partition's ledger stream.
 pub(crate) fn ledger(partition: u16) -> String {
     format!("{{tx:{partition}}}:ledger")

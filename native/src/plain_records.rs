@@ -24,7 +24,7 @@ use crate::store_id::StreamId;
 /// Room for an entry with a few lines.
 const ENTRY_CAPACITY: usize = 512;
 /// Bytes of what the script is told of a group in numbers.
-const NUMBERS_SIZE: usize = 37;
+const NUMBERS_SIZE: usize = 38;
 
 /// What became of each entry, with the store's epoch; or that a key of this entry is not what it must be.
 type Outcomes = Vec<Result<(u64, Outcome), StoreError>>;
@@ -171,9 +171,8 @@ async fn record_plain(
     limit: Duration,
 ) -> Result<(u64, Vec<(usize, Outcome)>), StoreError> {
     let count = groups.iter().map(|group| group.members.len()).sum();
-    let mut part = Part::new(&functions.record_plain, Some(partition), groups.len());
+    let mut part = Part::new(&functions.record_plain, groups.len());
     part.set_weight(count);
-    part.set_first_key(keys::ledger(partition));
     let encoded: Vec<Vec<Bytes>> = groups
         .iter()
         .map(|group| push_group(partition, group, &mut part))
@@ -222,7 +221,12 @@ fn push_group(partition: u16, group: &Group<'_>, part: &mut Part) -> Vec<Bytes> 
     let front = starts.first().map_or(0, |(start, _)| *start);
     let mut numbers = Vec::with_capacity(NUMBERS_SIZE);
     let small = |size| u8::try_from(size).unwrap_or_default();
-    numbers.extend([level_count, small(group.dedup_key_count), small(front)]);
+    numbers.extend([
+        keys::packed(partition),
+        level_count,
+        small(group.dedup_key_count),
+        small(front),
+    ]);
     numbers.extend(u16::try_from(count).unwrap_or_default().to_le_bytes());
     let (hi, lo) = money_pair(group.cost_picos);
     for number in [group.day.unsigned_abs(), group.tokens.unsigned_abs(), hi, lo] {

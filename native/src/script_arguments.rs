@@ -67,6 +67,7 @@ pub(crate) fn script_arguments(
         flags |= IS_CREDIT;
     }
     let mut numbers = Vec::with_capacity(NUMBERS_CAPACITY);
+    numbers.push(keys::packed(partition));
     numbers.push(u8::try_from(dedup_count).unwrap_or(u8::MAX));
     numbers.push(u8::try_from(level_count).unwrap_or(u8::MAX));
     numbers.push(flags);

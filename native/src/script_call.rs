@@ -9,7 +9,6 @@ use prost::Message;
 use crate::cost::StoreSays;
 use crate::credits::{CreditSums, decode_moves};
 use crate::hold::read_settlement;
-use crate::keys;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::quota::{Reader, read_statuses};
 use crate::script_arguments::{ScriptArguments, script_arguments};
@@ -91,8 +90,7 @@ async fn apply(
             script_arguments(application.entry, partition, to_ledger, application.was_applied)
         })
         .collect();
-    let mut part = Part::new(&functions.record, Some(partition), applications.len());
-    part.set_first_key(keys::ledger(partition));
+    let mut part = Part::new(&functions.record, applications.len());
     let encoded: Vec<Vec<u8>> = applications
         .iter()
         .map(|application| application.entry.encode_to_vec())

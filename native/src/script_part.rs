@@ -3,8 +3,7 @@
 //!
 //! The fixed costs of a script call, and of loading and saving the levels of a tenant, are larger than those of one
 //! more check or record. So what calls have for one function when the connection is about to write becomes one script
-//! call: records of one partition, checks of any. Nothing waits for company: a call that is alone is sent alone, as
-//! soon.
+//! call, whatever their partitions. Nothing waits for company: a call that is alone is sent alone, as soon.
 
 use std::sync::Arc;
 
@@ -18,14 +17,10 @@ use crate::store::{StoreError, bytes};
 /// Records or checks of one script call, unless one part alone has more: others wait while a script runs.
 const WEIGHT_MAX: usize = 64;
 
-/// What one caller has for a script function. KEYS of a call are the first one, where there is one, and those of each
-/// part; ARGV are the partition, where all parts are of one, and those of each part. The reply is an array: a head for
-/// all parts, then as many answers as each part asks for.
+/// What one caller has for a script function. KEYS and ARGV of a call are those of each part. The reply is an array: a
+/// head for all parts, then as many answers as each part asks for.
 pub(crate) struct Part {
     function: Arc<str>,
-    /// Where it goes only with parts of the same.
-    partition: Option<u16>,
-    first_key: Option<String>,
     keys: Words,
     arguments: Words,
     answer_count: usize,
@@ -76,23 +71,16 @@ fn write_size(buffer: &mut Vec<u8>, kind: u8, size: usize) {
 }
 
 impl Part {
-    /// Nothing yet, which gets so many answers. `partition`: None when it goes with parts of any.
-    pub(crate) fn new(function: &Arc<str>, partition: Option<u16>, answer_count: usize) -> Self {
+    /// Nothing yet, which gets so many answers.
+    pub(crate) fn new(function: &Arc<str>, answer_count: usize) -> Self {
         Self {
             function: Arc::clone(function),
-            partition,
-            first_key: None,
             keys: Words::default(),
             arguments: Words::default(),
             answer_count,
             weight: answer_count,
             is_alone: false,
         }
-    }
-
-    /// The key that stands before those of all parts: the same for all of a function and partition.
-    pub(crate) fn set_first_key(&mut self, key: String) {
-        self.first_key = Some(key);
     }
 
     /// How many records or checks it is, where each answer is for several.
@@ -144,7 +132,6 @@ pub(crate) struct Answered {
 /// Parts that go together, and who waits for their answers.
 pub(crate) struct Gathered {
     function: Arc<str>,
-    partition: Option<u16>,
     keys: Words,
     arguments: Words,
     answer_count: usize,
@@ -167,18 +154,10 @@ impl Gathered {
     }
 
     fn begin(part: &Part) -> Self {
-        let (mut keys, mut arguments) = (Words::default(), Words::default());
-        if let Some(key) = &part.first_key {
-            keys.push(key.as_bytes());
-        }
-        if let Some(partition) = part.partition {
-            arguments.push(partition.to_string().as_bytes());
-        }
         Self {
             function: Arc::clone(&part.function),
-            partition: part.partition,
-            keys,
-            arguments,
+            keys: Words::default(),
+            arguments: Words::default(),
             answer_count: 0,
             weight: 0,
             is_alone: part.is_alone,
@@ -187,8 +166,7 @@ impl Gathered {
     }
 
     fn can_take(&self, part: &Part) -> bool {
-        self.partition == part.partition
-            && self.function == part.function
+        self.function == part.function
             && !self.is_alone
             && !part.is_alone
             && self.weight.saturating_add(part.weight) <= WEIGHT_MAX

@@ -14,9 +14,15 @@ from harness.server_process import ServerProcess
 from harness.store_process import StoreProcess
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter.v1 import usage_pb2
+from taximeter_server.ledger import partition_of
 
 SIBLING = "acme/sales"
 """In the same partition as TENANT."""
+
+STRANGER = next(
+    name for name in map("stranger{}".format, range(999)) if partition_of(name) > partition_of(TENANT)
+)
+"""In a partition that comes behind it."""
 
 
 def outcomes(api: Api, sent: Sequence[Sent]) -> list[str]:
@@ -103,6 +109,30 @@ def test_stream_that_others_append_to(
         assert last.split(b"-")[0] == b"%d" % (ms + 5_000)
     assert outcomes(api, sent[20:]) == ["new"] * 10
     check_totals(api, sent)
+
+
+def test_damaged_stream_fails_its_partition_alone(
+    store_server: ServerProcess, store: StoreProcess, api_of: ApiOf
+) -> None:
+    """What the same call applies to other partitions is recorded, and once; plain records and others."""
+    api = api_of(store_server)
+    put_high_limits(api, [TENANT, SIBLING, STRANGER])
+    makers = RecordMaker("kept", [TENANT], seed=1), RecordMaker("refused", [STRANGER], seed=1)
+    sent, failed = ([maker.make() for _ in range(10)] for maker in makers)
+    key = partition_key(STRANGER)
+    with store.client() as client:
+        client.set(key, "planted")
+        for first, last in ((0, 5), (5, 10)):
+            # What a batch has twice is not plain.
+            twice = [batch[:1] if first else [] for batch in (sent[first:], failed[first:])]
+            answers = outcomes(api, [*sent[first:last], *twice[0], *failed[first:last], *twice[1]])
+            count = last - first + len(twice[0])
+            assert answers[:count] == ["new"] * 5 + ["duplicate"] * len(twice[0])
+            assert set(answers[count:]) == {"a key in the store is not what it must be"}
+            assert client.get(key) == b"planted"
+        client.delete(key)
+    check_totals(api, sent)
+    assert set(outcomes(api, failed)) == {"new"}
 
 
 def test_records_lost_together_are_given_back_each(

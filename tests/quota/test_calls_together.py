@@ -192,6 +192,35 @@ def test_records_that_come_together_are_counted_each_once(server: ServerProcess,
     assert status.limits[0].used == 10 * (COUNT - 1)
 
 
+def test_records_of_many_partitions_go_together(server: ServerProcess, root: str) -> None:
+    """Those that settle holds, and plain ones: each is counted for its own tenant, once."""
+    tenants = [f"{root}-{number}" for number in range(COUNT)]
+    assert len({partition_of(tenant) for tenant in tenants}) > 1
+    with connect(server.address, server.admin_key) as api:
+        for tenant in tenants:
+            put_limits(api, tenant, tokens=1_000)
+    estimate = usage_pb2.Usage(uncached_input_tokens=30)
+    holding = [
+        pb.CheckQuotaRequest(tenant=tenant, model="m", estimate=estimate, hold_ttl=Duration(seconds=60))
+        for tenant in tenants
+    ]
+    held = [checked(answer).hold_id for answer in call_all(server, [("CheckQuota", one) for one in holding])]
+    settling, plain = [record_of(tenant) for tenant in tenants], [record_of(tenant) for tenant in tenants]
+    for record, hold_id in zip(settling, held, strict=True):
+        record.record.hold_id = hold_id
+    for records in (settling, plain, settling):
+        before = script_calls(server)
+        answers = call_all(server, [("Record", record) for record in records])
+        assert [answer.grpc_status for answer in answers] == [0] * COUNT
+        calls = script_calls(server) - before
+        assert calls <= COUNT // 2, "a server that has nothing else to do sends them together"
+
+    checks = [("CheckQuota", pb.CheckQuotaRequest(tenant=tenant, dry_run=True)) for tenant in tenants]
+    for answer in call_all(server, checks):
+        (tokens,) = checked(answer).limits
+        assert (tokens.used, tokens.held) == (20, 0)
+
+
 def test_a_damaged_tenant_fails_alone(server: ServerProcess, root: str) -> None:
     """Of calls that go together only those of a damaged tenant fail; the others are decided and counted once."""
     with connect(server.address, server.admin_key) as api:

@@ -54,7 +54,7 @@ end
 
 -- Decides one record without writing anything. Sets its reply, or the earlier record of this call that it repeats, or,
 -- where it is to be written, its levels, to which it is added.
-local function stage(item, keys, first_dedup, first_level, last_level, staged, book, partition, now)
+local function stage(item, keys, first_dedup, first_level, last_level, staged, book, now)
   local identity, mark = item.identity, item.mark
   local earlier = staged[identity]
   if earlier then
@@ -70,7 +70,7 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, b
     item.reply = (same_payload(found, mark) and 'D' or 'C') .. found
     return
   end
-  local levels = path_of(book, keys, first_level, last_level, partition, now)
+  local levels = path_of(book, keys, first_level, last_level, item.partition, now)
   local day, tokens, hi, lo = item.day, item.tokens, item.hi, item.lo
   if not fits(levels, day, tokens, hi, lo) then
     item.reply = 'O'
@@ -91,13 +91,13 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, b
   staged[identity] = item
 end
 
--- The stream first: it is the only key that was not read before, so the only one that can still refuse.
-local function apply(partition, ledger, item, now_ms)
+-- The stream first: see check_streams.
+local function apply(item, now_ms)
   local packed_id, settlement, moves = item.entry, item.settlement, item.moves
   if has(item.flags, TO_LEDGER) then
     -- An entry that has its moves already is written as it is.
     local more = has(item.flags, HAS_MOVES) and '' or moves
-    packed_id = struct.pack('<I8I8', append_entries(partition, ledger, 1, item.entry .. more, now_ms))
+    packed_id = struct.pack('<I8I8', append_entries(item.partition, 1, item.entry .. more, now_ms))
   end
   item.mark = item.mark .. settlement .. moves .. packed_id
   redis.call('HSET', item.dedup_key, item.identity, item.mark)
@@ -110,10 +110,10 @@ local function apply(partition, ledger, item, now_ms)
   return 'A' .. packed_id .. settlement .. levels.statuses .. moves
 end
 
--- record. KEYS: ledger stream; then per record its dedup keys, its tenant levels, root first, and where flagged the
--- mark of its hold.
--- ARGV: partition; then per record: identity (16 bytes); dedup mark, beginning with the fingerprint (16 bytes);
--- '<BBBI8I8I8I8' number of dedup keys, number of levels, flags, day, tokens, cost pair, then what credits.change,
+-- record. Records of any partitions. KEYS: per record its dedup keys, its tenant levels, root first, and where flagged
+-- the mark of its hold.
+-- ARGV: per record: identity (16 bytes); dedup mark, beginning with the fingerprint (16 bytes); '<BBBBI8I8I8I8'
+-- partition, number of dedup keys, number of levels, flags, day, tokens, cost pair, then what credits.change,
 -- credits.repeat_moves or credits.charge takes, as the flags say; the ledger entry, or, when it is not to be written
 -- because the ledger files have it, '<I8I8' its stream id.
 -- A stored mark is the mark, SETTLEMENT where there was a hold, moves of credits as in a LedgerEntry, and '<I8I8' the
@@ -122,32 +122,34 @@ end
 -- LevelStatus..., moves of credits; 'D' stored mark (same payload before); 'C' mark (other payload before); 'O' (a
 -- counter would overflow); 'R' why a credit account was not changed.
 local function record(keys, args)
-  if not opened[args[1]] then
-    return redis.error_reply('NOTOPEN')
-  end
   local now, micros = store_seconds()
-  local items, staged, book = {}, {}, {}
-  local key = 2
-  for i = 2, #args, 4 do
-    local dedup_count, level_count, flags, day, tokens, hi, lo, behind_numbers =
-      struct.unpack('<BBBI8I8I8I8', args[i + 2])
+  local items, staged, book, streams, key = {}, {}, {}, {}, 1
+  for i = 1, #args, 4 do
+    local number, dedup_count, level_count, flags, day, tokens, hi, lo, behind_numbers =
+      struct.unpack('<BBBBI8I8I8I8', args[i + 2])
+    local stream = stream_of(streams, number)
+    if not stream then
+      return redis.error_reply('NOTOPEN')
+    end
     local first_level = key + dedup_count
     local behind = first_level + level_count
     -- One constructor with all fields, as for levels.
     local item = {
-      identity = args[i], mark = args[i + 1], entry = args[i + 3], dedup_key = keys[first_level - 1], flags = flags,
-      day = day, tokens = tokens, hi = hi, lo = lo, numbers = args[i + 2], behind = behind_numbers, hold = nil,
-      settlement = '', moves = '', levels = nil, repeats = nil, reply = nil,
+      partition = stream.partition, identity = args[i], mark = args[i + 1], entry = args[i + 3],
+      dedup_key = keys[first_level - 1], flags = flags, day = day, tokens = tokens, hi = hi, lo = lo,
+      numbers = args[i + 2], behind = behind_numbers, hold = nil, settlement = '', moves = '', levels = nil,
+      repeats = nil, reply = nil,
     }
     local last_level = behind - 1
     if has(flags, HAS_HOLD) then
       item.hold = keys[behind]
       behind = behind + 1
     end
-    stage(item, keys, key, first_level, last_level, staged, book, args[1], now)
+    stage(item, keys, key, first_level, last_level, staged, book, now)
     items[#items + 1] = item
     key = behind
   end
+  check_streams(streams)
   local events
   for i = 1, #book do
     if book[i].before then
@@ -162,7 +164,7 @@ local function record(keys, args)
   for i = 1, #items do
     local item = items[i]
     if item.levels then
-      item.reply = apply(args[1], keys[1], item, now_ms)
+      item.reply = apply(item, now_ms)
     end
     -- What a record repeats stands before it.
     replies[i + 1] = item.reply or 'D' .. item.repeats.mark

@@ -3,13 +3,17 @@
 -- holds.lua.
 
 -- What a record is answered, whose levels are loaded: see record and record_plain.
-local last_ledger_id, append_entries, record_plain
+local last_ledger_id, stream_of, check_streams, append_entries, record_plain
 
 do
   -- Names of the one field of the stream's entries: a LedgerEntry, or LedgerEntries.
   local ONE, MANY = 'e', 'b'
   -- Of each partition's stream the last id, milliseconds and number, as far as it is known here.
   local last_ids = {}
+  local LEDGERS = {}
+  for number = 0, 63 do
+    LEDGERS[PARTITIONS[number]] = '{tx:' .. PARTITIONS[number] .. '}:ledger'
+  end
 
   -- Last id that a stream gave out, milliseconds and number.
   function last_ledger_id(key)
@@ -25,11 +29,31 @@ do
     end
   end
 
+  -- What a call has for the ledger of a partition; nil when that is not open. `streams`: those of the call, as a list
+  -- and by their partitions.
+  function stream_of(streams, number)
+    local partition = PARTITIONS[number]
+    local stream = streams[partition]
+    if not stream and opened[partition] then
+      stream = { partition = partition, packed = {}, count = 0, front_size = 0, ms = 0, first = 0 }
+      streams[partition], streams[#streams + 1] = stream, stream
+    end
+    return stream
+  end
+
+  -- A call writes to the stream first: it is the only key that was not read before, so the only one that can still
+  -- refuse. Of several streams a later one must not refuse what an earlier one has taken.
+  function check_streams(streams)
+    for i = 1, #streams > 1 and #streams or 0 do
+      redis.call('XLEN', LEDGERS[streams[i].partition])
+    end
+  end
+
   -- Appends ledger entries of one millisecond as one entry of the stream. Each has an id of its own, and that of the
   -- stream's is the last one's: who reads behind an id in the middle of them finds it. Returns milliseconds and the
   -- first one's number.
-  function append_entries(partition, ledger, count, packed, now_ms)
-    local last = last_ids[partition]
+  function append_entries(partition, count, packed, now_ms)
+    local ledger, last = LEDGERS[partition], last_ids[partition]
     local field, is_sure = count > 1 and MANY or ONE, not last
     while true do
       if not last then
@@ -52,9 +76,9 @@ do
     end
   end
 
-  -- Of a group: number of levels, of dedup keys per record, and of bytes in front of the first entry; number of
-  -- records; their day; tokens and cost pair of all.
-  local GROUP = '<BBBI2I8I8I8I8'
+  -- Of a group: partition; number of levels, of dedup keys per record, and of bytes in front of the first entry; number
+  -- of records; their day; tokens and cost pair of all.
+  local GROUP = '<BBBBI2I8I8I8I8'
 
   -- Whether no record of a group has a mark, nor came before in the call.
   local function are_new(group, keys, args, seen)
@@ -89,8 +113,9 @@ do
     return true
   end
 
-  local function mark(group, keys, args, ms, seq)
-    local dedup_count, packed_ms = group.dedup_count, struct.pack('<I8', ms)
+  -- seq: number of its first record.
+  local function mark(group, keys, args, seq)
+    local dedup_count, packed_ms = group.dedup_count, struct.pack('<I8', group.stream.ms)
     local key = group.first_key + dedup_count - 1
     for i = group.first, group.last, 2 do
       redis.call('HSET', keys[key], args[i], args[i + 1] .. packed_ms .. struct.pack('<I8', seq))
@@ -98,32 +123,45 @@ do
     end
   end
 
-  -- record_plain. KEYS: ledger stream; then per group of records of one tenant and day its levels, root first, and per
-  -- record its dedup keys.
-  -- ARGV: partition; then per group: GROUP; its entries, each as in LedgerEntries; then per record its identity and
-  -- its mark, as in record.
+  -- Appends what a call has for the streams, to each as one entry.
+  local function append_all(streams, now_ms)
+    for i = 1, #streams do
+      local stream = streams[i]
+      local packed, count = stream.packed, stream.count
+      if count > 0 then
+        local entries = count == 1 and string.sub(packed[1], stream.front_size + 1) or table.concat(packed)
+        stream.ms, stream.first = append_entries(stream.partition, count, entries, now_ms)
+      end
+    end
+  end
+
+  -- record_plain. Records of any partitions. KEYS: per group of records of one tenant and day its levels, root first,
+  -- and per record its dedup keys.
+  -- ARGV: per group: GROUP; its entries, each as in LedgerEntries; then per record its identity and its mark, as in
+  -- record.
   -- Returns CLOCK and the epoch, then per group 'A' '<I8I8' stream id of its first record, whose number grows by one
   -- with each, LevelStatus...; or 'S': nothing was done, it needs record.
   function record_plain(keys, args)
-    local partition = args[1]
-    if not opened[partition] then
-      return redis.error_reply('NOTOPEN')
-    end
     local now, micros = store_seconds()
-    local groups, seen, book, packed, count, front_size = {}, {}, {}, {}, 0, 0
-    local key, at = 2, 2
+    local groups, seen, book, streams, key, at = {}, {}, {}, {}, 1, 1
     while at <= #args do
-      local level_count, dedup_count, front, record_count, day, tokens, hi, lo = struct.unpack(GROUP, args[at])
-      local first_key = key + level_count
-      local group = { levels = path_of(book, keys, key, first_key - 1, partition, now), first_key = first_key,
-        dedup_count = dedup_count, first = at + 2, last = at + 1 + 2 * record_count, place = count, is_added = false }
+      local number, level_count, dedup_count, front, record_count, day, tokens, hi, lo = struct.unpack(GROUP, args[at])
+      local stream, first_key = stream_of(streams, number), key + level_count
+      if not stream then
+        return redis.error_reply('NOTOPEN')
+      end
+      local group = { levels = path_of(book, keys, key, first_key - 1, stream.partition, now), first_key = first_key,
+        dedup_count = dedup_count, first = at + 2, last = at + 1 + 2 * record_count, stream = stream,
+        place = stream.count, is_added = false }
       if stage(group, keys, args, seen, day, tokens, hi, lo) then
-        group.is_added, front_size = true, front
-        packed[#packed + 1], count = args[at + 1], count + record_count
+        local packed = stream.packed
+        group.is_added, stream.front_size = true, front
+        packed[#packed + 1], stream.count = args[at + 1], stream.count + record_count
       end
       groups[#groups + 1] = group
       key, at = first_key + dedup_count * record_count, group.last + 1
     end
+    check_streams(streams)
     local events
     for i = 1, #book do
       if book[i].before then
@@ -131,18 +169,15 @@ do
       end
     end
     append_events(events)
-    local ms, first
-    if count > 0 then
-      local entries = count == 1 and string.sub(packed[1], front_size + 1) or table.concat(packed)
-      ms, first = append_entries(partition, keys[1], count, entries, now * 1000 + math.floor(micros / 1000))
-    end
+    append_all(streams, now * 1000 + math.floor(micros / 1000))
     local replies = { struct.pack(CLOCK, now, micros) .. epoch }
     for i = 1, #groups do
       local group, levels = groups[i], groups[i].levels
       if group.is_added then
-        mark(group, keys, args, ms, first + group.place)
+        local seq = group.stream.first + group.place
+        mark(group, keys, args, seq)
         levels.statuses = levels.statuses or pack_statuses(levels, nil, ONE_MORE)
-        replies[i + 1] = 'A' .. struct.pack('<I8I8', ms, first + group.place) .. levels.statuses
+        replies[i + 1] = 'A' .. struct.pack('<I8I8', group.stream.ms, seq) .. levels.statuses
       else
         replies[i + 1] = 'S'
       end
