@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::Outcome;
 use crate::messages::Messages;
 use crate::options::{Options, Role};
-use crate::proto::taximeter::v1::{CheckQuotaResponse, Decision};
+use crate::protocol::Decided;
 
 const RECORD: &str = "/taximeter.v1.MeteringService/Record";
 const RECORD_BATCH: &str = "/taximeter.v1.MeteringService/RecordBatch";
@@ -106,8 +106,8 @@ impl Caller {
         let message = self.messages.check_with_hold(number);
         let (status, answer) = self.send(self.question.clone(), &message).await?;
         let decided = Instant::now();
-        let answer = CheckQuotaResponse::decode(answer)?;
-        if status != Status::Ok || answer.decision == i32::from(Decision::Deny) {
+        let answer = Decided::decode(answer)?;
+        if status != Status::Ok || answer.is_denied() {
             let status = if status == Status::Ok {
                 Status::Denied
             } else {

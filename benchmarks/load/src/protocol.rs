@@ -5,7 +5,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::Outcome;
-use crate::proto::taximeter::v1::{CheckQuotaRequest, CheckQuotaResponse, Decision};
+use crate::proto::taximeter::v1::{CheckQuotaRequest, Decision};
 
 /// Whose words.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,10 +75,26 @@ impl Protocol {
     pub(crate) fn is_denied(self, answer: Bytes) -> Outcome<bool> {
         const OVER_LIMIT: i32 = 2;
         Ok(match self {
-            Self::Taximeter => CheckQuotaResponse::decode(answer)?.decision == i32::from(Decision::Deny),
+            Self::Taximeter => Decided::decode(answer)?.is_denied(),
             Self::RateLimit(_) => RateLimitResponse::decode(answer)?.overall_code == OVER_LIMIT,
             Self::Throttlecrab => !ThrottleResponse::decode(answer)?.allowed,
         })
+    }
+}
+
+/// Of a `CheckQuotaResponse` what a caller acts on: what is measured has the same cores.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct Decided {
+    #[prost(int32, tag = "1")]
+    decision: i32,
+    #[prost(string, tag = "2")]
+    pub(crate) hold_id: String,
+}
+
+impl Decided {
+    /// Whether it says no.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.decision == i32::from(Decision::Deny)
     }
 }
 
