@@ -233,7 +233,7 @@ def _condition_value(text: str) -> str | None:
 
 def _read_dates(reader: Reader, fields: Fields, path: str) -> dict[str, str]:
     dates: dict[str, str] = {}
-    wanted = "a date such as 2026-03-13 or a time such as 2026-03-13T12:00:00Z"
+    wanted = "a date such as 2026-03-13 or a time such as 2026-03-13T12:00:00Z; leap seconds are not accepted"
     for name in ("from", "until"):
         if name in fields:
             below = join_path(path, name)

@@ -100,6 +100,7 @@ def test_row(fields: str, expected: tuple[str, str]) -> None:
         ("from: 20260228, input: 1", (".from", "DATE_INVALID")),
         ("from: 2026-02-28T00:00:00, input: 1", (".from", "DATE_INVALID")),
         ("from: 2026-02-28T00:00:00.5Z, input: 1", (".from", "DATE_INVALID")),
+        ("until: 2026-06-30T23:59:60Z, input: 1", (".until", "DATE_INVALID")),
         ("from: 2026-02-28, until: 2026-02-28, input: 1", (".until", "RANGE_EMPTY")),
         ("context_over: -1, input: 1", (".context_over", "INTEGER_INVALID")),
         ("context_from: 200_000, input: 1", (".context_from", "INTEGER_INVALID")),
