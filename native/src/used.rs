@@ -63,7 +63,12 @@ impl<'a> Used<'a> {
                 reported: Some((usage, normalised)),
             },
             Err(error) => {
-                problems.invalid(format!("{path}.{}", error.field), error.description);
+                let field = format!("{path}.{}", error.field);
+                if error.is_contradiction {
+                    problems.inconsistent(field, error.description);
+                } else {
+                    problems.invalid(field, error.description);
+                }
                 Self::default()
             }
         }

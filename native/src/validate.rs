@@ -97,6 +97,11 @@ impl Problems {
         self.add(field.into(), ErrorReason::FieldInvalid, description);
     }
 
+    /// Notes a number that others contradict.
+    pub(crate) fn inconsistent(&mut self, field: impl Into<String>, description: &'static str) {
+        self.add(field.into(), ErrorReason::InconsistentUsage, description);
+    }
+
     /// Notes a field that holds what looks like a credential.
     pub(crate) fn secret(&mut self, field: impl Into<String>, description: &'static str) {
         self.add(field.into(), ErrorReason::SecretInField, description);

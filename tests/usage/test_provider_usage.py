@@ -129,6 +129,7 @@ def test_a_contradiction_names_its_field(meter: Meter, tenant: str) -> None:
     (item,) = meter.record_batch([record])
 
     assert isinstance(item.error, InvalidArgumentError)
+    assert item.error.reason == "INCONSISTENT_USAGE"
     assert [violation.field for violation in item.error.field_violations] == [
         "records[0].provider_usage.usage_json.prompt_tokens_details.cached_tokens"
     ]

@@ -210,6 +210,10 @@ const (
 	// FAILED_PRECONDITION: keys work that are bound to the tenant, or to one below it. Example: {"reason":
 	// "TENANT_HAS_KEYS", "tenant": "acme", "key_ids": "k3f9a,m2x8q"}.
 	ErrorReason_ERROR_REASON_TENANT_HAS_KEYS ErrorReason = 115
+	// INVALID_ARGUMENT: numbers of a provider_usage contradict each other, such as more cached tokens than prompt.
+	// Example: {"reason": "INCONSISTENT_USAGE", "field":
+	// "record.provider_usage.usage_json.prompt_tokens_details.cached_tokens"}.
+	ErrorReason_ERROR_REASON_INCONSISTENT_USAGE ErrorReason = 159
 )
 
 // Enum value maps for ErrorReason.
@@ -290,6 +294,7 @@ var (
 		92:  "ERROR_REASON_CREDIT_GRANT_CONFLICT",
 		93:  "ERROR_REASON_CREDIT_GRANT_UNKNOWN",
 		115: "ERROR_REASON_TENANT_HAS_KEYS",
+		159: "ERROR_REASON_INCONSISTENT_USAGE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -367,6 +372,7 @@ var (
 		"ERROR_REASON_CREDIT_GRANT_CONFLICT":   92,
 		"ERROR_REASON_CREDIT_GRANT_UNKNOWN":    93,
 		"ERROR_REASON_TENANT_HAS_KEYS":         115,
+		"ERROR_REASON_INCONSISTENT_USAGE":      159,
 	}
 )
 
@@ -401,7 +407,7 @@ var File_taximeter_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xaa\x14\n" +
+	"\x1ftaximeter/v1/error_reason.proto\x12\ftaximeter.v1*\xd0\x14\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\x1f\n" +
@@ -478,7 +484,8 @@ const file_taximeter_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_CREDIT_RATE_PINNED\x10[\x12&\n" +
 	"\"ERROR_REASON_CREDIT_GRANT_CONFLICT\x10\\\x12%\n" +
 	"!ERROR_REASON_CREDIT_GRANT_UNKNOWN\x10]\x12 \n" +
-	"\x1cERROR_REASON_TENANT_HAS_KEYS\x10sBW\n" +
+	"\x1cERROR_REASON_TENANT_HAS_KEYS\x10s\x12$\n" +
+	"\x1fERROR_REASON_INCONSISTENT_USAGE\x10\x9f\x01BW\n" +
 	"\x10com.taximeter.v1P\x01ZAgithub.com/taximeter/taximeter/clients/go/taximeterv1;taximeterv1b\x06proto3"
 
 var (

@@ -235,6 +235,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: keys work that are bound to the tenant, or to one below it. Example: {"reason":
     "TENANT_HAS_KEYS", "tenant": "acme", "key_ids": "k3f9a,m2x8q"}.
     """
+    ERROR_REASON_INCONSISTENT_USAGE: _ErrorReason.ValueType  # 159
+    """INVALID_ARGUMENT: numbers of a provider_usage contradict each other, such as more cached tokens than prompt.
+    Example: {"reason": "INCONSISTENT_USAGE", "field":
+    "record.provider_usage.usage_json.prompt_tokens_details.cached_tokens"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of google.rpc.ErrorInfo, without the prefix ERROR_REASON_. Its domain is
@@ -452,5 +457,10 @@ ERROR_REASON_CREDIT_GRANT_UNKNOWN: ErrorReason.ValueType  # 93
 ERROR_REASON_TENANT_HAS_KEYS: ErrorReason.ValueType  # 115
 """FAILED_PRECONDITION: keys work that are bound to the tenant, or to one below it. Example: {"reason":
 "TENANT_HAS_KEYS", "tenant": "acme", "key_ids": "k3f9a,m2x8q"}.
+"""
+ERROR_REASON_INCONSISTENT_USAGE: ErrorReason.ValueType  # 159
+"""INVALID_ARGUMENT: numbers of a provider_usage contradict each other, such as more cached tokens than prompt.
+Example: {"reason": "INCONSISTENT_USAGE", "field":
+"record.provider_usage.usage_json.prompt_tokens_details.cached_tokens"}.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -31,11 +31,17 @@ impl<'v> States<'v> {
         self.with(name).map_or(Ok(None), |state| state.text(name))
     }
 
-    fn refuse(&self, name: &str, description: &'static str) -> UsageError {
+    /// An error, of the kind that `error` makes, at the newest state that has the field.
+    fn refuse(
+        &self,
+        name: &str,
+        error: impl FnOnce(&Fields<'v>, &str, &'static str) -> UsageError,
+        description: &'static str,
+    ) -> UsageError {
         let state = self.with(name).or_else(|| self.0.last());
         state.map_or_else(
             || refused("", description),
-            |state| state.refuse(name, description),
+            |state| error(state, name, description),
         )
     }
 }
@@ -95,7 +101,7 @@ fn read_states(usage: &States<'_>, model: &str) -> Read<NormalisedUsage> {
 fn add_own(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Read<()> {
     for name in ["input_tokens", "output_tokens"] {
         if usage.count(name)?.is_none() {
-            return Err(usage.refuse(name, "required"));
+            return Err(usage.refuse(name, Fields::refuse, "required"));
         }
     }
     add_counts(usage, normalised)?;
@@ -149,7 +155,7 @@ fn add_counts(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Read<()> 
         None => 0,
     };
     if let Some(details) = details.filter(|_| thinking > output) {
-        return Err(details.refuse("thinking_tokens", "more than the output that it is part of"));
+        return Err(details.contradict("thinking_tokens", "more than the output that it is part of"));
     }
     normalised.add("output", output.saturating_sub(thinking));
     normalised.add("reasoning", thinking);
@@ -169,7 +175,7 @@ fn add_cache_writes(usage: &States<'_>, normalised: &mut NormalisedUsage) -> Rea
     let rest = sum.unwrap_or(of_parts).saturating_sub(of_parts);
     if rest < 0 {
         let description = "adds up to more than cache_creation_input_tokens";
-        return Err(usage.refuse("cache_creation", description));
+        return Err(usage.refuse("cache_creation", Fields::contradict, description));
     }
     if rest > 0 {
         // A stream's sum may be newer than its parts, too.

@@ -43,7 +43,7 @@ pub(super) fn read_converse(usage: &Fields<'_>) -> Read<NormalisedUsage> {
         let stated = short_lived.saturating_add(long_lived);
         let rest = written.unwrap_or(stated).saturating_sub(stated);
         if rest < 0 {
-            return Err(usage.refuse("cacheDetails", "adds up to more than the cache writes"));
+            return Err(usage.contradict("cacheDetails", "adds up to more than the cache writes"));
         }
         if rest > 0 {
             normalised.flag(flag::CACHE_WRITES_INCOMPLETE);

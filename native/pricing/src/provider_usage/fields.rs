@@ -18,6 +18,8 @@ pub struct UsageError {
     pub field: String,
     /// What is wrong, one phrase.
     pub description: &'static str,
+    /// Each number is one by itself, and they cannot all be true.
+    pub is_contradiction: bool,
 }
 
 impl UsageError {
@@ -26,6 +28,7 @@ impl UsageError {
         Self {
             field: "iteration_model".to_owned(),
             description,
+            is_contradiction: false,
         }
     }
 }
@@ -63,9 +66,14 @@ impl<'v> Fields<'v> {
         refused(&self.path_of(name), description)
     }
 
-    /// An error at the object itself.
-    pub(super) fn refuse_whole(&self, description: &'static str) -> UsageError {
-        refused(&self.path, description)
+    /// A field that contradicts others.
+    pub(super) fn contradict(&self, name: &str, description: &'static str) -> UsageError {
+        contradicted(&self.path_of(name), description)
+    }
+
+    /// The object's parts contradict what they are parts of.
+    pub(super) fn contradict_whole(&self, description: &'static str) -> UsageError {
+        contradicted(&self.path, description)
     }
 
     /// A field, unless it is missing or null.
@@ -121,7 +129,7 @@ impl<'v> Fields<'v> {
         for name in names {
             if let Some(count) = self.count(name)? {
                 if found.is_some_and(|other| other != count) {
-                    return Err(self.refuse(name, "differs from the same count under another name"));
+                    return Err(self.contradict(name, "differs from the same count under another name"));
                 }
                 found = Some(count);
             }
@@ -228,5 +236,14 @@ pub(super) fn refused(path: &str, description: &'static str) -> UsageError {
     UsageError {
         field: format!("usage_json{path}"),
         description,
+        is_contradiction: false,
+    }
+}
+
+/// Numbers that contradict each other, at a path within the JSON.
+fn contradicted(path: &str, description: &'static str) -> UsageError {
+    UsageError {
+        is_contradiction: true,
+        ..refused(path, description)
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn read(usage: &Fields<'_>, names: &Names) -> Read<NormalisedUsage> {
     let (cached, tool_prompt) = (count(names.cached)?, count(names.tool_prompt)?);
     if cached > prompt {
         let name = usage.name_of(names.cached).unwrap_or(names.cached[0]);
-        return Err(usage.refuse(name, "more than the prompt that it is part of"));
+        return Err(usage.contradict(name, "more than the prompt that it is part of"));
     }
     let of_prompt = by_modality(usage, names.prompt_details, prompt, &mut normalised)?;
     let of_tools = by_modality(usage, names.tool_prompt_details, tool_prompt, &mut normalised)?;
@@ -174,7 +174,7 @@ fn by_modality(
     }
     let stated = found.text.saturating_add(found.beside_text());
     if stated > whole {
-        return Err(usage.refuse(name, "adds up to more than the count that it splits"));
+        return Err(usage.contradict(name, "adds up to more than the count that it splits"));
     }
     if stated < whole {
         if stated > 0 {
@@ -220,7 +220,7 @@ fn cached_by_modality(
         && found.image <= prompt.image
         && found.video <= prompt.video;
     match name {
-        Some(name) if !fits => Err(usage.refuse(name, "more than the prompt has of a modality")),
+        Some(name) if !fits => Err(usage.contradict(name, "more than the prompt has of a modality")),
         _ => Ok(found),
     }
 }

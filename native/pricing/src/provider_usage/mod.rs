@@ -71,6 +71,7 @@ pub fn normalise(
         UsageError {
             field: field.to_owned(),
             description,
+            is_contradiction: false,
         }
     })?;
     if usage_json.len() > USAGE_JSON_SIZE_MAX {

@@ -96,7 +96,7 @@ fn read_answer(usage: &Fields<'_>, shape: Shape, prompt: i64, normalised: &mut N
             "text_tokens",
         ] {
             if holder.count_or_zero(name)? > completion {
-                return Err(holder.refuse(name, "more than the answer that it is part of"));
+                return Err(holder.contradict(name, "more than the answer that it is part of"));
             }
         }
     }
@@ -118,7 +118,7 @@ fn read_answer(usage: &Fields<'_>, shape: Shape, prompt: i64, normalised: &mut N
         .saturating_sub(image);
     let stated = holder.count_or_zero("text_tokens")?;
     if visible < 0 || (details.is_some() && stated.saturating_add(audio).saturating_add(image) > completion) {
-        return Err(holder.refuse_whole("adds up to more than the answer"));
+        return Err(holder.contradict_whole("adds up to more than the answer"));
     }
     normalised.add("output", visible);
     normalised.add("output_audio", audio);
@@ -147,7 +147,7 @@ fn read_reasoning(usage: &Fields<'_>, details: Option<&Fields<'_>>) -> Read<Opti
     if let (Some(within), Some(beside)) = (within, beside)
         && within != beside
     {
-        return Err(usage.refuse(name, "differs from the same count in the details"));
+        return Err(usage.contradict(name, "differs from the same count in the details"));
     }
     Ok(within.or(beside))
 }
@@ -211,7 +211,7 @@ fn split_reasoning(
         _ if rule == Reasoning::Beside => true,
         Some(total) if total == with_reasoning => true,
         _ if stated > completion && rule == Reasoning::Inside => {
-            return Err(holder.refuse("reasoning_tokens", "more than the answer that it is part of"));
+            return Err(holder.contradict("reasoning_tokens", "more than the answer that it is part of"));
         }
         _ if stated > completion => true,
         Some(total) if total == with_answer => false,

@@ -60,8 +60,8 @@ pub(super) fn read(
         };
         let beside = [&CACHED_BESIDE[..], &CACHE_WRITTEN_BESIDE[..]].concat();
         return Err(match holder.name_of(larger) {
-            Some(name) => holder.refuse(name, "more than the prompt that it is part of"),
-            None => usage.refuse(
+            Some(name) => holder.contradict(name, "more than the prompt that it is part of"),
+            None => usage.contradict(
                 usage.name_of(&beside).unwrap_or(name),
                 "more than the prompt that it is part of",
             ),
@@ -91,7 +91,7 @@ fn read_cache(usage: &Fields<'_>, details: Option<&Fields<'_>>) -> Read<(i64, i6
             && within != other
         {
             let name = usage.name_of(beside).unwrap_or_default();
-            return Err(usage.refuse(name, "differs from the same count in the details"));
+            return Err(usage.contradict(name, "differs from the same count in the details"));
         }
         Ok(within.or(other).unwrap_or_default())
     };
@@ -104,7 +104,7 @@ fn read_cache(usage: &Fields<'_>, details: Option<&Fields<'_>>) -> Read<(i64, i6
         .is_some_and(|prompt| hit.saturating_add(missed) != prompt)
     {
         let description = "hits and misses must add up to the prompt";
-        return Err(usage.refuse("prompt_cache_miss_tokens", description));
+        return Err(usage.contradict("prompt_cache_miss_tokens", description));
     }
     Ok((cached, one(&CACHE_WRITTEN, &CACHE_WRITTEN_BESIDE)?))
 }
@@ -138,8 +138,8 @@ fn read_modalities(
             .find(|name| matches!(holder.count(name), Ok(Some(count)) if count > prompt));
         let description = "more than the prompt that it is part of";
         return Err(single.map_or_else(
-            || holder.refuse_whole("modalities add up to more than the prompt"),
-            |name| holder.refuse(name, description),
+            || holder.contradict_whole("modalities add up to more than the prompt"),
+            |name| holder.contradict(name, description),
         ));
     }
     if stated.is_some_and(|text| text > 0) && stated_sum < prompt {
@@ -171,14 +171,14 @@ fn read_cached_modalities(
             ("text_tokens", details.count_or_zero("text_tokens")?, prompt.text),
         ] {
             if count > whole {
-                return Err(details.refuse(name, beyond));
+                return Err(details.contradict(name, beyond));
             }
         }
         let stated = audio
             .saturating_add(image)
             .saturating_add(details.count_or_zero("text_tokens")?);
         if stated > cached {
-            return Err(details.refuse_whole("modalities add up to more than the cached tokens"));
+            return Err(details.contradict_whole("modalities add up to more than the cached tokens"));
         }
     }
     let mut text = cached
@@ -191,7 +191,7 @@ fn read_cached_modalities(
         let can_only_be_image = prompt.audio == 0 && prompt.video == 0 && image == 0;
         if !can_only_be_image || excess > prompt.image || excess > cached {
             let name = holder.name_of(&CACHED).unwrap_or(CACHED[0]);
-            return Err(holder.refuse(name, beyond));
+            return Err(holder.contradict(name, beyond));
         }
         image = excess;
         text = prompt.text;
@@ -212,7 +212,7 @@ fn read_written_1h(holder: &Fields<'_>, written: i64) -> Read<i64> {
     let written_1h = details.count_or_zero("ephemeral_1h_input_tokens")?;
     let sum = written_1h.saturating_add(details.count_or_zero("ephemeral_5m_input_tokens")?);
     if sum > written {
-        return Err(details.refuse_whole("adds up to more than the cache writes"));
+        return Err(details.contradict_whole("adds up to more than the cache writes"));
     }
     Ok(written_1h)
 }

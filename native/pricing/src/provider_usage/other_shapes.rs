@@ -37,7 +37,7 @@ pub(super) fn read_ollama(usage: &Fields<'_>) -> Read<NormalisedUsage> {
     match prompt {
         Some(prompt) if cached > prompt => {
             let description = "more than the prompt that it is part of";
-            return Err(usage.refuse("prompt_eval_cached_count", description));
+            return Err(usage.contradict("prompt_eval_cached_count", description));
         }
         Some(prompt) => normalised.add("input", prompt.saturating_sub(cached)),
         None => normalised.flag(flag::PROMPT_MISSING),
@@ -120,7 +120,7 @@ pub(super) fn read_xai_sampling(usage: &Fields<'_>) -> Read<NormalisedUsage> {
         // The whole says that the text includes what was cached.
         text = text.saturating_sub(cached);
     } else if prompt != in_parts {
-        return Err(usage.refuse("prompt_tokens", "is not the sum of its parts"));
+        return Err(usage.contradict("prompt_tokens", "is not the sum of its parts"));
     }
     let total = prompt.saturating_add(completion).saturating_add(reasoning);
     if usage.count("total_tokens")?.is_some_and(|stated| stated != total) {
@@ -173,11 +173,11 @@ pub(super) fn read_otel(usage: &Fields<'_>) -> Read<NormalisedUsage> {
     if read.saturating_add(written) > input {
         let name = if read > input { "read" } else { "write" };
         let name = format!("gen_ai.usage.cache_{name}.input_tokens");
-        return Err(usage.refuse(&name, "more than the input that it is part of"));
+        return Err(usage.contradict(&name, "more than the input that it is part of"));
     }
     if reasoning > output {
         let name = "gen_ai.usage.reasoning.output_tokens";
-        return Err(usage.refuse(name, "more than the output that it is part of"));
+        return Err(usage.contradict(name, "more than the output that it is part of"));
     }
     normalised.add("input", input.saturating_sub(read).saturating_sub(written));
     normalised.add("cache_read", read);
@@ -195,7 +195,7 @@ pub(super) fn read_openai_report(usage: &Fields<'_>) -> Read<NormalisedUsage> {
     let written = usage.count_or_zero("input_cache_write_tokens")?;
     let parts = cached.saturating_add(written);
     if parts > input {
-        return Err(usage.refuse("input_cached_tokens", "more than the input that it is part of"));
+        return Err(usage.contradict("input_cached_tokens", "more than the input that it is part of"));
     }
     let uncached = input.saturating_sub(parts);
     if usage
@@ -203,7 +203,7 @@ pub(super) fn read_openai_report(usage: &Fields<'_>) -> Read<NormalisedUsage> {
         .is_some_and(|stated| stated != uncached)
     {
         let description = "is not the input without its cached parts";
-        return Err(usage.refuse("input_uncached_tokens", description));
+        return Err(usage.contradict("input_uncached_tokens", description));
     }
     let output = usage.count_or_zero("output_tokens")?;
     for (whole, [text, audio, image], classes) in [
@@ -236,7 +236,7 @@ pub(super) fn read_openai_report(usage: &Fields<'_>) -> Read<NormalisedUsage> {
         let sum = stated.unwrap_or_default().saturating_add(others);
         if sum > whole {
             let name = usage.name_of(&[text, audio, image]).unwrap_or(text);
-            return Err(usage.refuse(name, "modalities add up to more than what they are parts of"));
+            return Err(usage.contradict(name, "modalities add up to more than what they are parts of"));
         }
         if stated.is_some_and(|text| text > 0) && sum < whole {
             normalised.flag(flag::MODALITIES_INCOMPLETE);
