@@ -132,6 +132,11 @@ def _measures_of(columns: Sequence[pa.Array]) -> Iterator[ReportMeasures]:
 
 
 def _integers(column: pa.Array) -> list[int]:
-    # A list of NumPy's is made many times as fast; decimals are what numbers of 128 bits come as.
-    values = column.to_numpy().tolist() if pa.types.is_int64(column.type) else column.to_pylist()
-    return list(map(int, values))
+    if not pa.types.is_int64(column.type):
+        # Decimals, which numbers of 128 bits come as.
+        return list(map(int, column.to_pylist()))
+    if not len(column):
+        return []
+    # From the buffer itself, which is many times as fast as a scalar each. There are no nulls.
+    numbers = memoryview(column.buffers()[1]).cast("q")
+    return numbers[column.offset : column.offset + len(column)].tolist()
