@@ -34,8 +34,12 @@ from taximeter_server.report_sql import (
 PAGE_SIZE_DEFAULT = 1_000
 PAGE_SIZE_MAX = 10_000
 
-EXPORT_MEMORY_BYTES_MAX = 256 * 2**20
+EXPORT_MEMORY_BYTES_MAX = 128 * 2**20
 """What files may take: they hold nothing that has to be in memory as a whole, so more would only be filled."""
+ORDERED_EXPORT_MEMORY_BYTES_MAX = 256 * 2**20
+"""What they may take while one is made that is ordered: it is sorted by sums over lines that have to come together."""
+EXPORT_THREADS = 1
+"""Each thread holds parts of all groups in memory. Two of them do not find room in that for three million lines."""
 
 _INT64_MAX = 2**63 - 1
 _ATTEMPTS = 2
@@ -44,7 +48,8 @@ _ATTEMPTS = 2
 class Reporter:
     """Answers queries about one ledger. Thread-safe.
 
-    All pages together stay within memory_limit_bytes; all files together within that and EXPORT_MEMORY_BYTES_MAX.
+    All pages together stay within memory_limit_bytes; all files together within that and
+    EXPORT_MEMORY_BYTES_MAX, or ORDERED_EXPORT_MEMORY_BYTES_MAX.
     """
 
     def __init__(
@@ -72,11 +77,12 @@ class Reporter:
         self._export_database = open_report_database(
             temporary_directory / "exports",
             memory_limit_bytes=min(memory_limit_bytes, EXPORT_MEMORY_BYTES_MAX),
-            thread_count=thread_count,
+            thread_count=EXPORT_THREADS,
         )
         # What is sorted and grouped for a file may need all of its memory, so files are made one after the other. They
         # are read side by side.
         self._export_turn = threading.Lock()
+        self._memory_limit_bytes = memory_limit_bytes
 
     def report(self, query: ReportQuery, *, page_size: int = 0, page_token: str = "") -> ReportPage:
         """Return one page. page_size: 0 is PAGE_SIZE_DEFAULT, more than PAGE_SIZE_MAX is lowered.
@@ -184,11 +190,18 @@ class Reporter:
         turn = contextlib.nullcontext() if is_page else self._export_turn
         with contextlib.closing(database.cursor()) as connection, _named_memory():
             with turn:
+                if not is_page:
+                    self._limit_export(connection, query)
                 statement, snapshot = self._compute(connection, query, make_statement, as_of)
             if query.top and is_page:
                 for sql in other_statements(query):
                     connection.execute(sql)
             yield ReportGroups(connection, statement.dimensions, snapshot.as_of)
+
+    def _limit_export(self, connection: duckdb.DuckDBPyConnection, query: ReportQuery) -> None:
+        """Say what the database of files may take while the one of query is made, and until the next is."""
+        wanted = ORDERED_EXPORT_MEMORY_BYTES_MAX if query.order else EXPORT_MEMORY_BYTES_MAX
+        connection.execute(f"SET memory_limit = '{min(wanted, self._memory_limit_bytes)}B'")
 
     def _compute(
         self,
