@@ -3,7 +3,8 @@
 
 Memory is a slope: what the second half of the keys added, so that what the store needs for itself does not count. A
 record leaves its mark for 36 days and more; its line leaves the store when it is archived. Marks of a day and partition
-share hashes, so they are measured as densely as a hundred million of them would lie.
+share hashes, so they are measured as densely as a hundred million of them would lie. Those of one moment share them, so
+they are recorded for as long as it takes until each hash had its turn.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from taximeter_server import _native  # noqa: E402 (likewise)
 TENANTS_WANTED, MARKS_WANTED = 1_000_000, 100_000_000
 MARK_DAYS, HASHES_PER_PARTITION = 36, 4_096
 MARKS_PER_HASH = MARKS_WANTED // (MARK_DAYS * _native.PARTITION_COUNT * HASHES_PER_PARTITION)
-BATCH = 100
+BATCH, BATCHES_PER_SECOND = 10, 62
 ARCHIVE_TIMEOUT_S = 300
 POLL_S = 0.2
 
@@ -50,7 +51,8 @@ def print_memory(contestant: Contestant, store: Any, tenants: int) -> None:
     show("tenant", (sizes[1] - sizes[0]) // max(tenants - tenants // 2, 1), TENANTS_WANTED)
     sizes, half = [], HASHES_PER_PARTITION * MARKS_PER_HASH // 2
     for _ in range(2):
-        load(contestant, ("record", "--batch", str(BATCH), "--count", str(half // BATCH)))
+        rate = ("--rate", str(BATCHES_PER_SECOND))
+        load(contestant, ("record", "--batch", str(BATCH), "--count", str(half // BATCH), *rate))
         wait_until_archived(store)
         sizes.append(used_bytes(store))
     show("record remembered", (sizes[1] - sizes[0]) // half, MARKS_WANTED)

@@ -11,6 +11,10 @@ use pyo3::prelude::*;
 pub(crate) const PARTITION_COUNT: u16 = 64;
 /// Dedup marks of one day and partition are spread over this many hashes, so that each stays in the compact encoding.
 pub(crate) const DEDUP_HASH_COUNT: u16 = 4096;
+/// Marks of ids dated within so many milliseconds lie in as few hashes, so that those of a batch are written together;
+/// in one alone they would outgrow the compact encoding when records come fast.
+pub(crate) const DEDUP_WINDOW_MS: i64 = 64;
+pub(crate) const DEDUP_WINDOW_HASHES: u16 = 8;
 /// Days that one generation of marks holds for ids without a date of their own.
 pub(crate) const GENERATION_DAYS: i64 = 40;
 /// Conflicts found when journaled records were applied: a hash, so that finding one twice lists it once.

@@ -15,7 +15,7 @@ use crate::ledger_entries::push_entry;
 use crate::proto::taximeter::ledger::v1::{EntryKind, LedgerEntry};
 use crate::quota::{Reader, money_pair, read_statuses};
 use crate::record::HASH_SIZE;
-use crate::script_arguments::{Identity, mark, usage_day};
+use crate::script_arguments::{Bucket, Identity, MARK_SIZE, mark, usage_day};
 use crate::script_call::{Application, Outcome, apply_each, parse_epoch, stream_id};
 use crate::script_part::{Answers, Part};
 use crate::store::{Functions, Store, StoreError};
@@ -24,7 +24,9 @@ use crate::store_id::StreamId;
 /// Room for an entry with a few lines.
 const ENTRY_CAPACITY: usize = 512;
 /// Bytes of what the script is told of a group in numbers.
-const NUMBERS_SIZE: usize = 38;
+const NUMBERS_SIZE: usize = 40;
+/// Bytes of a record's name and of its mark.
+const MARKED_SIZE: usize = HASH_SIZE + MARK_SIZE;
 
 /// What became of each entry, with the store's epoch; or that a key of this entry is not what it must be.
 type Outcomes = Vec<Result<(u64, Outcome), StoreError>>;
@@ -38,7 +40,7 @@ pub(crate) async fn record_each(
     limit: Duration,
 ) -> Result<Outcomes, StoreError> {
     let mut outcomes: Vec<Option<(u64, Outcome)>> = entries.iter().map(|_| None).collect();
-    let groups = groups(partition, entries);
+    let groups = groups(entries);
     if !groups.is_empty() {
         match record_plain(store, functions, partition, &groups, limit).await {
             Ok((epoch, recorded)) => {
@@ -85,9 +87,10 @@ pub(crate) async fn record_each(
 struct Group<'a> {
     tenant: &'a str,
     day: i64,
-    dedup_key_count: usize,
+    is_dated: bool,
     tokens: i64,
     cost_picos: i64,
+    /// Those of one bucket stand side by side.
     members: Vec<Member<'a>>,
 }
 
@@ -96,7 +99,13 @@ struct Member<'a> {
     place: usize,
     entry: &'a LedgerEntry,
     name: [u8; HASH_SIZE],
-    dedup_keys: Vec<String>,
+    bucket: Bucket,
+}
+
+impl Member<'_> {
+    const fn is_dated(&self) -> bool {
+        matches!(self.bucket, Bucket::OfDay(..))
+    }
 }
 
 impl<'a> Group<'a> {
@@ -104,7 +113,7 @@ impl<'a> Group<'a> {
         Self {
             tenant: &member.entry.tenant,
             day: usage_day(member.entry),
-            dedup_key_count: member.dedup_keys.len(),
+            is_dated: member.is_dated(),
             tokens: member.entry.quota_tokens,
             cost_picos: member.entry.cost_picos,
             members: vec![member],
@@ -118,9 +127,8 @@ impl<'a> Group<'a> {
             self.tokens.checked_add(entry.quota_tokens),
             self.cost_picos.checked_add(entry.cost_picos),
         );
-        let is_of_group = self.tenant == entry.tenant
-            && self.day == usage_day(entry)
-            && self.dedup_key_count == member.dedup_keys.len();
+        let is_of_group =
+            self.tenant == entry.tenant && self.day == usage_day(entry) && self.is_dated == member.is_dated();
         let (true, (Some(tokens), Some(cost_picos))) = (is_of_group, sums) else {
             return Err(member);
         };
@@ -132,7 +140,7 @@ impl<'a> Group<'a> {
 
 /// Entries that need only be counted and kept, by tenant and day. None of them when two have one id: then their order
 /// says which of them is the other's repetition.
-fn groups(partition: u16, entries: &[LedgerEntry]) -> Vec<Group<'_>> {
+fn groups(entries: &[LedgerEntry]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut seen: HashSet<[u8; HASH_SIZE]> = HashSet::with_capacity(entries.len());
     for (place, entry) in entries.iter().enumerate() {
@@ -147,7 +155,7 @@ fn groups(partition: u16, entries: &[LedgerEntry]) -> Vec<Group<'_>> {
             place,
             entry,
             name: identity.name,
-            dedup_keys: identity.dedup_keys(entry, partition),
+            bucket: identity.bucket(entry),
         });
         // Those of one tenant stand side by side, mostly.
         for group in groups.iter_mut().rev() {
@@ -157,6 +165,9 @@ fn groups(partition: u16, entries: &[LedgerEntry]) -> Vec<Group<'_>> {
             }
         }
         groups.extend(member.map(Group::of));
+    }
+    for group in &mut groups {
+        group.members.sort_by_key(|member| member.bucket);
     }
     groups
 }
@@ -213,10 +224,16 @@ fn push_group(partition: u16, group: &Group<'_>, part: &mut Part) -> Vec<Bytes> 
         Vec::with_capacity(count),
     );
     for member in &group.members {
-        for key in &member.dedup_keys {
+        starts.push((push_entry(member.entry, &mut packed), packed.len()));
+    }
+    let buckets = || group.members.chunk_by(|one, next| one.bucket == next.bucket);
+    let mut dedup_key_count = 0;
+    for (bucket, _) in buckets().filter_map(|members| members.split_first()) {
+        let keys = bucket.bucket.keys(partition);
+        dedup_key_count = keys.len();
+        for key in &keys {
             part.key(key);
         }
-        starts.push((push_entry(member.entry, &mut packed), packed.len()));
     }
     let front = starts.first().map_or(0, |(start, _)| *start);
     let mut numbers = Vec::with_capacity(NUMBERS_SIZE);
@@ -224,19 +241,25 @@ fn push_group(partition: u16, group: &Group<'_>, part: &mut Part) -> Vec<Bytes> 
     numbers.extend([
         keys::packed(partition),
         level_count,
-        small(group.dedup_key_count),
+        small(dedup_key_count),
         small(front),
     ]);
-    numbers.extend(u16::try_from(count).unwrap_or_default().to_le_bytes());
+    for number in [count, buckets().count()] {
+        numbers.extend(u16::try_from(number).unwrap_or_default().to_le_bytes());
+    }
     let (hi, lo) = money_pair(group.cost_picos);
     for number in [group.day.unsigned_abs(), group.tokens.unsigned_abs(), hi, lo] {
         numbers.extend(number.to_le_bytes());
     }
     part.argument(&numbers);
     part.argument(&packed);
-    for member in &group.members {
-        part.argument(&member.name);
-        part.argument(&mark(member.entry));
+    for members in buckets() {
+        let mut marked = Vec::with_capacity(members.len().saturating_mul(MARKED_SIZE));
+        for member in members {
+            marked.extend_from_slice(&member.name);
+            marked.extend_from_slice(&mark(member.entry));
+        }
+        part.argument(&marked);
     }
     let packed = Bytes::from(packed);
     starts

@@ -14,7 +14,7 @@ use crate::validate;
 
 /// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, version
 /// of the tenant's own prices with what was left of the attributes in its highest bits.
-const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8 + 4;
+pub(crate) const MARK_SIZE: usize = HASH_SIZE + 4 + 8 + 8 + 4;
 /// Versions are far below this; what was left of the attributes counts in units of it.
 const CAP_UNIT: u32 = 1 << 30;
 /// Flag of a record that settles a hold, beside that of being written to the ledger.
@@ -42,7 +42,7 @@ pub(crate) fn script_arguments(
     was_applied: bool,
 ) -> ScriptArguments {
     let identity = Identity::of(entry);
-    let mut names = identity.dedup_keys(entry, partition);
+    let mut names = identity.bucket(entry).keys(partition);
     let dedup_count = names.len();
     names.extend(keys::levels(partition, &entry.tenant));
     let level_count = names.len().saturating_sub(dedup_count);
@@ -97,10 +97,8 @@ pub(crate) const fn usage_day(entry: &LedgerEntry) -> i64 {
 pub(crate) struct Identity {
     /// What its mark is found by.
     pub(crate) name: [u8; HASH_SIZE],
-    /// Which of the day's, or generation's, hashes has its mark.
+    /// Which of as many hashes as there are it would be in by its name alone.
     hash_number: u16,
-    /// Milliseconds since 1970 within its id.
-    id_ms: Option<i64>,
 }
 
 impl Identity {
@@ -119,27 +117,54 @@ impl Identity {
         Self {
             name: first_bytes(&hash),
             hash_number,
-            id_ms: validate::uuid_v7_ms(&entry.record_id),
         }
     }
 
-    /// Where marks of this id can be; the last one is where a new one goes. Never chosen by `occur_time`, so that a
-    /// retry finds what the first attempt left. Ids without a date live in generations: any clock within a generation
-    /// of the writer's finds them.
-    pub(crate) fn dedup_keys(&self, entry: &LedgerEntry, partition: u16) -> Vec<String> {
-        let hash = self.hash_number;
-        if let Some(id_ms) = self.id_ms {
-            return vec![keys::dedup_day(partition, id_ms.div_euclid(MS_PER_DAY), hash)];
+    /// Where its mark lies. Never chosen by `occur_time`, so that a retry finds what the first attempt left.
+    pub(crate) fn bucket(&self, entry: &LedgerEntry) -> Bucket {
+        if let Some(id_ms) = validate::uuid_v7_ms(&entry.record_id) {
+            let day = id_ms.div_euclid(MS_PER_DAY);
+            return Bucket::OfDay(day, self.hash_of_moment(id_ms));
         }
         let day = entry.receive_time_ms.div_euclid(MS_PER_DAY);
-        let generation = day.div_euclid(keys::GENERATION_DAYS);
-        [
-            generation.saturating_sub(1),
-            generation.saturating_add(1),
-            generation,
-        ]
-        .map(|generation| keys::dedup_generation(partition, generation, hash))
-        .to_vec()
+        Bucket::OfGeneration(day.div_euclid(keys::GENERATION_DAYS), self.hash_number)
+    }
+
+    /// The hashes have their turns, each window a few of them: in the long run all have as many marks.
+    fn hash_of_moment(&self, id_ms: i64) -> u16 {
+        let hash_count = i64::from(keys::DEDUP_HASH_COUNT);
+        let first = id_ms
+            .div_euclid(keys::DEDUP_WINDOW_MS)
+            .wrapping_mul(i64::from(keys::DEDUP_WINDOW_HASHES))
+            .rem_euclid(hash_count);
+        let within = self.hash_number.checked_rem(keys::DEDUP_WINDOW_HASHES);
+        u16::try_from(first)
+            .unwrap_or_default()
+            .saturating_add(within.unwrap_or_default())
+    }
+}
+
+/// Which hash has the mark of an id: that of a day within the id, or of a generation in which it came, and its number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bucket {
+    OfDay(i64, u16),
+    OfGeneration(i64, u16),
+}
+
+impl Bucket {
+    /// Where marks can be; the last one is where a new one goes. Ids without a date live in generations: any clock
+    /// within a generation of the writer's finds them.
+    pub(crate) fn keys(self, partition: u16) -> Vec<String> {
+        match self {
+            Self::OfDay(day, hash) => vec![keys::dedup_day(partition, day, hash)],
+            Self::OfGeneration(generation, hash) => [
+                generation.saturating_sub(1),
+                generation.saturating_add(1),
+                generation,
+            ]
+            .map(|generation| keys::dedup_generation(partition, generation, hash))
+            .to_vec(),
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records that are applied together: each is new, a repetition, or wrong for itself, and none is lost in part."""
 
+import secrets
+import struct
 from collections.abc import Sequence
 
 from faults.conftest import ApiOf
 from faults.kill_loop import wait_until_settled
 from faults.recorder import TENANT, partition_key
+from native.records import uuid_v7
 from server.api import Api
 
 from harness.ledger_oracle import find_ledger_problems, find_quota_problems, put_high_limits
@@ -160,3 +163,39 @@ def test_records_lost_together_are_given_back_each(
         wait_until_settled(api, limit_s=60)
         assert set(outcomes(api, batch)) == {"duplicate"}, tenths
         check_totals(api, sent)
+
+
+def test_marks_of_one_moment_lie_together(
+    store_server: ServerProcess, store: StoreProcess, api_of: ApiOf
+) -> None:
+    """Marks of ids of one moment share a few hashes; each says what its own entry in the stream is."""
+    api = api_of(store_server)
+    put_high_limits(api, [TENANT, SIBLING])
+    maker = RecordMaker("moment", [TENANT], seed=1)
+    with store.client() as client:
+        entries: list[tuple[bytes, dict[bytes, bytes]]] = []
+        while not entries:
+            # The archiver may have been faster.
+            for name in client.keys("*:dedup:d*"):
+                client.delete(name)
+            moment_ms = client.time()[0] // 64 * 64_000
+            batch = [dated(maker.make(), moment_ms + number % 64) for number in range(50)]
+            assert outcomes(api, batch) == ["new"] * 50
+            entries = client.xrevrange(partition_key(), count=1)
+        names = client.keys("*:dedup:d*")
+        marks = [mark for name in names for mark in client.hgetall(name).values()]
+    ((last, fields),) = entries
+    ms, last_seq = (int(part) for part in last.split(b"-"))
+    places = {struct.unpack("<QQ", mark[-16:]): mark[:16] for mark in marks}
+
+    assert sorted(places) == [(ms, seq) for seq in range(last_seq - 49, last_seq + 1)]
+    assert 1 < len(names) <= 8
+    fingerprints_at = [fields[b"b"].index(places[place]) for place in sorted(places)]
+    assert fingerprints_at == sorted(fingerprints_at)
+
+
+def dated(one: Sent, id_ms: int) -> Sent:
+    """Return the same with an id of an instant, and tokens of its own."""
+    one.record.record_id = uuid_v7(id_ms, rest=secrets.randbits(60))
+    one.record.usage.uncached_input_tokens = secrets.randbits(20)
+    return one

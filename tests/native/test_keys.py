@@ -29,7 +29,7 @@ DATED_ID = uuid_v7(NOON_MS)
 FINGERPRINT = "c60bf9858a3ef6a45a8aeee9fa5a8a8a"
 IDENTITIES = {
     ("{tx:6}:dedup:g515:1b4", DATELESS_ID): "a243fb82d38abac6ba055ab823bf713b",
-    ("{tx:6}:dedup:d20607:c20", DATED_ID): "83e33e37461 5ed08372ee7684f2b1848".replace(" ", ""),
+    ("{tx:6}:dedup:d20607:a78", DATED_ID): "83e33e37461 5ed08372ee7684f2b1848".replace(" ", ""),
 }
 MARK = struct.Struct("<16sIqqIQQ")
 """Fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, stream id."""
@@ -77,7 +77,7 @@ def test_keys_of_records_are_pinned(clocked: ClockedEngine) -> None:
     assert changing(clocked.keys()) == {
         "{tx:6}:ledger",
         "{tx:6}:dedup:g515:1b4",
-        "{tx:6}:dedup:d20607:c20",
+        "{tx:6}:dedup:d20607:a78",
         "{tx:6}:attributes:20607:acme/research/alice",
         "{tx:6}:t:acme",
         "{tx:6}:t:acme/research",

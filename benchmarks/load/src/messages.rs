@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the product is told.
 
+use std::time::Instant;
+
 use prost::Message;
 use prost_types::Duration;
 
@@ -16,6 +18,7 @@ const HOLD_TTL_S: i64 = 60;
 pub(crate) struct Messages {
     run: u64,
     started_ms: u64,
+    started: Instant,
     tenant_prefix: String,
     batch: u64,
     workload: Workload,
@@ -26,6 +29,7 @@ impl Messages {
         Self {
             run: u64::from(std::process::id()),
             started_ms,
+            started: Instant::now(),
             tenant_prefix: options.tenant_prefix.clone(),
             batch: options.batch,
             workload,
@@ -92,9 +96,11 @@ impl Messages {
         }
     }
 
-    /// A `UUIDv7` of the start of the run, unique by run, call and item.
+    /// A `UUIDv7` of now, unique by run, call and item.
     fn record_id(&self, number: u64, item: u64) -> String {
-        let (high, low) = (self.started_ms.wrapping_shr(16), self.started_ms & 0xffff);
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or_default();
+        let id_ms = self.started_ms.saturating_add(elapsed_ms);
+        let (high, low) = (id_ms.wrapping_shr(16), id_ms & 0xffff);
         format!(
             "{high:08x}-{low:04x}-7{item:03x}-8{:03x}-{number:012x}",
             self.run & 0xfff

@@ -271,3 +271,12 @@ local function add_usage(level, day, tokens, hi, lo)
     level.next_hi, level.next_lo = add(level.next_hi, level.next_lo, hi, lo)
   end
 end
+
+-- Adds usage of records that fits to all levels of a path.
+local function add_records(levels, day, tokens, hi, lo)
+  for i = 1, #levels do
+    local level = levels[i]
+    level.before, level.dirty = level.before or { level.tokens, level.hi, level.lo }, true
+    add_usage(level, day, tokens, hi, lo)
+  end
+end

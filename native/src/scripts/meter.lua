@@ -1,17 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- What the journal has its part in: open, record, sweep. Last of the library; it registers all functions.
 
--- First dedup mark found for an identity in the store. The last dedup key is the one to write.
-local function find_mark(keys, first, last, identity)
-  for i = first, last do
-    local mark = redis.call('HGET', keys[i], identity)
-    if mark then
-      return mark
-    end
-  end
-  return nil
-end
-
 local function same_payload(mark_a, mark_b)
   return string.sub(mark_a, 1, 16) == string.sub(mark_b, 1, 16)
 end
@@ -79,11 +68,7 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, b
   if not stage_credits(item, levels, staged) then
     return
   end
-  for i = 1, #levels do
-    local level = levels[i]
-    level.before, level.dirty = level.before or { level.tokens, level.hi, level.lo }, true
-    add_usage(level, day, tokens, hi, lo)
-  end
+  add_records(levels, day, tokens, hi, lo)
   if item.hold then
     item.settlement = settle(item.hold, staged, levels, tokens, hi, lo)
   end

@@ -2,6 +2,17 @@
 -- The ledger stream; and records that are only counted and kept: no hold, no credits, no correction. Loaded behind
 -- holds.lua.
 
+-- First dedup mark found for an identity in the store. The last dedup key is the one to write.
+local function find_mark(keys, first, last, identity)
+  for i = first, last do
+    local mark = redis.call('HGET', keys[i], identity)
+    if mark then
+      return mark
+    end
+  end
+  return nil
+end
+
 -- What a record is answered, whose levels are loaded: see record and record_plain.
 local last_ledger_id, stream_of, check_streams, append_entries, record_plain
 
@@ -76,25 +87,50 @@ do
     end
   end
 
-  -- Of a group: partition; number of levels, of dedup keys per record, and of bytes in front of the first entry; number
-  -- of records; their day; tokens and cost pair of all.
-  local GROUP = '<BBBBI2I8I8I8I8'
+  -- Of a group: partition; number of levels, of dedup keys per bucket, and of bytes in front of the first entry; number
+  -- of records, and of buckets; their day; tokens and cost pair of all.
+  local GROUP = '<BBBBI2I2I8I8I8I8'
+  -- Bytes of an identity, and of it and its mark.
+  local IDENTITY_SIZE, MARKED_SIZE = 16, 56
 
-  -- Whether no record of a group has a mark, nor came before in the call.
-  local function are_new(group, keys, args, seen)
-    local key, dedup_count = group.first_key, group.dedup_count
-    for i = group.first, group.last, 2 do
-      local identity = args[i]
-      if seen[identity] then
+  -- Whether no record of a bucket has a mark, nor came before in the call.
+  local function are_new(keys, first, last, packed, seen)
+    if #packed == MARKED_SIZE then
+      local identity = string.sub(packed, 1, IDENTITY_SIZE)
+      if seen[identity] or find_mark(keys, first, last, identity) then
         return false
       end
       seen[identity] = true
-      for _ = 1, dedup_count do
-        if redis.call('HGET', keys[key], identity) then
+      return true
+    end
+    local identities, count = {}, 0
+    for at = 1, #packed, MARKED_SIZE do
+      local identity = string.sub(packed, at, at + IDENTITY_SIZE - 1)
+      if seen[identity] then
+        return false
+      end
+      count, seen[identity] = count + 1, true
+      identities[count] = identity
+    end
+    for i = first, last do
+      local marks = redis.call('HMGET', keys[i], unpack(identities))
+      for number = 1, count do
+        if marks[number] then
           return false
         end
-        key = key + 1
       end
+    end
+    return true
+  end
+
+  local function is_new(group, keys, args, seen)
+    local key = group.first_key
+    for i = group.first, group.last do
+      local behind = key + group.dedup_count
+      if not are_new(keys, key, behind - 1, args[i], seen) then
+        return false
+      end
+      key = behind
     end
     return true
   end
@@ -102,14 +138,10 @@ do
   -- Adds a group to its levels, unless it needs more than that.
   local function stage(group, keys, args, seen, day, tokens, hi, lo)
     local levels = group.levels
-    if levels[1].account or not fits(levels, day, tokens, hi, lo) or not are_new(group, keys, args, seen) then
+    if levels[1].account or not fits(levels, day, tokens, hi, lo) or not is_new(group, keys, args, seen) then
       return false
     end
-    for i = 1, #levels do
-      local level = levels[i]
-      level.before, level.dirty = level.before or { level.tokens, level.hi, level.lo }, true
-      add_usage(level, day, tokens, hi, lo)
-    end
+    add_records(levels, day, tokens, hi, lo)
     return true
   end
 
@@ -117,9 +149,23 @@ do
   local function mark(group, keys, args, seq)
     local dedup_count, packed_ms = group.dedup_count, struct.pack('<I8', group.stream.ms)
     local key = group.first_key + dedup_count - 1
-    for i = group.first, group.last, 2 do
-      redis.call('HSET', keys[key], args[i], args[i + 1] .. packed_ms .. struct.pack('<I8', seq))
-      key, seq = key + dedup_count, seq + 1
+    for i = group.first, group.last do
+      local packed = args[i]
+      if #packed == MARKED_SIZE then
+        redis.call('HSET', keys[key], string.sub(packed, 1, IDENTITY_SIZE),
+          string.sub(packed, IDENTITY_SIZE + 1) .. packed_ms .. struct.pack('<I8', seq))
+        seq = seq + 1
+      else
+        local fields, size = {}, 0
+        for at = 1, #packed, MARKED_SIZE do
+          local behind = at + IDENTITY_SIZE
+          fields[size + 1] = string.sub(packed, at, behind - 1)
+          fields[size + 2] = string.sub(packed, behind, at + MARKED_SIZE - 1) .. packed_ms .. struct.pack('<I8', seq)
+          size, seq = size + 2, seq + 1
+        end
+        redis.call('HSET', keys[key], unpack(fields))
+      end
+      key = key + dedup_count
     end
   end
 
@@ -136,22 +182,23 @@ do
   end
 
   -- record_plain. Records of any partitions. KEYS: per group of records of one tenant and day its levels, root first,
-  -- and per record its dedup keys.
-  -- ARGV: per group: GROUP; its entries, each as in LedgerEntries; then per record its identity and its mark, as in
-  -- record.
+  -- and per bucket, which are those of its records whose marks lie together, its dedup keys.
+  -- ARGV: per group: GROUP; its entries, each as in LedgerEntries, in the order of its buckets; then per bucket of each
+  -- record its identity and its mark, as in record.
   -- Returns CLOCK and the epoch, then per group 'A' '<I8I8' stream id of its first record, whose number grows by one
   -- with each, LevelStatus...; or 'S': nothing was done, it needs record.
   function record_plain(keys, args)
     local now, micros = store_seconds()
     local groups, seen, book, streams, key, at = {}, {}, {}, {}, 1, 1
     while at <= #args do
-      local number, level_count, dedup_count, front, record_count, day, tokens, hi, lo = struct.unpack(GROUP, args[at])
+      local number, level_count, dedup_count, front, record_count, bucket_count, day, tokens, hi, lo =
+        struct.unpack(GROUP, args[at])
       local stream, first_key = stream_of(streams, number), key + level_count
       if not stream then
         return redis.error_reply('NOTOPEN')
       end
       local group = { levels = path_of(book, keys, key, first_key - 1, stream.partition, now), first_key = first_key,
-        dedup_count = dedup_count, first = at + 2, last = at + 1 + 2 * record_count, stream = stream,
+        dedup_count = dedup_count, first = at + 2, last = at + 1 + bucket_count, stream = stream,
         place = stream.count, is_added = false }
       if stage(group, keys, args, seen, day, tokens, hi, lo) then
         local packed = stream.packed
@@ -159,7 +206,7 @@ do
         packed[#packed + 1], stream.count = args[at + 1], stream.count + record_count
       end
       groups[#groups + 1] = group
-      key, at = first_key + dedup_count * record_count, group.last + 1
+      key, at = first_key + dedup_count * bucket_count, group.last + 1
     end
     check_streams(streams)
     local events
