@@ -29,6 +29,10 @@ use schedule::Schedule;
 use tokio::task::JoinSet;
 use workload::Workload;
 
+/// The product's, so that the floor is what its front alone costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
