@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -98,6 +98,13 @@ CALLS: dict[str, tuple[Callable[[ProviderServer], Any], Callable[[Any], object],
 }
 
 
+@pytest.fixture
+def gemini(meter: Meter, provider: ProviderServer, tenant: str) -> Iterator[Any]:
+    """The official client, metered."""
+    with contextlib.closing(gemini_client(provider)) as client:
+        yield metered(client, meter, tenant)
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_is_charged_as_it_was_reported(
     meter: Meter, provider: ProviderServer, tenant: str, name: str
@@ -134,63 +141,50 @@ def test_awaited_calls_are_charged(meter: Meter, provider: ProviderServer, tenan
     assert charged(meter, tenant, 4) == interacted | {"input": 3 * INTERACTED["input"] + 7}
 
 
-def test_an_interrupted_stream_is_charged_as_estimated(
-    meter: Meter, provider: ProviderServer, tenant: str
-) -> None:
+def test_an_interrupted_stream_is_charged_as_estimated(gemini: Any, meter: Meter, tenant: str) -> None:
     """Who leaves a stream within its second request pays for the first one, and for prompt and texts of the other."""
-    with contextlib.closing(gemini_client(provider)) as client:
-        interactions: Any = metered(client, meter, tenant).interactions
-        stream = interactions.create(model="long-gemini", input="Hi", stream=True)
-        seen = 0
-        for event in stream:
-            seen += event.event_type == "step.delta"
-            if seen == len(WORDS) + 1:
-                break
-        stream.close()
+    stream = gemini.interactions.create(model="long-gemini", input="Hi", stream=True)
+    seen = 0
+    for event in stream:
+        seen += event.event_type == "step.delta"
+        if seen == len(WORDS) + 1:
+            break
+    stream.close()
     again = -(-len(WORDS[0]) // 4)
     expected = INTERACTED | {"input": INTERACTED["input"] + 20, "output": INTERACTED["output"] + again}
     assert charged(meter, tenant) == expected
 
 
-def test_what_was_done_before_a_failure_is_charged(
-    meter: Meter, provider: ProviderServer, tenant: str
-) -> None:
+def test_what_was_done_before_a_failure_is_charged(gemini: Any, meter: Meter, tenant: str) -> None:
     """Where the second request of an interaction fails, the caller gets the error and pays for the first."""
-    with (
-        contextlib.closing(gemini_client(provider)) as client,
-        pytest.raises(errors.ContinuationInterruptedError),
-    ):
-        metered(client, meter, tenant).interactions.create(model="long-lost", input="Hi")
+    with pytest.raises(errors.ContinuationInterruptedError):
+        gemini.interactions.create(model="long-lost", input="Hi")
     assert charged(meter, tenant) == INTERACTED
 
 
 def test_what_reports_no_usage_is_estimated_and_said(
-    meter: Meter, provider: ProviderServer, tenant: str, caplog: pytest.LogCaptureFixture
+    gemini: Any, meter: Meter, tenant: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A model that counts nothing is charged by the length of what was asked, and the log says so once."""
-    with (
-        contextlib.closing(gemini_client(provider)) as client,
-        caplog.at_level(logging.WARNING, "taximeter.metered"),
-    ):
-        models = metered(client, meter, tenant).models
+    with caplog.at_level(logging.WARNING, "taximeter.metered"):
         for _ in range(2):
-            assert models.embed_content(model="text-embedding-004", contents="What is it?").embeddings
+            embedded = gemini.models.embed_content(model="text-embedding-004", contents="What is it?")
+            assert embedded.embeddings
     assert charged(meter, tenant, 2)["input"] > 0
-    assert [record.getMessage() for record in caplog.records] == [
+    assert caplog.messages == [
         "embedContent of text-embedding-004 reported no usage: it is charged as estimated"
     ]
 
 
 def test_what_is_not_metered_is_said(
-    meter: Meter, provider: ProviderServer, tenant: str, caplog: pytest.LogCaptureFixture
+    gemini: Any, meter: Meter, tenant: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A method whose answer has no usage goes through as it is, and the log says that nobody charges it."""
     with (
-        contextlib.closing(gemini_client(provider)) as client,
         caplog.at_level(logging.WARNING, "taximeter.metered"),
         pytest.raises(ValueError, match="only supported in Gemini Enterprise"),
     ):
-        metered(client, meter, tenant).models.segment_image(model="image-segmentation-001", source={})
+        gemini.models.segment_image(model="image-segmentation-001", source={})
     assert caplog.messages == [
         "google-genai's segment_image reports no usage that is understood: it is not metered"
     ]
