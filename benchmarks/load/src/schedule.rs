@@ -44,12 +44,16 @@ pub(crate) struct Line {
 
 impl Line {
     fn hand_out(&mut self, number: u64, due: Instant) {
-        // A stream that has failed meanwhile takes none.
-        let mut call = Some((number, due));
-        while let (Some(taken), Some(stream)) = (call, self.idle.pop_front()) {
-            call = stream.send(taken).err();
+        let mut call = (number, due);
+        // An idle stream is taken only while there is a call for it: one whose sender is dropped ends.
+        while let Some(stream) = self.idle.pop_front() {
+            match stream.send(call) {
+                Ok(()) => return,
+                // It has failed meanwhile.
+                Err(returned) => call = returned,
+            }
         }
-        self.due.extend(call);
+        self.due.push_back(call);
     }
 
     fn end(&mut self) {
@@ -138,4 +142,29 @@ async fn pace(
         lock(line).hand_out(number, due);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_takes_one_idle_stream_and_leaves_the_others_waiting() {
+        let mut line = Line::default();
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            let (sender, woken) = oneshot::channel();
+            line.idle.push_back(sender);
+            streams.push(woken);
+        }
+        let due = Instant::now();
+        drop(streams.remove(0));
+        line.hand_out(7, due);
+        assert_eq!(streams.remove(0).await, Ok((7, due)), "the first that still listens");
+        assert_eq!((line.idle.len(), line.due.len()), (1, 0));
+        line.hand_out(8, due);
+        line.hand_out(9, due);
+        assert_eq!(streams.remove(0).await, Ok((8, due)));
+        assert_eq!(line.due, [(9, due)], "nobody is idle");
+    }
 }
