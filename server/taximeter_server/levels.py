@@ -2,8 +2,10 @@
 """Levels that last, such as bytes stored: readings become byte-hours, exactly, one record per UTC hour.
 
 A level holds from its reading to the next. Whenever a reading is past the end of an hour, that hour's byte-hours are
-recorded under an id made of series and hour, so that no hour is ever recorded twice, whatever is retried or lost. What
-is less than one byte-hour is carried to the next hour: however long and ragged the readings, nothing is rounded away.
+recorded under an id made of series and hour, so that no hour is ever recorded twice, whatever is retried or lost. A
+reading of 0 may be the last, so it does not wait for the end of its hour: what the hour came to is recorded at once,
+and what may follow in that hour is a part of its own. What is less than one byte-hour is carried on: however long and
+ragged the readings, nothing is rounded away.
 
 The new state is kept before the hours are recorded, with what they are made of, and cleared of it after. So whoever
 comes next finishes what a kill interrupted.
@@ -58,31 +60,43 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What a level came to in one hour. start_ms: of the hour."""
+    """What a level came to in one hour, or in the part of it before or after a reading of 0. Half-open."""
 
     start_ms: int
+    end_ms: int
     byte_hours: int
     attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A series since its last reading. area_byte_ms: of the current hour until then, with what was carried over."""
+    """A series since its last reading. area_byte_ms: of the current hour until then, with what was carried over.
+
+    ended_ms: the last reading of 0 with which something was recorded; of its hour only what came after is still due.
+    """
 
     time_ms: int
     level_bytes: int
     area_byte_ms: int
     attributes: dict[str, str]
+    ended_ms: int = 0
 
-    def until(self, time_ms: int) -> tuple[list[Hour], int]:
-        """Return the hours that have ended by then, and the area of the hour that has not."""
+    def until(self, time_ms: int, level_bytes: int) -> tuple[list[Hour], int, int]:
+        """Return what a reading makes due: hours to record, the area that is left, and the new ended_ms."""
         hours = []
-        at_ms, area = self.time_ms, self.area_byte_ms
+        at_ms, area, ended_ms = self.time_ms, self.area_byte_ms, self.ended_ms
         while (end_ms := at_ms // HOUR_MS * HOUR_MS + HOUR_MS) <= time_ms:
             byte_hours, area = divmod(area + self.level_bytes * (end_ms - at_ms), HOUR_MS)
-            hours.append(Hour(end_ms - HOUR_MS, byte_hours, self.attributes))
+            hours.append(Hour(max(end_ms - HOUR_MS, ended_ms), end_ms, byte_hours, self.attributes))
             at_ms = end_ms
-        return hours, area + self.level_bytes * (time_ms - at_ms)
+        area += self.level_bytes * (time_ms - at_ms)
+        # An hour of which nothing is due is not divided: whoever has lost this reading records it under the same id.
+        if level_bytes == 0 and area >= HOUR_MS:
+            byte_hours, area = divmod(area, HOUR_MS)
+            start_ms = max(end_ms - HOUR_MS, ended_ms)
+            hours.append(Hour(start_ms, time_ms, byte_hours, self.attributes))
+            ended_ms = time_ms
+        return hours, area, ended_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +176,14 @@ class Levels:
         """Record the hours between the last two readings; those that are recorded already stay as they are."""
         if state.unrecorded is None:
             return Outcome()
-        hours, _ = state.unrecorded.until(state.level.time_ms)
+        hours, _, _ = state.unrecorded.until(state.level.time_ms, state.level.level_bytes)
         byte_hours = cost_picos = unrecorded_ms = 0
         for hour in hours:
             if hour.start_ms < self._clock() - AGE_MS_MAX:
-                unrecorded_ms += HOUR_MS
+                unrecorded_ms += hour.end_ms - hour.start_ms
             elif hour.byte_hours:
                 record_id = _record_id(tenant, series, hour)
-                cost = self._record(tenant, record_id, hour.start_ms + HOUR_MS - 1, hour)
+                cost = self._record(tenant, record_id, hour.end_ms - 1, hour)
                 if cost is not None:
                     byte_hours, cost_picos = byte_hours + hour.byte_hours, cost_picos + cost
         return Outcome(byte_hours=byte_hours, cost_picos=cost_picos, unrecorded_ms=unrecorded_ms)
@@ -180,8 +194,8 @@ def _first(reading: Reading) -> Level:
 
 
 def _following(reading: Reading, before: Level) -> Level:
-    _, area = before.until(reading.time_ms)
-    return Level(reading.time_ms, reading.level_bytes, area, dict(reading.attributes))
+    _, area, ended_ms = before.until(reading.time_ms, reading.level_bytes)
+    return Level(reading.time_ms, reading.level_bytes, area, dict(reading.attributes), ended_ms)
 
 
 def _record_id(tenant: str, series: str, hour: Hour) -> str:

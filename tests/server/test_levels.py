@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Levels over time: exact across gaps, hours and midnight, whatever is retried, killed or lost."""
 
+import itertools
 from collections import Counter
 from fractions import Fraction
 
@@ -25,6 +26,7 @@ class World:
     def __init__(self) -> None:
         self.documents: dict[str, str] = {}
         self.records: dict[str, tuple[str, int, int]] = {}
+        self.parts: list[tuple[int, int]] = []
         self.attributes: Counter[str] = Counter()
         self.steps_left = 10**9
 
@@ -51,6 +53,7 @@ class World:
         if record_id in self.records:
             return None
         self.records[record_id] = (tenant, time_ms, hour.byte_hours)
+        self.parts.append((hour.start_ms, hour.end_ms))
         self.attributes[hour.attributes.get("kind", "")] += hour.byte_hours
         return hour.byte_hours * 7
 
@@ -81,7 +84,7 @@ def area_byte_ms(readings: list[tuple[int, int]], until_ms: int) -> int:
 readings_of_a_series = st.lists(
     st.tuples(
         st.integers(1, 30 * HOUR_MS) | st.sampled_from([1, HOUR_MS, DAY_MS, HOUR_MS - 1, HOUR_MS + 1]),
-        st.integers(0, LEVEL_BYTES_MAX) | st.integers(0, 3),
+        st.integers(0, LEVEL_BYTES_MAX) | st.integers(0, 3) | st.just(0),
     ),
     min_size=1,
     max_size=12,
@@ -99,12 +102,13 @@ def at_times(steps: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 @given(readings_of_a_series)
 def test_the_area_is_exact_to_the_byte_hour(steps: list[tuple[int, int]]) -> None:
-    """What was recorded is the area up to the last full hour, less than one byte-hour rounded down in all."""
+    """What was recorded is the area up to the last full hour or end, less than one byte-hour rounded down in all."""
     world, readings = World(), at_times(steps)
     for time_ms, level_bytes in readings:
         world.levels().read(reading(time_ms, level_bytes))
 
-    until_ms = readings[-1][0] // HOUR_MS * HOUR_MS
+    ends_ms = [time_ms for time_ms, level_bytes in readings if not level_bytes]
+    until_ms = max(readings[-1][0] // HOUR_MS * HOUR_MS, *ends_ms, 0)
     assert world.byte_hours == int(Fraction(area_byte_ms(readings, until_ms), HOUR_MS))
 
 
@@ -134,8 +138,22 @@ def test_a_store_that_lost_a_reading_charges_no_hour_twice(steps: list[tuple[int
         if number == lost:
             world.documents = before
 
-    hours = Counter(time_ms // HOUR_MS for _, time_ms, _ in world.records.values())
-    assert all(count == 1 for count in hours.values())
+    parts = sorted(world.parts)
+    assert all(end_ms <= start_ms for (_, end_ms), (start_ms, _) in itertools.pairwise(parts))
+
+
+def test_a_level_that_ends_is_recorded_though_nobody_reads_on() -> None:
+    """What an hour came to is not lost when its last reading is 0; what follows in the hour is recorded beside it."""
+    world = World()
+    start_ms = NOW_MS - DAY_MS
+    for minutes, level_bytes in ((0, 60_000), (20, 0), (30, 90), (50, 0), (55, 0)):
+        world.levels().read(reading(start_ms + minutes * 60_000, level_bytes))
+
+    assert world.parts == [
+        (start_ms, start_ms + 20 * 60_000),
+        (start_ms + 20 * 60_000, start_ms + 50 * 60_000),
+    ]
+    assert [byte_hours for _, _, byte_hours in world.records.values()] == [20_000, 30]
 
 
 def test_each_hour_is_in_its_own_day() -> None:
