@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from taximeter_server.errors import InvalidFieldsError, RangeInvalidError
+from taximeter_server.errors import RangeInvalidError
 from taximeter_server.report_dimensions import is_dimension, is_time_dimension
 from taximeter_server.report_time_zone import is_time_zone
+from taximeter_server.tenant_path import check_tenant
+from taximeter_server.violations import Violations
 
 RANGE_DAYS_MAX = 400
 GROUP_BY_MAX = 8
@@ -25,9 +27,7 @@ ORDER_MEASURES = ("calls", "cost", "list_cost", "unpriced_lines", "credits")
 QUANTITY_PREFIX = "quantities."
 
 _DAY_US = 86_400 * 1_000_000
-_SEGMENT = r"(?!\.{1,2}(?:/|$))[a-z0-9._-]{1,64}"
 _QUANTITY = re.compile(re.escape(QUANTITY_PREFIX) + r"[a-z0-9_]{1,64}")
-_TENANT = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,54 +79,66 @@ class ReportQuery:
         return (own,) if self.compared_us is None else (own, self.compared_us)
 
     def check(self) -> None:
-        """Raise RangeInvalidError or InvalidFieldsError when the query is not one that can be answered."""
-        check_interval(self.start_time_us, self.end_time_us, "query.")
-        if self.compared_us is not None:
-            check_interval(*self.compared_us, "query.compare_to.")
-        if self.tenant and not _TENANT.fullmatch(self.tenant):
-            raise InvalidFieldsError.of("query.tenant", "is not the path of a tenant")
-        if not is_time_zone(self.time_zone):
-            raise InvalidFieldsError.of("query.time_zone", "is not an IANA time zone")
-        if self.as_of and self.as_of_time_ms is not None:
-            raise InvalidFieldsError.of("query.as_of_time", "excludes query.as_of")
-        if not 0 <= self.top <= TOP_MAX:
-            raise InvalidFieldsError.of("query.top", f"must be 0 to {TOP_MAX}")
-        self._check_group_by()
-        self._check_filters()
-        self._check_order()
+        """Raise InvalidFieldsError with all that is wrong; RangeInvalidError when it is one interval alone."""
+        self.violations().raise_any()
 
-    def _check_group_by(self) -> None:
+    def violations(self) -> Violations:
+        """Return all for which the query cannot be answered."""
+        violations = Violations()
+        if self.tenant:
+            with violations:
+                check_tenant(self.tenant, "query.tenant")
+        with violations:
+            check_interval(self.start_time_us, self.end_time_us, "query.")
+        self._check_group_by(violations)
+        self._check_filters(violations)
+        if not is_time_zone(self.time_zone):
+            violations.add("query.time_zone", "is not an IANA time zone")
+        self._check_order(violations)
+        if not 0 <= self.top <= TOP_MAX:
+            violations.add("query.top", f"must be 0 to {TOP_MAX}")
+        if self.as_of and self.as_of_time_ms is not None:
+            violations.add("query.as_of_time", "excludes query.as_of")
+        if self.compared_us is not None:
+            with violations:
+                check_interval(*self.compared_us, "query.compare_to.")
+        return violations
+
+    def _check_group_by(self, violations: Violations) -> None:
         if len(self.group_by) > GROUP_BY_MAX:
-            raise InvalidFieldsError.of("query.group_by", f"has more than {GROUP_BY_MAX} dimensions")
+            violations.add("query.group_by", f"has more than {GROUP_BY_MAX} dimensions")
+            return
         for index, dimension in enumerate(self.group_by):
             field = f"query.group_by[{index}]"
             if not is_dimension(dimension):
-                raise InvalidFieldsError.of(field, "is not a dimension")
-            if dimension in self.group_by[:index]:
-                raise InvalidFieldsError.of(field, "stands in query.group_by before")
-            if self.compared_us is not None and is_time_dimension(dimension):
-                raise InvalidFieldsError.of(field, "its values in query.compare_to are others")
+                violations.add(field, "is not a dimension")
+            elif dimension in self.group_by[:index]:
+                violations.add(field, "stands in query.group_by before")
+            elif self.compared_us is not None and is_time_dimension(dimension):
+                violations.add(field, "its values in query.compare_to are others")
 
-    def _check_filters(self) -> None:
+    def _check_filters(self, violations: Violations) -> None:
         if len(self.filters) > FILTERS_MAX:
-            raise InvalidFieldsError.of("query.filters", f"has more than {FILTERS_MAX} conditions")
+            violations.add("query.filters", f"has more than {FILTERS_MAX} conditions")
+            return
         for index, condition in enumerate(self.filters):
             field = f"query.filters[{index}]"
             if not is_dimension(condition.dimension) or is_time_dimension(condition.dimension):
-                raise InvalidFieldsError.of(f"{field}.dimension", "is not a dimension to filter by")
+                violations.add(f"{field}.dimension", "is not a dimension to filter by")
             if condition.operator in {NULL, NOT_NULL}:
                 if condition.values:
-                    raise InvalidFieldsError.of(f"{field}.values", "excludes this operator")
+                    violations.add(f"{field}.values", "excludes this operator")
             elif not 1 <= len(condition.values) <= FILTER_VALUES_MAX:
-                raise InvalidFieldsError.of(f"{field}.values", f"needs 1 to {FILTER_VALUES_MAX} values")
+                violations.add(f"{field}.values", f"needs 1 to {FILTER_VALUES_MAX} values")
 
-    def _check_order(self) -> None:
+    def _check_order(self, violations: Violations) -> None:
         if len(self.order) > ORDER_MAX:
-            raise InvalidFieldsError.of("query.order", f"has more than {ORDER_MAX} keys")
+            violations.add("query.order", f"has more than {ORDER_MAX} keys")
+            return
         for index, key in enumerate(self.order):
             is_known = key.by in self.group_by or key.by in ORDER_MEASURES
             if not is_known and not _QUANTITY.fullmatch(key.by):
-                raise InvalidFieldsError.of(
+                violations.add(
                     f"query.order[{index}].by",
                     "is neither a dimension of query.group_by nor a measure to order by",
                 )

@@ -88,6 +88,34 @@ def test_a_query_names_the_field_that_is_wrong(changes: dict[str, object], field
     assert caught.value.violations[0].field == field
 
 
+def test_a_query_names_all_fields_that_are_wrong() -> None:
+    """Who mends a query need not send it once per mistake."""
+    query = replace(
+        QUERY,
+        end_time_us=JUNE_US,
+        tenant="Acme",
+        group_by=("models", "model", "model"),
+        filters=(ReportFilter("day", ()), ReportFilter("model", ("x",), "null")),
+        order=(ReportOrder("nothing"),),
+        time_zone="Mars/Olympus",
+        top=-1,
+    )
+    with pytest.raises(InvalidFieldsError) as caught:
+        query.check()
+    assert [violation.field for violation in caught.value.violations] == [
+        "query.tenant",
+        "query.end_time",
+        "query.group_by[0]",
+        "query.group_by[2]",
+        "query.filters[0].dimension",
+        "query.filters[0].values",
+        "query.filters[1].values",
+        "query.time_zone",
+        "query.order[0].by",
+        "query.top",
+    ]
+
+
 def test_the_largest_query_is_answered(ledger: LedgerFixture) -> None:
     """Eight dimensions, sixteen filters and a thousand values each are within bounds."""
     ledger.record([Entry(attributes={"k0": "v999"})])

@@ -3,11 +3,13 @@
 
 import secrets
 import time
+from typing import Any
 
 import grpc
 import pytest
 from server.api import DENIED, READ, Api, new_tenant, record
 
+from harness.grpc_status import refusal_of
 from taximeter.v1 import (
     metering_service_pb2,
 )
@@ -145,6 +147,47 @@ def test_bad_instants_are_refused(api: Api) -> None:
     assert api.fail(api.metering.Report, request) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     request.query.ClearField("start_time")
     assert api.fail(api.metering.Report, request) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_REQUIRED")
+
+
+def test_all_that_is_wrong_with_a_query_is_said_at_once(api: Api) -> None:
+    """What cannot be read and what cannot be answered are named together, with their paths in the request."""
+    wrong = metering_service_pb2.ReportQuery(
+        group_by=["nothing"],
+        filters=[metering_service_pb2.ReportFilter(dimension="model", operator=77)],  # type: ignore[arg-type]
+        measures=[metering_service_pb2.REPORT_MEASURE_UNSPECIFIED],
+        top=-1,
+    )
+    wrong.compare_to.end_time.nanos = -1
+    fields = ["query.start_time", "query.end_time", "query.filters[0].operator", "query.measures[0]"]
+    fields += ["query.compare_to.start_time", "query.compare_to.end_time", "query.group_by[0]", "query.top"]
+    sample = metering_service_pb2.EstimateSample(
+        query=metering_service_pb2.ReportQuery(tenant="A", top=1), item_count=-1, item_dimension="day"
+    )
+    found = [
+        fields_of(api, api.metering.Report, metering_service_pb2.ReportRequest(query=wrong)),
+        fields_of(api, api.metering.ExportReport, metering_service_pb2.ExportReportRequest(query=wrong)),
+        fields_of(
+            api,
+            api.metering.Estimate,
+            metering_service_pb2.EstimateRequest(model="gpt-5", call_count=-1, sample=sample),
+        ),
+    ]
+
+    assert found == [
+        fields,
+        [*fields, "query.compare_to", "format"],
+        [
+            *("call_count", "model", "sample.query.top", "sample.query.start_time", "sample.query.end_time"),
+            *("sample.query.tenant", "sample.item_count", "sample.item_count", "sample.item_dimension"),
+        ],
+    ]
+
+
+def fields_of(api: Api, method: Any, request: Any) -> list[str]:
+    """Call what must fail. Returns the fields that it names."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(found) if hasattr(found := api.call(method, request), "__next__") else found
+    return list(refusal_of(caught.value).fields)
 
 
 def test_reversed_interval_is_refused(api: Api) -> None:

@@ -26,6 +26,7 @@ from taximeter_server.report_query import (
 from taximeter_server.rpc.convert import int64, money_fields, timestamp_ms, timestamp_us, to_timestamp
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.tenant_path import check_tenant
+from taximeter_server.violations import Violations
 
 _OPERATORS = {
     pb.FILTER_OPERATOR_UNSPECIFIED: IN,
@@ -45,28 +46,45 @@ _MEASURES = {
 }
 
 
-def report_query_of(message: pb.ReportQuery, readable: tuple[str, ...]) -> ReportQuery:
-    """Return a query. readable: tenants that the caller is bound to, empty for all. Raises InvalidFieldsError."""
-    start_us, end_us = _interval_us(message, "query.")
-    return ReportQuery(
+def report_query_of(
+    message: pb.ReportQuery, readable: tuple[str, ...], noted: Violations, *, within: str = ""
+) -> ReportQuery:
+    """Return a query, and note all that is wrong with it; then it is not to be used.
+
+    readable: tenants that the caller is bound to, empty for all. within: path of what has the query, with a dot.
+    """
+    violations = Violations()
+    start_us, end_us = _noted_interval_us(message, "query.", violations)
+    filters, measures, as_of_time_ms = [], [], None
+    for index, each in enumerate(message.filters):
+        with violations:
+            filters.append(_filter_of(each, index))
+    for index, measure in enumerate(message.measures):
+        with violations:
+            measures.append(_measure_of(measure, index))
+    if message.HasField("as_of_time"):
+        with violations:
+            as_of_time_ms = timestamp_ms(message.as_of_time, "query.as_of_time")
+    query = ReportQuery(
         start_time_us=start_us,
         end_time_us=end_us,
         tenant=message.tenant,
         group_by=tuple(message.group_by),
-        filters=tuple(_filter_of(each, index) for index, each in enumerate(message.filters)),
+        filters=tuple(filters),
         time_zone=message.time_zone or "UTC",
         readable_tenants=readable or None,
         as_of=message.as_of,
-        as_of_time_ms=timestamp_ms(message.as_of_time, "query.as_of_time")
-        if message.HasField("as_of_time")
-        else None,
-        measures=tuple(_measure_of(each, index) for index, each in enumerate(message.measures)),
+        as_of_time_ms=as_of_time_ms,
+        measures=tuple(measures),
         order=tuple(ReportOrder(each.by, each.descending) for each in message.order),
         top=message.top,
-        compared_us=_interval_us(message.compare_to, "query.compare_to.")
+        compared_us=_noted_interval_us(message.compare_to, "query.compare_to.", violations)
         if message.HasField("compare_to")
         else None,
     )
+    violations.extend(query.violations())
+    noted.extend(violations, within=within)
+    return query
 
 
 def usage_of(
@@ -94,14 +112,22 @@ class _Interval(Protocol):
 
 
 def _interval_us(message: _Interval, prefix: str) -> tuple[int, int]:
-    if not message.HasField("start_time"):
-        raise InvalidFieldsError.required(f"{prefix}start_time")
-    if not message.HasField("end_time"):
-        raise InvalidFieldsError.required(f"{prefix}end_time")
-    return (
-        timestamp_us(message.start_time, f"{prefix}start_time"),
-        timestamp_us(message.end_time, f"{prefix}end_time"),
-    )
+    violations, times_us = Violations(), []
+    for name in ("start_time", "end_time"):
+        with violations:
+            if not message.HasField(name):
+                raise InvalidFieldsError.required(f"{prefix}{name}")
+            times_us.append(timestamp_us(getattr(message, name), f"{prefix}{name}"))
+    violations.raise_any()
+    start_us, end_us = times_us
+    return start_us, end_us
+
+
+def _noted_interval_us(message: _Interval, prefix: str, violations: Violations) -> tuple[int, int]:
+    """Return the interval; one with which nothing is wrong in the place of one that cannot be read, which is noted."""
+    with violations:
+        return _interval_us(message, prefix)
+    return 0, 1
 
 
 def _filter_of(message: pb.ReportFilter, index: int) -> ReportFilter:

@@ -30,6 +30,7 @@ from taximeter_server.rpc.convert_report import report_query_of
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.tenant_path import check_tenant
 from taximeter_server.usage_class import QUOTA_TOKEN_CLASSES
+from taximeter_server.violations import Violations
 
 COUNT_MAX = 1_000_000_000
 _SAMPLE_FIELDS = frozenset({"sample", "call_count", "rate_card_id", "limits_tenant", "calls_per_minute"})
@@ -96,13 +97,9 @@ class Estimates:
 
     def estimate(self, request: pb.EstimateRequest, principal: Principal) -> pb.EstimateResponse:
         """Answer a request. Raises InvalidFieldsError, TenantForbiddenError, RoleMissingError, and the engine's."""
-        for name in ("call_count", "calls_per_minute"):
-            if not 0 <= getattr(request, name) <= COUNT_MAX:
-                raise InvalidFieldsError.of(name, f"0 to {COUNT_MAX:,}")
-        if request.limits_tenant:
-            principal.require_reach(check_tenant(request.limits_tenant, "limits_tenant"))
-        if request.HasField("sample"):
-            response, totals = self._project(request, principal)
+        query = _checked(request, principal)
+        if query is not None:
+            response, totals = self._project(request, query)
         else:
             response, totals = self._quote(request)
         if request.limits_tenant:
@@ -139,14 +136,9 @@ class Estimates:
         return response, _Totals(count, _picos(response.high_cost), tokens * count, count, lines)
 
     def _project(
-        self, request: pb.EstimateRequest, principal: Principal
+        self, request: pb.EstimateRequest, query: ReportQuery
     ) -> tuple[pb.EstimateResponse, _Totals]:
-        for field, _ in request.ListFields():
-            if field.name not in _SAMPLE_FIELDS:
-                raise InvalidFieldsError.of(field.name, "excludes sample")
-        if principal.role not in {"admin", "read"}:
-            raise RoleMissingError
-        sample = self._sample(request, principal)
+        sample = self._sample(request, query)
         count = request.call_count or 1
         currency_code = self._currency_code()
         expected = round_half_even(sample.cost_picos * count, sample.item_count)
@@ -171,16 +163,15 @@ class Estimates:
         tokens, calls = (
             -(-total * count // sample.item_count) for total in (sample.token_count, sample.call_count)
         )
-        lines = self._sample_lines(request, principal, total_picos=high, item_count=count)
+        lines = self._sample_lines(request, query, total_picos=high, item_count=count)
         return response, _Totals(count, high, tokens, calls, lines)
 
     def _sample_lines(
-        self, request: pb.EstimateRequest, principal: Principal, *, total_picos: int, item_count: int
+        self, request: pb.EstimateRequest, query: ReportQuery, *, total_picos: int, item_count: int
     ) -> tuple[_Line, ...]:
         """Return what an item costs of each model and class, rounded up: a total in the proportions of the sample."""
         if not request.limits_tenant or self._credit_account(request.limits_tenant) is None:
             return ()
-        query = _sample_query(request.sample, principal)
         names = ("model", "rate_card_row", "usage_class")
         rows = list(self._reporter.rows(replace(query, group_by=names, measures=("cost",))))
         sum_picos = sum(row.measures.cost_picos for row in rows)
@@ -193,9 +184,8 @@ class Estimates:
             parts.append((model, card_row, usage_class, picos))
         return tuple(parts)
 
-    def _sample(self, request: pb.EstimateRequest, principal: Principal) -> Sample:
+    def _sample(self, request: pb.EstimateRequest, query: ReportQuery) -> Sample:
         message = request.sample
-        query = _sample_query(message, principal)
         return take_sample(
             self._reporter.rows,
             query,
@@ -245,23 +235,44 @@ class Estimates:
         return limits
 
 
+def _checked(request: pb.EstimateRequest, principal: Principal) -> ReportQuery | None:
+    """Return which records are the sample, None without one. Raises what can be raised before anything is priced."""
+    violations, query = Violations(), None
+    for name in ("call_count", "calls_per_minute"):
+        if not 0 <= getattr(request, name) <= COUNT_MAX:
+            violations.add(name, f"0 to {COUNT_MAX:,}")
+    if request.limits_tenant:
+        with violations:
+            principal.require_reach(check_tenant(request.limits_tenant, "limits_tenant"))
+    if request.HasField("sample"):
+        if principal.role not in {"admin", "read"}:
+            raise RoleMissingError
+        for field, _ in request.ListFields():
+            if field.name not in _SAMPLE_FIELDS:
+                violations.add(field.name, "excludes sample")
+        with violations:
+            query = _sample_query(request.sample, principal)
+    violations.raise_any()
+    return query
+
+
 def _sample_query(message: pb.EstimateSample, principal: Principal) -> ReportQuery:
-    query = message.query
-    for name in ("group_by", "measures", "order", "top"):
-        if getattr(query, name):
-            raise InvalidFieldsError.of(f"sample.query.{name}", "is not for samples")
-    if query.HasField("compare_to"):
-        raise InvalidFieldsError.of("sample.query.compare_to", "is not for samples")
+    violations = Violations()
+    for field, _ in message.query.ListFields():
+        if field.name in {"group_by", "measures", "order", "top", "compare_to"}:
+            violations.add(f"sample.query.{field.name}", "is not for samples")
+    query = report_query_of(message.query, principal.tenants, violations, within="sample.")
     if not 0 <= message.item_count <= COUNT_MAX:
-        raise InvalidFieldsError.of("sample.item_count", f"0 to {COUNT_MAX:,}")
+        violations.add("sample.item_count", f"0 to {COUNT_MAX:,}")
     if message.item_dimension:
         if message.item_count:
-            raise InvalidFieldsError.of("sample.item_count", "excludes sample.item_dimension")
+            violations.add("sample.item_count", "excludes sample.item_dimension")
         if not is_dimension(message.item_dimension) or is_time_dimension(message.item_dimension):
-            raise InvalidFieldsError.of("sample.item_dimension", "is not a dimension that tells items apart")
+            violations.add("sample.item_dimension", "is not a dimension that tells items apart")
+    violations.raise_any()
     if query.tenant:
-        principal.require_reach(check_tenant(query.tenant, "sample.query.tenant"))
-    return report_query_of(query, principal.tenants)
+        principal.require_reach(query.tenant)
+    return query
 
 
 def _outcome(

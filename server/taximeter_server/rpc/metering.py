@@ -20,7 +20,7 @@ from taximeter_server.rpc.estimates import Estimates
 from taximeter_server.rpc.levels import LevelReadings
 from taximeter_server.rpc.principal import Principal
 from taximeter_server.rpc.server import Handler
-from taximeter_server.tenant_path import check_tenant
+from taximeter_server.violations import Violations
 
 FRONT_METHODS = frozenset({"Record", "RecordBatch", "CheckQuota", "ExtendHold", "ReleaseHold"})
 """Methods of the service that never arrive here."""
@@ -80,7 +80,9 @@ class MeteringService:
 
     def report(self, request: pb.ReportRequest, principal: Principal) -> pb.ReportResponse:
         """Answer one page."""
-        query = _query_of(request.query, principal)
+        violations = Violations()
+        query = report_query_of(request.query, principal.tenants, violations)
+        _require(violations, query, principal)
         page_size = request.page_size
         while True:
             page = self._reporter.report(query, page_size=page_size, page_token=request.page_token)
@@ -95,9 +97,13 @@ class MeteringService:
         self, request: pb.ExportReportRequest, principal: Principal
     ) -> Generator[pb.ExportReportResponse, None, None]:
         """Stream a report as a file. Errors of the query come before the first piece."""
-        query = _query_of(request.query, principal)
-        if query.compared_us is not None:
-            raise InvalidFieldsError.of("query.compare_to", "is not for files")
+        violations = Violations()
+        query = report_query_of(request.query, principal.tenants, violations)
+        if request.query.HasField("compare_to"):
+            violations.add("query.compare_to", "is not for files")
+        with violations:
+            _check_format(request.format)
+        _require(violations, query, principal)
         return _to_responses(self._chunks(request.format, query))
 
     def _chunks(self, file_format: pb.ExportFormat.ValueType, query: ReportQuery) -> Iterator[bytes]:
@@ -111,21 +117,27 @@ class MeteringService:
             return json_chunks(
                 self._reporter.rows(query), group_by=query.group_by, currency_code=currency_code
             )
-        if file_format == pb.EXPORT_FORMAT_PARQUET:
-            return parquet_chunks(
-                self._reporter.rows(query), group_by=query.group_by, currency_code=currency_code
-            )
-        raise InvalidFieldsError.required("format")
+        return parquet_chunks(
+            self._reporter.rows(query), group_by=query.group_by, currency_code=currency_code
+        )
 
     def estimate(self, request: pb.EstimateRequest, principal: Principal) -> pb.EstimateResponse:
         """Price usage that has not happened."""
         return self._estimates.estimate(request, principal)
 
 
-def _query_of(message: pb.ReportQuery, principal: Principal) -> ReportQuery:
-    if message.tenant:
-        principal.require_reach(check_tenant(message.tenant, "query.tenant"))
-    return report_query_of(message, principal.tenants)
+def _require(violations: Violations, query: ReportQuery, principal: Principal) -> None:
+    """Raise what is wrong with a request, or that it is not for the caller."""
+    violations.raise_any()
+    if query.tenant:
+        principal.require_reach(query.tenant)
+
+
+def _check_format(file_format: pb.ExportFormat.ValueType) -> None:
+    if file_format == pb.EXPORT_FORMAT_UNSPECIFIED:
+        raise InvalidFieldsError.required("format")
+    if file_format not in pb.ExportFormat.values():
+        raise InvalidFieldsError.of("format", "is not one that this server knows")
 
 
 def _to_responses(chunks: Iterator[bytes]) -> Generator[pb.ExportReportResponse, None, None]:
