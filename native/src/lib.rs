@@ -82,9 +82,13 @@ mod validate;
 mod workers;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// See build.rs.
+const STORE_ALLOCATOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/store_allocator.so"));
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -92,6 +96,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("PARTITION_COUNT", keys::PARTITION_COUNT)?;
     module.add("ROOT_KEY", card_path::ROOT_KEY)?;
+    module.add("STORE_ALLOCATOR", PyBytes::new(py, STORE_ALLOCATOR))?;
     module.add(
         "StoreUnavailableError",
         py.get_type::<python_error::StoreUnavailableError>(),

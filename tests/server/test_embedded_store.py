@@ -17,6 +17,7 @@ import pytest
 import redis
 from server.waiting import eventually
 
+from harness.stepped_clock import running_clock
 from taximeter_server import embedded_store
 from taximeter_server.data_directory import DataDirectory
 from taximeter_server.embedded_store import EmbeddedStore, find_store_binary
@@ -115,6 +116,47 @@ def test_both_engines_take_our_settings(data_directory: DataDirectory, binary: P
     }
     assert expected == {name: settings[name] for name in expected}
     assert socket_mode == 0o600
+
+
+@pytest.mark.parametrize("binary", [None, find_store_binary()], ids=["ours", "named"])
+def test_store_that_nobody_named_has_our_allocator(
+    data_directory: DataDirectory, binary: Path | None
+) -> None:
+    """It stands in for the C library's, also after a restart; a binary of the user's own keeps its own."""
+    store = open_store(data_directory, binary)
+    store.start()
+
+    def libraries() -> str:
+        pid = store.pid
+        return Path(f"/proc/{pid}/maps").read_text() if pid and is_running(pid) and answers(store) else ""
+
+    try:
+        before, pid = libraries(), store.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: store.pid not in {None, pid} and libraries() != "", _RESTART_SECONDS_MAX)
+        after = libraries()
+    finally:
+        store.stop()
+    for found in (before, after):
+        assert "libc.so" in found
+        assert ("store-allocator" in found) == (binary is None)
+
+
+def test_what_the_user_preloads_goes_without_our_allocator(
+    data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store whose clock is another library's keeps that library, and starts."""
+    for name, value in running_clock(speed=1000).items():
+        monkeypatch.setenv(name, value)
+    store = open_store(data_directory)
+    store.start()
+    try:
+        libraries = Path(f"/proc/{store.pid}/maps").read_text()
+    finally:
+        store.stop()
+    assert "store-allocator" not in libraries
+    assert "libfaketime" in libraries
 
 
 def test_data_survives_a_clean_stop(data_directory: DataDirectory) -> None:

@@ -160,7 +160,11 @@ mod tests {
         let due = Instant::now();
         drop(streams.remove(0));
         line.hand_out(7, due);
-        assert_eq!(streams.remove(0).await, Ok((7, due)), "the first that still listens");
+        assert_eq!(
+            streams.remove(0).await,
+            Ok((7, due)),
+            "the first that still listens"
+        );
         assert_eq!((line.idle.len(), line.due.len()), (1, 0));
         line.hand_out(8, due);
         line.hand_out(9, due);
