@@ -51,8 +51,8 @@ fn compile_protos(out_dir: &Path) -> BuildResult {
     Ok(())
 }
 
-/// The allocator of this crate once more, as a shared library that stands in for the C library's: what the store's wheel
-/// was linked with takes a quarter of the store's time.
+/// The allocator of this crate once more, as a shared library that stands in for the C library's: that one, which the
+/// store's wheel is linked with, takes a quarter of the store's time.
 fn build_store_allocator(out_dir: &Path) -> BuildResult {
     let include = std::env::var_os("DEP_MIMALLOC_INCLUDE_DIR").ok_or("mimalloc does not say where it is")?;
     let source = Path::new(&include).with_file_name("src");
