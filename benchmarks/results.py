@@ -10,6 +10,8 @@ Results = dict[str, list[Run]]
 """Runs by scenario, "KIND: CONTESTANT ..."."""
 TAXIMETER = "taximeter"
 THROUGHPUT = "throughput"
+ONE = "one in flight"
+AWAKE = f"{ONE}, cores awake"
 OPEN_LOOP = "open loop"
 BARE_SCRIPT = "bare script in the store"
 BESIDE = "beside"
@@ -27,7 +29,7 @@ def table(results: Results) -> list[str]:
         f"{'':60}{'calls/s':>9}{'x floor':>9}{'CPU us':>8}{'x floor':>9}{'p50 us':>8}{'x floor':>9}{'p99 us':>8}"
     ]
     lines += [_scenario_line(results, scenario) for scenario in results]
-    columns = f"{'calls/s':>9}{'CPU':>9}{'p50, one':>10}{'p99, one':>10}{'p99, 70 %':>11}"
+    columns = f"{'calls/s':>9}{'CPU':>9}{'p50, one':>10}{'p99, one':>10}{'p50, awake':>12}{'p99, awake':>12}{'p99, 70 %':>11}"
     lines += ["", f"{'taximeter, three limits, beside each':<60}{columns}"]
     peer_names = [
         kind.removeprefix(f"{THROUGHPUT}: ") for kind in results if kind.startswith(f"{THROUGHPUT}: ")
@@ -58,8 +60,10 @@ def _peer_line(results: Results, peer: str) -> str:
     cells = [
         _ratio(results, THROUGHPUT, peer, "calls_per_second", 9),
         _ratio(results, THROUGHPUT, peer, "cpu_per_call_ns", 9),
-        _ratio(results, "one in flight", peer, "p50_us", 10),
-        _ratio(results, "one in flight", peer, "p99_us", 10),
+        _ratio(results, ONE, peer, "p50_us", 10),
+        _ratio(results, ONE, peer, "p99_us", 10),
+        _ratio(results, AWAKE, peer, "p50_us", 12),
+        _ratio(results, AWAKE, peer, "p99_us", 12),
         _ratio(results, open_kind, peer, "p99_us", 11),
     ]
     return f"{peer:<60}{''.join(cells)}"

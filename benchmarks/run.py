@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import bare_script  # noqa: E402 (needs the path above)
 import contestants  # noqa: E402 (likewise)
+import cores  # noqa: E402 (likewise)
 import h2load  # noqa: E402 (likewise)
 import history  # noqa: E402 (likewise)
 import peers  # noqa: E402 (likewise)
@@ -29,7 +30,7 @@ import plots  # noqa: E402 (likewise)
 from contestants import Contestant, Run, measure  # noqa: E402 (likewise)
 from mixed_load import measure_mixed  # noqa: E402 (likewise)
 from reconciliation import measure_checks, measure_throughput  # noqa: E402 (likewise)
-from results import BARE_SCRIPT, BESIDE, OPEN_LOOP, TAXIMETER, THROUGHPUT, Results, median, table  # noqa: E402 (likewise)
+from results import AWAKE, BARE_SCRIPT, BESIDE, ONE, OPEN_LOOP, TAXIMETER, THROUGHPUT, Results, median, table  # noqa: E402 (likewise)
 
 from harness.server_process import ServerProcess  # noqa: E402 (likewise)
 
@@ -57,8 +58,9 @@ def scenarios(limiters: Sequence[str], seconds: int) -> list[tuple[str, str, tup
          ("record", *CLOSED, *time, "--tenants", "1000")),
         ("closed loop: taximeter RecordBatch of 100", TAXIMETER,
          ("record", "--connections", "4", "--streams", "4", *time, "--batch", "100", "--tenants", "64")),
-        *((f"one in flight: {name}", name, ("check", *SINGLE, *time)) for name in asked),
-        ("one in flight: taximeter Record", TAXIMETER, ("record", *SINGLE, *time)),
+        *((f"{ONE}: {name}", name, ("check", *SINGLE, *time)) for name in asked),
+        (f"{ONE}: taximeter Record", TAXIMETER, ("record", *SINGLE, *time)),
+        *((f"{AWAKE}: {name}", name, ("check", *SINGLE, *time)) for name in asked if cores.can_stay_awake()),
     ]  # fmt: skip
 
 
@@ -81,7 +83,12 @@ def run(rounds: int, seconds: int, directory: Path) -> Results:
         for number in range(rounds):
             for scenario, name, arguments in scenarios(limiters, seconds):
                 say(f"round {number + 1} of {rounds}: {scenario}")
-                one = measure_one(by_name[name], arguments) if arguments else ask_all(by_name[name], seconds)
+                with cores.awake() if scenario.startswith(AWAKE) else contextlib.nullcontext():
+                    one = (
+                        measure_one(by_name[name], arguments)
+                        if arguments
+                        else ask_all(by_name[name], seconds)
+                    )
                 results.setdefault(scenario, []).append(one)
         for number in range(rounds):
             for name in limiters:
@@ -166,6 +173,7 @@ def main() -> None:
                 f"With {h2load.version()}. Beside: {', '.join(peers.versions()) or 'no peers'}",
                 *peers.missing(),
                 *([] if bare_script.is_present() else [bare_script.NOT_HERE]),
+                *([] if cores.can_stay_awake() else [cores.NOT_HERE]),
                 *table(results),
             ]
         )
