@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from taximeter_server.errors import InvalidFieldsError
+from taximeter_server.violations import Violations
 
 REQUESTS_PER_MINUTE_MAX = 1_000_000_000
 TOKENS_PER_DAY_MAX = 1_000_000_000_000_000
@@ -24,7 +24,8 @@ class Limits:
     shadow: tuple[str, ...] = field(default=())
 
     def check(self, name: str) -> None:
-        """Raise InvalidFieldsError for a maximum out of range. name: the field that these limits are."""
+        """Raise InvalidFieldsError for maxima out of range. name: the field that these limits are."""
+        violations = Violations()
         maxima = {
             "requests_per_minute": REQUESTS_PER_MINUTE_MAX,
             "tokens_per_day": TOKENS_PER_DAY_MAX,
@@ -33,7 +34,8 @@ class Limits:
         for limit, maximum in maxima.items():
             value = getattr(self, limit)
             if value is not None and not 0 <= value <= maximum:
-                raise InvalidFieldsError.of(f"{name}.{limit}", f"0 to {maximum}")
+                violations.add(f"{name}.{limit}", f"0 to {maximum}")
+        violations.raise_any()
 
     @classmethod
     def of_document(cls, values: Mapping[str, Any]) -> Self:
@@ -50,9 +52,12 @@ class TemporaryLimits:
 
     def check(self, name: str) -> None:
         """Raise InvalidFieldsError. name: the field that these limits are."""
-        self.limits.check(f"{name}.limits")
+        violations = Violations()
+        with violations:
+            self.limits.check(f"{name}.limits")
         if not 0 < self.until_ms <= UNTIL_MS_MAX:
-            raise InvalidFieldsError.of(f"{name}.until_time", "an instant from 1970 to 9999")
+            violations.add(f"{name}.until_time", "an instant from 1970 to 9999")
+        violations.raise_any()
 
     @classmethod
     def of_document(cls, values: Mapping[str, Any]) -> Self:

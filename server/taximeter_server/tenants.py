@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol, Self
 
 from taximeter_server.errors import (
-    InvalidFieldsError,
     PlanUnknownError,
     RequestError,
     StoreCorruptError,
@@ -17,6 +16,7 @@ from taximeter_server.errors import (
 from taximeter_server.limits import Limits, TemporaryLimits
 from taximeter_server.store import DocumentStore
 from taximeter_server.tenant_path import check_tenant, is_within
+from taximeter_server.violations import Violations
 
 DISPLAY_NAME_LENGTH_MAX = 200
 FAIL_OPEN_REQUESTS_MAX = 1_000_000
@@ -38,17 +38,25 @@ class Tenant:
     update_time_ms: int = 0
 
     def check(self) -> None:
-        """Raise InvalidFieldsError."""
-        check_tenant(self.name, "tenant.name")
+        """Raise InvalidFieldsError with all that is wrong."""
+        violations = Violations()
+        with violations:
+            check_tenant(self.name, "tenant.name")
         if len(self.display_name) > DISPLAY_NAME_LENGTH_MAX:
-            raise InvalidFieldsError.of(
-                "tenant.display_name", f"at most {DISPLAY_NAME_LENGTH_MAX} characters"
-            )
-        self.limits.check("tenant.limits")
+            violations.add("tenant.display_name", f"at most {DISPLAY_NAME_LENGTH_MAX} characters")
+        with violations:
+            self.limits.check("tenant.limits")
         if self.temporary_limits is not None:
-            self.temporary_limits.check("tenant.temporary_limits")
+            with violations:
+                self.temporary_limits.check("tenant.temporary_limits")
         if not 0 <= self.fail_open_requests <= FAIL_OPEN_REQUESTS_MAX:
-            raise InvalidFieldsError.of("tenant.fail_open_requests", f"0 to {FAIL_OPEN_REQUESTS_MAX}")
+            violations.add("tenant.fail_open_requests", f"0 to {FAIL_OPEN_REQUESTS_MAX}")
+        violations.raise_any()
+
+    def at(self, now_ms: int) -> Self:
+        """Return what of the settings is in force: temporary limits end by themselves."""
+        is_over = self.temporary_limits is not None and self.temporary_limits.until_ms <= now_ms
+        return replace(self, temporary_limits=None) if is_over else self
 
     def to_json(self) -> str:
         """Return the tenant's document."""
@@ -112,7 +120,7 @@ class Tenants:
             for settings in many:
                 try:
                     settings.check()
-                    outcomes.append(replace(settings, update_time_ms=now_ms))
+                    outcomes.append(replace(settings, update_time_ms=now_ms).at(now_ms))
                 except RequestError as error:
                     outcomes.append(error)
             accepted = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, Tenant)]
@@ -148,13 +156,13 @@ class Tenants:
         document = self._store.tenant(name)
         if document is None:
             raise TenantUnknownError(name)
-        return Tenant.from_json(document)
+        return Tenant.from_json(document).at(self._clock())
 
     def list(self) -> list[Tenant]:
         """Return all tenants that have settings, by name."""
-        return sorted(
-            (Tenant.from_json(document) for document in self._store.tenants()), key=lambda tenant: tenant.name
-        )
+        now_ms = self._clock()
+        tenants = (Tenant.from_json(document).at(now_ms) for document in self._store.tenants())
+        return sorted(tenants, key=lambda tenant: tenant.name)
 
     def enforce_all(self) -> None:
         """Put the limits of all documents in force: a kill may have come between a document and its limits.

@@ -243,6 +243,13 @@ def test_override_stands_in_and_is_shown_with_its_end(taximeter: CommandLine, te
     assert (
         found["temporary_limits"]["until_time"][:17] == limits["tokens_per_day"]["temporary_until_time"][:17]
     )
+    told = taximeter("tenant", "get", tenant).stdout
+    assert (
+        f"temporary limits     tokens per day 1,000, until time {found['temporary_limits']['until_time']}"
+        in told
+    )
+    over = ("--until", "2020-01-01T00:00:00Z", "--tokens-per-day", "5")
+    assert "is over" in taximeter("tenant", "override", tenant, *over, status=2).stderr
     taximeter("tenant", "override", tenant, "--end")
     assert taximeter.json("quota", "status", tenant)["limits"][1]["maximum"] == 10
     assert "--for" in taximeter("tenant", "override", tenant, status=2).stderr

@@ -7,7 +7,7 @@ import pytest
 from server.stopped_clock import StoppedClock
 
 from taximeter_server.errors import InvalidFieldsError, TenantForbiddenError, TenantUnknownError
-from taximeter_server.limits import Limits
+from taximeter_server.limits import Limits, TemporaryLimits
 from taximeter_server.store import DocumentStore
 from taximeter_server.tenant_path import check_tenant, require_reach
 from taximeter_server.tenants import Tenant, Tenants
@@ -116,6 +116,41 @@ def test_settings_are_replaced_as_a_whole(tenants: Tenants) -> None:
 
     assert tenants.get("acme").limits == Limits(requests_per_minute=1)
     assert tenants.get("acme").display_name == ""
+
+
+def test_temporary_limits_are_shown_until_they_end(tenants: Tenants, clock: StoppedClock) -> None:
+    """What has ended by itself is not shown as if it were in force, and what is over is not set."""
+    temporary = TemporaryLimits(limits=Limits(tokens_per_day=9), until_ms=clock.now_ms + 1_000)
+    put = tenants.put(Tenant(name="acme", limits=Limits(tokens_per_day=5), temporary_limits=temporary))
+    assert put.temporary_limits == tenants.get("acme").temporary_limits == temporary
+
+    clock.now_ms += 1_000
+    shown = [tenants.get("acme"), *tenants.list(), tenants.put(put)]
+    assert [(each.temporary_limits, each.limits.tokens_per_day) for each in shown] == [(None, 5)] * 3
+
+
+def test_all_that_is_wrong_with_settings_is_said_at_once(tenants: Tenants) -> None:
+    """Whoever mends settings sees every field that is out of range."""
+    limits = Limits(requests_per_minute=-1, cost_per_day_picos=-1)
+    wrong = Tenant(
+        name="Acme",
+        display_name="x" * 201,
+        limits=limits,
+        temporary_limits=TemporaryLimits(limits=limits, until_ms=0),
+        fail_open_requests=-1,
+    )
+    with pytest.raises(InvalidFieldsError) as caught:
+        tenants.put(wrong)
+    assert [violation.field for violation in caught.value.violations] == [
+        "tenant.name",
+        "tenant.display_name",
+        "tenant.limits.requests_per_minute",
+        "tenant.limits.cost_per_day_picos",
+        "tenant.temporary_limits.limits.requests_per_minute",
+        "tenant.temporary_limits.limits.cost_per_day_picos",
+        "tenant.temporary_limits.until_time",
+        "tenant.fail_open_requests",
+    ]
 
 
 def test_tenants_are_listed_by_name(tenants: Tenants) -> None:

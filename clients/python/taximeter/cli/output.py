@@ -155,7 +155,7 @@ def write_fields(fields: Mapping[str, Any]) -> None:
 
 
 def cell_text(value: Any) -> str:
-    """Returns the text of a value for people: integers in groups of three digits, lists with commas."""
+    """Returns the text of a value for people: integers in groups of three digits, lists and names with commas."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -164,6 +164,9 @@ def cell_text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value) or "-"
+    if isinstance(value, Mapping):
+        known = {name: each for name, each in value.items() if each not in (None, [], ())}
+        return ", ".join(f"{name.replace('_', ' ')} {cell_text(each)}" for name, each in known.items()) or "-"
     # Text of others must not steer the terminal.
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value)

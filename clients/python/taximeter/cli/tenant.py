@@ -89,6 +89,9 @@ def override(
     if [duration is not None, until_time is not None, end].count(True) != 1:
         message = "Give one of --for, --until and --end."
         raise click.UsageError(message)
+    if until_time is not None and until_time <= app.now():
+        message = "is over: limits until then would never be in force"
+        raise click.BadParameter(message, param_hint="--until")
     until_time = until_time or (app.now() + duration if duration else None)
     temporary = None if until_time is None else TemporaryLimits(taken_limits(limits), until_time)
     found = app.meter.get_tenant(name)
