@@ -33,7 +33,8 @@ CHUNK_BYTES_MAX = 65_536
 
 _PICO_DIGITS = 12
 _COST_DIGITS = 6
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
+# With their full-width forms, which some spreadsheets take for the same.
+_FORMULA_STARTS = (*"=+-@", *"\uff1d\uff0b\uff0d\uff20", "\t", "\r", "\n", "\0")
 _QUOTED_CHARACTERS = frozenset('",\r\n')
 
 

@@ -174,7 +174,7 @@ def _cells(row: FocusRow, context: FocusContext) -> dict[str, str]:
         "ServiceCategory": "AI and Machine Learning",
         "ServiceName": provider,
         "ServiceSubcategory": "Generative AI",
-        "SkuId": f"{values['provider']}/{values['model']}" if values["model"] else usage_class,
+        "SkuId": _sku_id(values["provider"], values["model"]) or usage_class,
         "SkuMeter": _METERS.get(usage_class, usage_class.replace("_", " ").title()),
         "SkuPriceDetails": _price_details(values["model"], values["tier"], usage_class),
         "SkuPriceId": "" if is_unpriced else _price_id(values),
@@ -231,6 +231,10 @@ def _description(values: Mapping[str, str], *, is_unpriced: bool) -> str:
     of = f" of {values['model']}" if values["model"] else ""
     correction = "" if values["entry_kind"] == _USAGE else "Correction: "
     return f"{correction}{what}{of}{', without a price' if is_unpriced else ''}"
+
+
+def _sku_id(provider: str, model: str) -> str:
+    return f"{provider}/{model}" if provider and model else model
 
 
 @functools.lru_cache(maxsize=_REMEMBERED_MAX)

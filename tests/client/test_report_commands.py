@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Usage metrics for scripts, and the options of reports, against the real server."""
 
+import csv
 import io
 import json
 import os
 import subprocess
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -241,6 +243,38 @@ def test_files_of_all_formats(taximeter: CommandLine, tenant: str, server: Serve
     focus = taximeter("billing", "report", tenant, "--period", YESTERDAY, "-o", "focus").stdout.splitlines()
     assert focus[0].startswith("BilledCost,BillingAccountId,")
     assert len(focus) == 1 + 6 + 5
+    tagged = taximeter(
+        *(
+            "billing",
+            "report",
+            tenant,
+            "--period",
+            YESTERDAY,
+            "-o",
+            "focus",
+            "--tag",
+            "workflow_uuid",
+            "--tag",
+            "team",
+        )
+    ).stdout
+    rows = list(csv.DictReader(tagged.splitlines()))
+    assert Counter(row["Tags"] for row in rows) == {'{"workflow_uuid":"w-1"}': 6, "": 5}
+    assert {row["SkuId"] for row in rows} == {"claude-opus-4-7", "claude-sonnet-4-6"}
+
+
+def test_days_of_a_rollup_add_up_to_its_total(taximeter: CommandLine, server: ServerProcess) -> None:
+    """Every sum of the total is in the days, credits and what no grant covered included."""
+    name, environment = f"t-{new_record_id()}", server.client_environment
+    taximeter("billing", "credits", "account", name, "--credit-price", "0.01")
+    with Meter(environment["TAXIMETER_URL"], key=environment["TAXIMETER_KEY"]) as meter:
+        meter.record(name, OPUS, model="claude-opus-4-7", occur_time=TODAY - timedelta(days=1))
+    found = taximeter.json("billing", "rollup", "--tenant", name, "--from", DAY_BEFORE, "--to", YESTERDAY)
+
+    empty, day = found["days"]
+    assert {key: value for key, value in day.items() if key not in {"date", "models"}} == found["total"]
+    assert Decimal(day["credits"]) == Decimal(day["overdrawn_credits"]) == Decimal(OPUS_COST) * 100
+    assert (empty["calls"], empty["credits"]) == (0, "0")
 
 
 def test_no_parquet_on_a_terminal(server: ServerProcess, tenant: str) -> None:
@@ -285,6 +319,7 @@ def test_the_client_chooses_measures(server: ServerProcess, tenant: str) -> None
     [
         (("report", "acme", "--csv", "--order-by", "-cost"), "--order-by and --top are not for csv"),
         (("report", "acme", "--output", "focus", "--top", "3"), "--order-by and --top are not for focus"),
+        (("report", "acme", "--csv", "--tag", "team"), "--tag is for --output focus"),
         (("report", "acme", "--csv", "--output", "json"), "--csv and --output exclude each other"),
         (("summary", "--compare-to", "next"), "--compare-to: 'next' is none of current-month"),
         (

@@ -127,6 +127,8 @@ def test_the_same_ledger_gives_the_same_bytes(ledger: LedgerFixture) -> None:
         ("\tx", "'\tx"),
         ("\rx", '"\'\rx"'),
         ("\0x", "'\0x"),
+        ("\nx", '"\'\nx"'),
+        ("\uff1d1+1", "'\uff1d1+1"),
         ('a"b', '"a""b"'),
         ("a,b", '"a,b"'),
         ("a\nb", '"a\nb"'),

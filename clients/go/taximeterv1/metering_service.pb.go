@@ -402,7 +402,7 @@ const (
 	// list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, credit_microcredits,
 	// overdrawn_microcredits, currency_code and is_other.
 	ExportFormat_EXPORT_FORMAT_PARQUET ExportFormat = 3
-	// CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price.
+	// CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class, price and Tags.
 	ExportFormat_EXPORT_FORMAT_FOCUS ExportFormat = 4
 )
 
@@ -512,7 +512,7 @@ type RecordResponse struct {
 	RateCardRow string `protobuf:"bytes,5,opt,name=rate_card_row,json=rateCardRow,proto3" json:"rate_card_row,omitempty"`
 	// Whether all lines have a price.
 	PricingState PricingState `protobuf:"varint,6,opt,name=pricing_state,json=pricingState,proto3,enum=taximeter.v1.PricingState" json:"pricing_state,omitempty"`
-	// Limits set for the tenant and its parents, after this record. Empty when JOURNALED.
+	// Limits set for the tenant and its parents, after this record. Empty when JOURNALED, and in a duplicate.
 	Limits []*LimitStatus `protobuf:"bytes,7,rep,name=limits,proto3" json:"limits,omitempty"`
 	// How durable the record is.
 	Durability Durability `protobuf:"varint,8,opt,name=durability,proto3,enum=taximeter.v1.Durability" json:"durability,omitempty"`
@@ -979,7 +979,8 @@ type RecordLevelRequest struct {
 	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Required. What is read, 1 to 64 characters of a-z 0-9 . _ -, such as "sessions": one level of the tenant.
 	Series string `protobuf:"bytes,2,opt,name=series,proto3" json:"series,omitempty"`
-	// Required. The level in bytes, 0 to 2^53. 0 ends the series until it is read again.
+	// Required. The level in bytes, 0 to 2^53. 0 ends the series until it is read again; what its hour
+	// came to until then is recorded at once.
 	LevelBytes *int64 `protobuf:"varint,3,opt,name=level_bytes,json=levelBytes,proto3,oneof" json:"level_bytes,omitempty"`
 	// Required. When it was read, to the millisecond: after the reading before, not in the future by more than 5 minutes,
 	// and at most 31 days ago.
@@ -2843,7 +2844,8 @@ func (x *ReportMeasures) GetOverdrawnMicrocredits() int64 {
 type ExportReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. What to sum. EXPORT_FORMAT_CSV and EXPORT_FORMAT_FOCUS have a fixed grouping and order: they ignore
-	// group_by, measures, order and top. compare_to is refused.
+	// group_by, measures, order and top; only the "attributes.KEY" of group_by become Tags of EXPORT_FORMAT_FOCUS.
+	// compare_to is refused.
 	Query *ReportQuery `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	// Required. Format of the file.
 	Format        ExportFormat `protobuf:"varint,2,opt,name=format,proto3,enum=taximeter.v1.ExportFormat" json:"format,omitempty"`
@@ -3354,7 +3356,9 @@ type EstimateLimit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The limit as it is now.
 	Status *LimitStatus `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
-	// What all calls would consume, at the expected cost, in the unit of the limit. Spread over windows by the pace.
+	// What all calls would consume, in the unit of the limit, at the upper bound: what is said to pass passes. Of a
+	// sample, cost is that of its dearest item, tokens and requests are those of the average. Spread over windows by the
+	// pace.
 	Needed int64 `protobuf:"varint,2,opt,name=needed,proto3" json:"needed,omitempty"`
 	// What would remain in the window in which least remains. 0 when it stops the calls.
 	RemainingAfter int64 `protobuf:"varint,3,opt,name=remaining_after,json=remainingAfter,proto3" json:"remaining_after,omitempty"`

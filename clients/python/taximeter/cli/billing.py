@@ -101,11 +101,20 @@ def summary(
 @click.argument("tenant")
 @period_options()
 @click.option("--csv", "as_csv", is_flag=True, help="Short for --output csv.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY", help="Attribute for Tags of focus. Repeatable.")
 @query_options
 @output_option(TABLE, JSON, CSV, PARQUET, JSON_LINES, FOCUS)
 @pass_app
 def report_command(
-    app: App, tenant: str, period: Period, *, as_csv: bool, make_query: MakeQuery, output: str
+    app: App,
+    /,
+    tenant: str,
+    period: Period,
+    *,
+    as_csv: bool,
+    tags: tuple[str, ...],
+    make_query: MakeQuery,
+    output: str,
 ) -> None:
     """Details TENANT and everything below it: one line for each day, tenant and model.
 
@@ -113,7 +122,10 @@ def report_command(
     reasoning_tokens, tool_calls, sandbox_seconds, cost_usd come first and in this order, then cache_read,
     cache_write, cost_exact, rate_card_id. focus is the CSV of the FinOps FOCUS 1.2 specification.
     """
-    query = make_query(period, tenant, ("day", "tenant", "model"))
+    group_by = [f"attributes.{key}" for key in tags] if tags else ["day", "tenant", "model"]
+    query = make_query(period, tenant, group_by)
+    if tags and output != FOCUS:
+        raise click.UsageError("--tag is for --output focus.")
     if as_csv and output not in {TABLE, CSV}:
         raise click.UsageError("--csv and --output exclude each other.")
     output = CSV if as_csv else output
@@ -205,6 +217,9 @@ def _sum(measures: Sequence[Measures], currency: str) -> Measures:
         unpriced_lines=sum(part.unpriced_lines for part in measures),
         adjustment_cost=Money(currency, sum(part.adjustment_cost.picos for part in measures)),
         adjusted_unpriced_lines=sum(part.adjusted_unpriced_lines for part in measures),
+        list_cost=Money(currency, sum(part.list_cost.picos for part in measures)),
+        credit_microcredits=sum(part.credit_microcredits for part in measures),
+        overdrawn_microcredits=sum(part.overdrawn_microcredits for part in measures),
     )
 
 

@@ -20,6 +20,8 @@ TABLE, JSON, CSV = "table", "json", "csv"
 # A pipe has no width; a table that is cut or wrapped there is of no use.
 _PIPE_WIDTH = 400
 _QUOTED_CHARACTERS = frozenset(',"\r\n')
+# With their full-width forms, which some spreadsheets take for the same.
+_FORMULA_STARTS = (*"=+-@", *"\uff1d\uff0b\uff0d\uff20", "\t", "\r", "\n", "\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,13 @@ def csv_cell(value: Any) -> str:
     """Returns the text of a cell; text that a spreadsheet would run as a formula gets a quote in front."""
     if value is None:
         return ""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\0")):
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
     return str(value)
 
 
 def _has_value(row: Row, column: Column) -> bool:
-    return row.get(column.key) not in {None, 0, "", "0.0", "0.00"}
+    return row.get(column.key) not in {None, 0, "", "0", "0.0", "0.00"}
 
 
 def _quoted(cell: str) -> str:

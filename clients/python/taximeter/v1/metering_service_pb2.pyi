@@ -240,7 +240,7 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     overdrawn_microcredits, currency_code and is_other.
     """
     EXPORT_FORMAT_FOCUS: _ExportFormat.ValueType  # 4
-    """CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price."""
+    """CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class, price and Tags."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """ExportFormat is a file format. It may grow."""
@@ -259,7 +259,7 @@ list_cost_picos, adjustment_picos, unpriced_lines, adjusted_unpriced_lines, cred
 overdrawn_microcredits, currency_code and is_other.
 """
 EXPORT_FORMAT_FOCUS: ExportFormat.ValueType  # 4
-"""CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class and price."""
+"""CSV of the FinOps FOCUS 1.2 specification, one row per day, tenant, model, usage class, price and Tags."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
@@ -335,7 +335,7 @@ class RecordResponse(_message.Message):
 
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_quota_pb2.LimitStatus]:
-        """Limits set for the tenant and its parents, after this record. Empty when JOURNALED."""
+        """Limits set for the tenant and its parents, after this record. Empty when JOURNALED, and in a duplicate."""
 
     @_builtins.property
     def hold(self) -> Global___HoldSettlement:
@@ -560,7 +560,9 @@ class RecordLevelRequest(_message.Message):
     series: _builtins.str
     """Required. What is read, 1 to 64 characters of a-z 0-9 . _ -, such as "sessions": one level of the tenant."""
     level_bytes: _builtins.int
-    """Required. The level in bytes, 0 to 2^53. 0 ends the series until it is read again."""
+    """Required. The level in bytes, 0 to 2^53. 0 ends the series until it is read again; what its hour
+    came to until then is recorded at once.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """Required. When it was read, to the millisecond: after the reading before, not in the future by more than 5 minutes,
@@ -1581,7 +1583,8 @@ class ExportReportRequest(_message.Message):
     @_builtins.property
     def query(self) -> Global___ReportQuery:
         """Required. What to sum. EXPORT_FORMAT_CSV and EXPORT_FORMAT_FOCUS have a fixed grouping and order: they ignore
-        group_by, measures, order and top. compare_to is refused.
+        group_by, measures, order and top; only the "attributes.KEY" of group_by become Tags of EXPORT_FORMAT_FOCUS.
+        compare_to is refused.
         """
 
     def __init__(
@@ -1860,7 +1863,10 @@ class EstimateLimit(_message.Message):
     PASSED_COUNT_FIELD_NUMBER: _builtins.int
     STOP_TIME_FIELD_NUMBER: _builtins.int
     needed: _builtins.int
-    """What all calls would consume, at the expected cost, in the unit of the limit. Spread over windows by the pace."""
+    """What all calls would consume, in the unit of the limit, at the upper bound: what is said to pass passes. Of a
+    sample, cost is that of its dearest item, tokens and requests are those of the average. Spread over windows by the
+    pace.
+    """
     remaining_after: _builtins.int
     """What would remain in the window in which least remains. 0 when it stops the calls."""
     stops: _builtins.bool
