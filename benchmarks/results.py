@@ -29,7 +29,8 @@ def table(results: Results) -> list[str]:
         f"{'':60}{'calls/s':>9}{'x floor':>9}{'CPU us':>8}{'x floor':>9}{'p50 us':>8}{'x floor':>9}{'p99 us':>8}"
     ]
     lines += [_scenario_line(results, scenario) for scenario in results]
-    columns = f"{'calls/s':>9}{'CPU':>9}{'p50, one':>10}{'p99, one':>10}{'p50, awake':>12}{'p99, awake':>12}{'p99, 70 %':>11}"
+    columns = f"{'calls/s':>9}{'CPU':>9}{'p50, one':>10}{'p99, one':>10}"
+    columns += f"{'p50, awake':>12}{'p99, awake':>12}{'p99, 70 %':>11}"
     lines += ["", f"{'taximeter, three limits, beside each':<60}{columns}"]
     peer_names = [
         kind.removeprefix(f"{THROUGHPUT}: ") for kind in results if kind.startswith(f"{THROUGHPUT}: ")
