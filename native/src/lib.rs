@@ -64,6 +64,7 @@ mod rate_card;
 mod record;
 mod record_group;
 mod reopen;
+mod report_rows;
 mod reprice;
 mod resp;
 mod script_arguments;
@@ -132,6 +133,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(callers::key_uses, module)?)?;
     module.add_function(wrap_pyfunction!(callers::take_denials, module)?)?;
     module.add_function(wrap_pyfunction!(rate_card::rounded_prices, module)?)?;
+    module.add_function(wrap_pyfunction!(report_rows::report_rows, module)?)?;
     module.add("UsageError", py.get_type::<provider_usage::UsageError>())?;
     module.add_function(wrap_pyfunction!(provider_usage::normalise_usage, module)?)?;
     module.add_function(wrap_pyfunction!(rate_card::usage_quantities, module)?)?;

@@ -149,6 +149,16 @@ def normalise_usage(
     classes: quantities above 0. tier, region and speed are those that the usage states, else "". Raises UsageError.
     """
 
+def report_rows(
+    rows_ipc: bytes, *, dimensions: Sequence[str], measures: Sequence[str], currency_code: str
+) -> bytes:
+    """Return a serialized taximeter.v1.ReportResponse that has the rows and nothing else.
+
+    rows_ipc: an Arrow IPC stream of rows with the columns of report_columns.ReportColumns. dimensions: names of d0 and
+    so on. measures: of report_query.MEASURES, empty for all. Raises OverflowError when a sum does not fit its field and
+    ValueError when rows_ipc is something else. Releases the GIL.
+    """
+
 def usage_quantities(usage: bytes, field: str) -> list[tuple[str, int]]:
     """Check a taximeter.v1.Usage and return what it says by class, without zeros.
 

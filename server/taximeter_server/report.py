@@ -14,14 +14,14 @@ from taximeter_server.ledger import LedgerSource
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.page_token import PageToken
 from taximeter_server.report_as_of import AsOf
+from taximeter_server.report_columns import ReportColumns, ReportColumnsPage
 from taximeter_server.report_csv import CsvRow
 from taximeter_server.report_database import open_report_database
 from taximeter_server.report_focus import FocusRow
 from taximeter_server.report_groups import ReportGroups
-from taximeter_server.report_query import ReportMeasures, ReportPage, ReportQuery, ReportRow
+from taximeter_server.report_query import ReportPage, ReportQuery, ReportRow
 from taximeter_server.report_snapshot import Snapshot, take_snapshot
 from taximeter_server.report_sql import (
-    COMPARED,
     Statement,
     csv_statement,
     focus_group_by,
@@ -85,6 +85,19 @@ class Reporter:
         self._memory_limit_bytes = memory_limit_bytes
 
     def report(self, query: ReportQuery, *, page_size: int = 0, page_token: str = "") -> ReportPage:
+        """Return one page as values, see page()."""
+        page = self.page(query, page_size=page_size, page_token=page_token)
+        (total,) = page.total.rows()
+        return ReportPage(
+            rows=tuple(page.rows.rows()),
+            next_page_token=page.next_page_token,
+            total=total.measures,
+            as_of_time_ms=page.as_of_time_ms,
+            as_of=page.as_of,
+            compared_total=total.compared,
+        )
+
+    def page(self, query: ReportQuery, *, page_size: int = 0, page_token: str = "") -> ReportColumnsPage:
         """Return one page. page_size: 0 is PAGE_SIZE_DEFAULT, more than PAGE_SIZE_MAX is lowered.
 
         Contains every record that was answered as committed before the call. Raises InvalidFieldsError,
@@ -97,25 +110,22 @@ class Reporter:
         canonical_query = query.canonical_bytes()
         token = PageToken.decode(page_token, self._token_secret, canonical_query) if page_token else None
         offset = token.offset if token else 0
+        is_compared = query.compared_us is not None
         with self._groups(query, groups_statement, as_of=token.as_of if token else None) as groups:
             # One more than the page says whether there is another page.
-            found = tuple(
-                groups.rows(offset + 1, offset + size + 1, is_compared=query.compared_us is not None)
-            )
-            total = groups.total("")
-            compared_total = groups.total(COMPARED) if query.compared_us else None
-        rows, has_more = found[:size], len(found) > size
-        for row in rows:
-            _check_range(row.measures, row.compared)
-        _check_range(total, compared_total)
+            found = groups.page(offset + 1, offset + size + 1, is_compared=is_compared)
+            total = groups.total(is_compared=is_compared)
+        rows = found.first(size)
+        for one in (rows, total):
+            _check_range(one)
+        has_more = found.table.num_rows > size
         next_token = PageToken(groups.as_of, offset + size) if has_more else None
-        return ReportPage(
+        return ReportColumnsPage(
             rows=rows,
             next_page_token=next_token.encode(self._token_secret, canonical_query) if next_token else "",
             total=total,
             as_of_time_ms=groups.as_of.time_ms,
             as_of=groups.as_of.encode(self._token_secret),
-            compared_total=compared_total,
         )
 
     def rows(self, query: ReportQuery) -> Iterator[ReportRow]:
@@ -255,10 +265,12 @@ def _named_memory() -> Iterator[None]:
         raise ReportTooLargeError from None
 
 
-def _check_range(*some: ReportMeasures | None) -> None:
+def _check_range(columns: ReportColumns) -> None:
     """Costs have a wider field; everything else must fit int64."""
-    for measures in some:
-        if measures is not None:
+    if not columns.has_wide_numbers:
+        return
+    for row in columns.rows():
+        for measures in filter(None, (row.measures, row.compared)):
             counts = (measures.calls, measures.unpriced_lines, measures.adjusted_unpriced_lines)
             if max(*counts, *measures.quantities.values()) > _INT64_MAX:
                 raise SumOutOfRangeError

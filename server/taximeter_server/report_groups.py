@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The temporary table groups of a report, which its statement has filled: read in parts, as rows of the report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from taximeter_server.report_as_of import AsOf
+from taximeter_server.report_columns import ReportColumns
 from taximeter_server.report_dimensions import Dimension
 from taximeter_server.report_query import ReportMeasures, ReportRow
-from taximeter_server.report_sql import COMPARED, SUMS, rest_statement
+from taximeter_server.report_sql import COMPARED, SUMS, rest_statement, total_quantities
 
 _FETCH_ROWS = 10_000
 """Rows asked for at once: an answer that nobody has fetched yet is held in memory as a whole."""
@@ -26,47 +26,59 @@ class ReportGroups:
     dimensions: Sequence[Dimension]
     as_of: AsOf
 
-    def rows(self, first: int, last: int, *, is_compared: bool) -> Iterator[ReportRow]:
-        """Yield the rows of groups_statement from position first to last."""
-        prefixes = ("", COMPARED) if is_compared else ("",)
-        while first <= last:
-            positions = {"first": first, "last": min(last, first + _FETCH_ROWS - 1)}
-            try:
-                # Numbers of 128 bits take many times as long to become Python's.
-                table = self._page(prefixes, "BIGINT", positions)
-            except duckdb.ConversionException:
-                table = self._page(prefixes, "HUGEINT", positions)
-            yield from self._rows_of(table, is_compared=is_compared)
-            if table.num_rows < _FETCH_ROWS:
-                break
-            first += _FETCH_ROWS
-
-    def _page(self, prefixes: Sequence[str], number_type: str, positions: dict[str, int]) -> pa.Table:
-        """Return dimensions, is_other, and for each of prefixes the quantities and SUMS."""
-        columns = [*(f"d{index}" for index in range(len(self.dimensions))), "is_other"]
-        for prefix in prefixes:
-            parts = f"STRUCT(usage_class VARCHAR, quantity {number_type})[]"
-            columns.append(f"{prefix}quantities::{parts} AS {prefix}quantities")
-            columns += [f"{prefix}{name}::{number_type} AS {prefix}{name}" for name in SUMS]
-        sql = (
-            f"SELECT {', '.join(columns)} FROM groups"  # noqa: S608 (names of ours)
-            " WHERE position BETWEEN $first AND $last ORDER BY position"
+    def page(self, first: int, last: int, *, is_compared: bool) -> ReportColumns:
+        """Return the rows of groups_statement from position first to last."""
+        dimensions = [f"d{index}" for index in range(len(self.dimensions))]
+        return self._columns(
+            (*dimensions, "is_other"),
+            lambda prefix: (f"{prefix}quantities", *(f"{prefix}{name}" for name in SUMS)),
+            "WHERE position BETWEEN $first AND $last ORDER BY position",
+            {"first": first, "last": last},
+            is_compared=is_compared,
         )
-        return self.connection.sql(sql, params=positions).to_arrow_table()
 
-    def _rows_of(self, table: pa.Table, *, is_compared: bool) -> Iterator[ReportRow]:
-        # Column by column: a row at a time, this takes longer than the database for all of them.
-        count = len(self.dimensions)
-        columns = [table[name].combine_chunks() for name in table.column_names]
-        written = [
-            one.write_all(column.to_pylist())
-            for one, column in zip(self.dimensions, columns[:count], strict=True)
-        ]
-        groups = zip(*written, strict=True) if written else [()] * table.num_rows
-        is_other, measured = columns[count].to_pylist(), columns[count + 1 :]
-        own = _measures_of(measured[: 1 + len(SUMS)])
-        compared = _measures_of(measured[1 + len(SUMS) :]) if is_compared else [None] * table.num_rows
-        return map(ReportRow, groups, own, compared, is_other)
+    def total(self, *, is_compared: bool) -> ReportColumns:
+        """Sum the rows of groups_statement, so that the total is the sum of its parts whatever they count: one row."""
+        return self._columns(
+            ("false AS is_other",),
+            lambda prefix: (
+                total_quantities(prefix),
+                *(f"coalesce(sum({prefix}{name}), 0)" for name in SUMS),
+            ),
+            "",
+            {},
+            is_compared=is_compared,
+        )
+
+    def _columns(
+        self,
+        columns: Sequence[str],
+        measures: Callable[[str], Sequence[str]],
+        rest: str,
+        parameters: dict[str, object],
+        *,
+        is_compared: bool,
+    ) -> ReportColumns:
+        """Return columns of groups, and what measures says for quantities and SUMS of each interval."""
+
+        def read(number_type: str) -> pa.Table:
+            selected = list(columns)
+            for prefix in ("", COMPARED) if is_compared else ("",):
+                quantities, *sums = measures(prefix)
+                parts = f"STRUCT(usage_class VARCHAR, quantity {number_type})[]"
+                selected.append(f"({quantities})::{parts} AS {prefix}quantities")
+                selected += [
+                    f"({sql})::{number_type} AS {prefix}{name}" for name, sql in zip(SUMS, sums, strict=True)
+                ]
+            sql = f"SELECT {', '.join(selected)} FROM groups {rest}"  # noqa: S608 (names of ours)
+            return self.connection.sql(sql, params=parameters).to_arrow_table()
+
+        try:
+            # Numbers of 128 bits take many times as long to become anything else.
+            table = read("BIGINT")
+        except duckdb.ConversionException:
+            table = read("HUGEINT")
+        return ReportColumns.of(table, self.dimensions if len(columns) > 1 else (), is_compared=is_compared)
 
     def fetch_all(self) -> Iterator[tuple[Any, ...]]:
         """Yield all rows of a table without positions, in its own order, holding no more than _FETCH_ROWS of them."""
@@ -106,37 +118,3 @@ class ReportGroups:
         }
         calls, *sums = (sum(column) for column in zip(*(line[count + 2 :] for line in lines), strict=True))
         return ReportRow(group, ReportMeasures(calls, quantities, *sums))
-
-    def total(self, prefix: str) -> ReportMeasures:
-        """Sum the rows of groups_statement, so that the total is the sum of its parts whatever they count."""
-        columns = ", ".join(f"coalesce(sum({prefix}{name}), 0)" for name in SUMS)
-        (calls, *sums) = self.connection.execute(f"SELECT {columns} FROM groups").fetchall()[0]  # noqa: S608 (names of ours)
-        quantities = self.connection.execute(
-            "SELECT part.usage_class, sum(part.quantity) AS quantity"  # noqa: S608
-            f" FROM (SELECT unnest({prefix}quantities) AS part FROM groups) GROUP BY 1 ORDER BY 1"
-        ).fetchall()
-        return ReportMeasures(calls, dict(quantities), *sums)
-
-
-def _measures_of(columns: Sequence[pa.Array]) -> Iterator[ReportMeasures]:
-    """Make measures of the quantities and SUMS of each row."""
-    lists, *sums = columns
-    parts = lists.flatten()
-    pairs = list(zip(parts.field("usage_class").to_pylist(), _integers(parts.field("quantity")), strict=True))
-    quantities, start = [], 0
-    for length in pc.fill_null(pc.list_value_length(lists), 0).to_pylist():
-        quantities.append(dict(sorted(pairs[start : start + length])))
-        start += length
-    calls, *others = map(_integers, sums)
-    return map(ReportMeasures, calls, quantities, *others)
-
-
-def _integers(column: pa.Array) -> list[int]:
-    if not pa.types.is_int64(column.type):
-        # Decimals, which numbers of 128 bits come as.
-        return list(map(int, column.to_pylist()))
-    if not len(column):
-        return []
-    # From the buffer itself, which is many times as fast as a scalar each. There are no nulls.
-    numbers = memoryview(column.buffers()[1]).cast("q")
-    return numbers[column.offset : column.offset + len(column)].tolist()

@@ -128,16 +128,21 @@ def rest_statement(dimensions: Sequence[Dimension]) -> str:
     return f"SELECT {nulls} usage_class, {sums} FROM groups WHERE rowid >= $first GROUP BY usage_class"  # noqa: S608
 
 
+def total_quantities(prefix: str, kept: str = "") -> str:
+    """Return the expression for the quantities of all rows of groups together, or of those that are kept."""
+    return (
+        "(SELECT list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)"  # noqa: S608
+        " FROM (SELECT part.usage_class, sum(part.quantity) AS quantity"
+        f" FROM (SELECT unnest({prefix}quantities) AS part FROM groups {kept}) GROUP BY 1))"
+    )
+
+
 def other_statements(query: ReportQuery) -> Iterator[str]:
     """Put one row in the place of all rows of groups after the query's top; its group has no values."""
     columns = []
     for prefix in ("", COMPARED)[: len(query.intervals_us)]:
-        columns.append(
-            f"(SELECT list(struct_pack(usage_class := usage_class, quantity := quantity) ORDER BY usage_class)"  # noqa: S608
-            f" FROM (SELECT part.usage_class, sum(part.quantity) AS quantity"
-            f" FROM (SELECT unnest({prefix}quantities) AS part FROM groups WHERE position > {query.top})"
-            f" GROUP BY 1)) AS {prefix}quantities"
-        )
+        kept = f"WHERE position > {query.top}"
+        columns.append(f"{total_quantities(prefix, kept)} AS {prefix}quantities")
         columns += [f"sum({prefix}{name}) AS {prefix}{name}" for name in SUMS]
     yield (
         f"INSERT INTO groups BY NAME SELECT {query.top + 1} AS position, true AS is_other, {', '.join(columns)}"  # noqa: S608

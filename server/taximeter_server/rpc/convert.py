@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages to values and back. Instants are integers inside: milliseconds or microseconds since 1970 UTC."""
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -96,14 +96,9 @@ def to_timestamp_us(time_us: int) -> Timestamp:
 
 def to_money(cost_picos: int, currency_code: str) -> money_pb2.Money:
     """Return an amount as a message. Raises SumOutOfRangeError when its units do not fit."""
-    return money_pb2.Money(**money_fields(cost_picos, currency_code))
-
-
-def money_fields(cost_picos: int, currency_code: str) -> dict[str, Any]:
-    """Return the fields of to_money."""
     units, picos = divmod(abs(cost_picos), PICOS_PER_UNIT)
     sign = -1 if cost_picos < 0 else 1
-    return {"currency_code": currency_code, "units": int64(sign * units), "picos": sign * picos}
+    return money_pb2.Money(currency_code=currency_code, units=int64(sign * units), picos=sign * picos)
 
 
 def int64(value: int) -> int:

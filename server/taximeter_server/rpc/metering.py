@@ -85,13 +85,13 @@ class MeteringService:
         _require(violations, query, principal)
         page_size = request.page_size
         while True:
-            page = self._reporter.report(query, page_size=page_size, page_token=request.page_token)
+            page = self._reporter.page(query, page_size=page_size, page_token=request.page_token)
             response = to_response(page, query, self._currency_code())
             size_bytes = response.ByteSize()
-            if size_bytes <= RESPONSE_BYTES_MAX or len(page.rows) <= 1:
+            if size_bytes <= RESPONSE_BYTES_MAX or len(response.rows) <= 1:
                 return response
             # Rows differ in size, so aim well below.
-            page_size = max(1, len(page.rows) * RESPONSE_BYTES_MAX // size_bytes * 3 // 4)
+            page_size = max(1, len(response.rows) * RESPONSE_BYTES_MAX // size_bytes * 3 // 4)
 
     def export_report(
         self, request: pb.ExportReportRequest, principal: Principal
