@@ -48,11 +48,11 @@ class LedgerFile:
 class RollupFile:
     """Sums of all files of the manifest that name its path, and of nothing else: by the hour, and by the day.
 
-    path, size_bytes, row_count: of the file of hours. days_path, days_size_bytes: of the file of days; day_row_count
-    and tenant_day_row_count: its rows of either grain. attributes_path, attributes_size_bytes, attributes_row_count: of
-    the file of attributes; "" and 0 where there is none. generation: the newest of the files'. format:
-    ledger_rollup.FORMAT of the server that wrote it. month: path of the month that has its days; None while there is
-    none.
+    path, size_bytes, row_count: of the file of hours. days_path, days_size_bytes: of the file of days; day_row_count,
+    tenant_day_row_count and together_row_count: its rows of each grain. attributes_path, attributes_size_bytes,
+    attributes_row_count: of the file of attributes; "" and 0 where there is none. generation: the newest of the files'.
+    format: ledger_rollup.FORMAT of the server that wrote it. month: path of the month that has its days; None while
+    there is none.
     """
 
     path: str
@@ -66,6 +66,7 @@ class RollupFile:
     days_path: str = ""
     days_size_bytes: int = 0
     tenant_day_row_count: int = 0
+    together_row_count: int = 0
     attributes_path: str = ""
     attributes_size_bytes: int = 0
     attributes_row_count: int = 0

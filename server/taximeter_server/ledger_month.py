@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Months: the days of a month's rollups in one file, so that a report about a month opens one and not thirty.
 
-A month is two files. That of days has the rows of its rollups' files of days. The other has the sums of all of them,
-of both grains; their occur_time_us is the start of the month's first day. Both are sorted by tenant, so that a report
-about one tenant reads little of them.
+A month is two files. That of days has the rows of its rollups' files of days. The other has the sums of all of them
+that are by the day, of both grains; their occur_time_us is the start of the month's first day. Both are sorted by
+tenant, so that a report about one tenant reads little of them.
 
 The manifest names a month beside each rollup whose days it has. A rollup that takes the place of others, because
 records came late or were corrected, names none: reports read the rest of the dates from the file of days, until the
@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime
 
 from taximeter_server.ledger_manifest import Manifest, RollupFile
 from taximeter_server.ledger_rollup import (
+    GRAIN_HOUR,
     GRAIN_KEYS,
     KEPT_COLUMNS,
     QUIET_MS,
@@ -29,7 +30,7 @@ from taximeter_server.ledger_rollup import (
 FRESH_ROLLUPS_MIN = 8
 """Rollups without a month that are worth one while the month is not over."""
 MONTH_ROWS_MAX = 8_000_000
-"""Rows by the day above which a month has none: they take longer than opening their files, and to sum up again."""
+"""Rows above which a month has none: they take longer than opening their files, and to sum up again."""
 _SECOND_MS = 1_000
 _SECOND_US = 1_000_000
 
@@ -63,7 +64,7 @@ def plan_month(manifest: Manifest, *, now_ms: int) -> MonthPlan | None:
         quiet = tuple(one for one in members if one.folder not in restless)
         fresh_count = sum(one.month is None for one in quiet)
         is_done = not restless and month not in waiting and _end_ms(month) < now_ms - QUIET_MS
-        row_count = sum(one.day_row_count for one in quiet)
+        row_count = sum(one.day_row_count + one.together_row_count for one in quiet)
         if (
             fresh_count >= (1 if is_done else FRESH_ROLLUPS_MIN)
             and len(quiet) > 1
@@ -75,17 +76,18 @@ def plan_month(manifest: Manifest, *, now_ms: int) -> MonthPlan | None:
 
 def month_days_statement(days: Sequence[str]) -> Rollup:
     """Return what is in the file of days. days: paths of the rollups' files of days."""
-    return _statement(days, "occur_time_us", is_summed=False)
+    return _statement(days, "occur_time_us", "true", is_summed=False)
 
 
 def month_sums_statement(days: str, start_us: int) -> Rollup:
     """Return what is in the other file. days: path of the month's file of days."""
-    return _statement([days], f"{start_us} AS occur_time_us", is_summed=True)
+    kept = f"grain <> {GRAIN_HOUR}"
+    return _statement([days], f"{start_us} AS occur_time_us", kept, is_summed=True)
 
 
-def _statement(days: Sequence[str], time: str, *, is_summed: bool) -> Rollup:
+def _statement(days: Sequence[str], time: str, kept: str, *, is_summed: bool) -> Rollup:
     source = read_rollups("$days", (*GRAIN_KEYS, *SUM_COLUMNS, "lines"))
-    part = part_of(("grain", time, *KEPT_COLUMNS), source)
+    part = part_of(("grain", time, *KEPT_COLUMNS), f"{source} WHERE {kept}")
     return Rollup(GRAIN_KEYS, (part,), {"days": list(days)}, is_summed)
 
 

@@ -5,10 +5,12 @@ A rollup covers whole files of one date: the manifest names it beside each of th
 made of change in the same instant. It is derived data. One that is missing or damaged is forgotten and made again.
 
 It is up to three files. That of hours keeps everything of a ledger row but the attributes and what is its alone. That
-of days is summed from it and has rows of two grains: ``GRAIN_ALL`` keeps the same per UTC day, ``GRAIN_TENANT``
-only tenant and usage class, which is what the summary of a month asks for. That of attributes has them per UTC day, of
-all tenants together: a report about one tenant reads only its rows of the ledger anyway. It is left out where nearly
-every row has attributes of its own. occur_time_us is the start of the hour or day.
+of days is summed from it and has rows of three grains: ``GRAIN_ALL`` keeps the same per UTC day, ``GRAIN_TENANT``
+only tenant and usage class, which is what the summary of a month asks for, and ``GRAIN_HOUR`` all but the tenant per
+hour: days of another time zone are made of hours, and where there are many tenants, hardly two rows are of one tenant,
+model and hour. That of attributes has them per UTC day, of all tenants together: a report about one tenant reads only
+its rows of the ledger anyway. It is left out where nearly every row has attributes of its own. occur_time_us is the
+start of the hour or day.
 """
 
 import zlib
@@ -20,8 +22,8 @@ from taximeter_server.ledger import SCHEMA
 from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
 from taximeter_server.ledger_rows import TYPES, read_as, rows_of_files
 
-GRAIN_TENANT, GRAIN_ALL = 0, 1
-"""Of the rows in a file of days or months, in their order."""
+GRAIN_TENANT, GRAIN_ALL, GRAIN_HOUR = 0, 1, 2
+"""Of the rows in a file of days, in their order; the sums of a month are of the first two."""
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 
@@ -40,12 +42,16 @@ KEPT_COLUMNS = tuple(name for name in SCHEMA.names if name not in {*_LOST_COLUMN
 """Columns of a ledger row that rows by the hour and of GRAIN_ALL have, too."""
 TENANT_COLUMNS = ("partition", "tenant", "usage_class", "unpriced", "kind", "prices_unpriced")
 """Those that the rows of GRAIN_TENANT have; the others are null there."""
+TOGETHER_COLUMNS = tuple(name for name in KEPT_COLUMNS if name not in {"partition", "tenant"})
+"""Those that the rows of GRAIN_HOUR have."""
 GRAIN_KEYS = ("grain", "occur_time_us", *KEPT_COLUMNS)
-"""Those that rows of either grain have beside sums."""
+"""Those that rows of any grain have beside sums."""
 ATTRIBUTE_COLUMNS = ("attributes", "usage_class", "unpriced", "kind", "prices_unpriced")
 """Those that rows of the file of attributes have."""
 FORMAT = zlib.crc32(
-    "|".join(map(",".join, (SUM_COLUMNS, KEPT_COLUMNS, TENANT_COLUMNS, ATTRIBUTE_COLUMNS))).encode()
+    "|".join(
+        map(",".join, (SUM_COLUMNS, KEPT_COLUMNS, TENANT_COLUMNS, TOGETHER_COLUMNS, ATTRIBUTE_COLUMNS))
+    ).encode()
 )
 """Tells rollups with these columns from those of another version of the server, which are made again."""
 
@@ -130,10 +136,20 @@ def attributes_statement(files: Sequence[str], rollups: Sequence[str]) -> Rollup
 def days_statement(hours: str) -> Rollup:
     """Return what is in the file of days. hours: path of the file of hours."""
     source = read_rollups("$hours", ("occur_time_us", *KEPT_COLUMNS, *SUM_COLUMNS, "lines"))
-    short = [name if name in TENANT_COLUMNS else f"NULL AS {name}" for name in KEPT_COLUMNS]
+    grains = (
+        (GRAIN_TENANT, _start_of(DAY_US), TENANT_COLUMNS),
+        (GRAIN_ALL, _start_of(DAY_US), KEPT_COLUMNS),
+        (GRAIN_HOUR, "occur_time_us", TOGETHER_COLUMNS),
+    )
     parts = [
-        part_of((f"{grain}::TINYINT AS grain", _start_of(DAY_US), *kept), source)
-        for grain, kept in ((GRAIN_TENANT, short), (GRAIN_ALL, KEPT_COLUMNS))
+        part_of(
+            (
+                *(f"{grain}::TINYINT AS grain", time),
+                *(name if name in there else f"NULL AS {name}" for name in KEPT_COLUMNS),
+            ),
+            source,
+        )
+        for grain, time, there in grains
     ]
     return Rollup(GRAIN_KEYS, tuple(parts), {"hours": hours})
 

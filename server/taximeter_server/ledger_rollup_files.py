@@ -7,6 +7,7 @@ from taximeter_server.ledger_merge import MONTH_ROW_GROUP_ROWS, FileMerger
 from taximeter_server.ledger_month import MonthPlan, month_days_statement, month_sums_statement
 from taximeter_server.ledger_rollup import (
     FORMAT,
+    GRAIN_HOUR,
     GRAIN_TENANT,
     ROLL_UP_ROWS_MIN,
     RollupPlan,
@@ -32,7 +33,9 @@ def write_rollup(
             row_count = writer.roll_up(hours_statement(files, rollups), hours)
         with directory.writing(days_path) as days:
             days_row_count = writer.roll_up(days_statement(str(hours)), days)
-        tenant_day_row_count = writer.count_rows(days, f"grain = {GRAIN_TENANT}")
+        tenant_day_row_count, together_row_count = (
+            writer.count_rows(days, f"grain = {grain}") for grain in (GRAIN_TENANT, GRAIN_HOUR)
+        )
         attributes_size_bytes = attributes_row_count = 0
         if all(rollup.attributes_path for rollup in plan.rollups):
             with directory.writing(attributes_path) as attributes:
@@ -49,8 +52,9 @@ def write_rollup(
         row_count=row_count,
         size_bytes=hours.stat().st_size,
         days_path=days_path,
-        day_row_count=days_row_count - tenant_day_row_count,
+        day_row_count=days_row_count - tenant_day_row_count - together_row_count,
         tenant_day_row_count=tenant_day_row_count,
+        together_row_count=together_row_count,
         days_size_bytes=days.stat().st_size,
         attributes_path=attributes_path if attributes_size_bytes else "",
         attributes_size_bytes=attributes_size_bytes,

@@ -79,7 +79,8 @@ class Snapshot:
     has_tail: whether the table has rows.
     files: all of them, by absolute path, with the inclusive bounds of their occur_time_us. rolled_up: those of files
     whose rows are in rollups, too, so that a report reads either: so many rows of them, or so many of the rollups by
-    the hour, by the day, by tenant and day, or by attributes and day, which not every ledger has. days: files and
+    the hour, by the day, by tenant and day, by the hour of all tenants together, or by attributes and day, which not
+    every ledger has. days: files and
     their dates. months: what can be read for many of them. are_files_whole: whether all rows of files are within as_of;
     otherwise the temporary table positions says which.
     """
@@ -95,6 +96,7 @@ class Snapshot:
     hour_row_count: int
     day_row_count: int
     tenant_day_row_count: int
+    together_row_count: int
     attributes_row_count: int
     are_files_whole: bool
     has_tail: bool
@@ -199,6 +201,7 @@ def _choose_files(
         hour_row_count=sum(rollup.row_count for rollup in rollups),
         day_row_count=sum(rollup.day_row_count for rollup in rollups),
         tenant_day_row_count=sum(rollup.tenant_day_row_count for rollup in rollups),
+        together_row_count=sum(rollup.together_row_count for rollup in rollups),
         attributes_row_count=sum(rollup.attributes_row_count for rollup in rollups),
         are_files_whole=all(_is_whole(file, as_of) for file in files),
         has_tail=has_tail,

@@ -13,11 +13,13 @@ from taximeter_server.ledger_rollup import (
     ATTRIBUTE_COLUMNS,
     DAY_US,
     GRAIN_ALL,
+    GRAIN_HOUR,
     GRAIN_TENANT,
     HOUR_US,
     KEPT_COLUMNS,
     SUM_COLUMNS,
     TENANT_COLUMNS,
+    TOGETHER_COLUMNS,
     read_rollups,
 )
 from taximeter_server.ledger_rows import rows_of_files
@@ -68,33 +70,37 @@ class Needs:
 
 def sources(interval: Interval, needs: Needs, snapshot: Snapshot, parameters: Parameters) -> Iterator[Source]:
     """Yield relations that together have every row of the interval once."""
-    by_day = _by_day(needs, snapshot)
-    days = None if by_day is None else interval.aligned(DAY_US)
+    shortest = _shortest(needs, snapshot)
+    whole = None if shortest is None else interval.aligned(shortest.unit_us)
     hours = interval.aligned(HOUR_US) if _is_by_hour(needs, snapshot) else None
     if snapshot.has_tail or not snapshot.files:
         names = needs.names(*(_PLACE_COLUMNS if needs.has_entries else ()))
         yield Source(_rows("tail", names, "1"), (interval,))
     loose = [path for path in snapshot.files if path not in snapshot.rolled_up]
-    edges = interval.without(hours or days)
+    edges = interval.without(hours or whole)
     names = needs.names(*(_PLACE_COLUMNS if needs.has_entries or not snapshot.are_files_whole else ()))
     condition = "true" if snapshot.are_files_whole else _WITHIN_POSITIONS
     for files, intervals in ((loose, (interval,)), (snapshot.rolled_up, edges)):
         if chosen := [path for path in sorted(files) if snapshot.overlaps(path, intervals)]:
             rows = rows_of_files(parameters.add(chosen), condition, names=names)
             yield Source(_rows(f"({rows})", names, "1"), intervals)
-    if hours and (parts := hours.without(days)):
-        yield Source(_sums(_Sums(snapshot.hours, KEPT_COLUMNS), needs, parameters), parts)
-    if by_day and days:
-        for rollup, intervals in _by_month(by_day, days, needs, snapshot):
+    if hours and (parts := hours.without(whole)):
+        yield Source(_sums(_Sums(snapshot.hours, KEPT_COLUMNS, HOUR_US), needs, parameters), parts)
+    if shortest and whole:
+        for rollup, intervals in _by_month(shortest, whole, needs, snapshot):
             yield Source(_sums(rollup, needs, parameters), intervals)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Rows of files of rollups. columns: those that they have beside sums; the needed others are null."""
+    """Rows of files of rollups, each of a whole unit of time.
+
+    columns: those that they have beside sums; the needed others are null.
+    """
 
     paths: Sequence[str]
     columns: Collection[str]
+    unit_us: int
     grain: int | None = None
 
 
@@ -114,39 +120,61 @@ def _sums(rollup: _Sums, needs: Needs, parameters: Parameters) -> str:
 
 
 def _is_by_hour(needs: Needs, snapshot: Snapshot) -> bool:
-    if not _keeps(needs, KEPT_COLUMNS) or not _is_worth(snapshot.hour_row_count, snapshot):
-        return False
-    if not any(map(is_time_dimension, needs.dimensions)):
-        return True
-    return all(
+    return (
+        _is_of_hours(needs) and _keeps(needs, KEPT_COLUMNS) and _is_worth(snapshot.hour_row_count, snapshot)
+    )
+
+
+def _is_of_hours(needs: Needs) -> bool:
+    """Return whether each hour of UTC is in one hour and day of the time zone, if a statement groups by them."""
+    return not any(map(is_time_dimension, needs.dimensions)) or all(
         change.offset_s * _SECOND_US % HOUR_US == 0 and (number == 0 or change.start_time_us % HOUR_US == 0)
         for number, change in enumerate(needs.offsets)
     )
 
 
-def _by_day(needs: Needs, snapshot: Snapshot) -> _Sums | None:
-    """Return the shortest rows by the day that a statement can use; None for none."""
+def _is_of_days(needs: Needs) -> bool:
+    """Return whether each day of UTC is in one of what a statement groups by."""
     times = {name for name in needs.dimensions if is_time_dimension(name)}
-    if "hour" in times or (times and any(change.offset_s for change in needs.offsets)):
-        return None
-    if _keeps(needs, TENANT_COLUMNS) and _is_worth(snapshot.tenant_day_row_count, snapshot):
-        return _Sums(list(snapshot.days), TENANT_COLUMNS, GRAIN_TENANT)
-    if _keeps(needs, KEPT_COLUMNS) and _is_worth(snapshot.day_row_count, snapshot):
-        return _Sums(list(snapshot.days), KEPT_COLUMNS, GRAIN_ALL)
+    return "hour" not in times and not (times and any(change.offset_s for change in needs.offsets))
+
+
+def _shortest(needs: Needs, snapshot: Snapshot) -> _Sums | None:
+    """Return the shortest rows of rollups that a statement can use, beside those of all hours; None for none."""
+    days = list(snapshot.days)
+    is_of_days = _is_of_days(needs)
+    if is_of_days and _keeps(needs, TENANT_COLUMNS) and _is_worth(snapshot.tenant_day_row_count, snapshot):
+        return _Sums(days, TENANT_COLUMNS, DAY_US, GRAIN_TENANT)
+    found = []
+    if is_of_days and _keeps(needs, KEPT_COLUMNS):
+        found.append((snapshot.day_row_count, _Sums(days, KEPT_COLUMNS, DAY_US, GRAIN_ALL)))
+    if not needs.is_of_tenants and _is_of_hours(needs) and _keeps(needs, TOGETHER_COLUMNS):
+        found.append((snapshot.together_row_count, _Sums(days, TOGETHER_COLUMNS, HOUR_US, GRAIN_HOUR)))
+    if found:
+        row_count, rows = min(found, key=lambda one: one[0])
+        if _is_worth(row_count, snapshot):
+            return rows
     is_there = bool(snapshot.attributes) and not needs.is_of_tenants
-    if is_there and _keeps(needs, ATTRIBUTE_COLUMNS) and _is_worth(snapshot.attributes_row_count, snapshot):
-        return _Sums(snapshot.attributes, ATTRIBUTE_COLUMNS)
+    if (
+        is_there
+        and is_of_days
+        and _keeps(needs, ATTRIBUTE_COLUMNS)
+        and _is_worth(snapshot.attributes_row_count, snapshot)
+    ):
+        return _Sums(snapshot.attributes, ATTRIBUTE_COLUMNS, DAY_US)
     return None
 
 
 def _by_month(
-    by_day: _Sums, interval: Interval, needs: Needs, snapshot: Snapshot
+    rows: _Sums, interval: Interval, needs: Needs, snapshot: Snapshot
 ) -> Iterator[tuple[_Sums, tuple[Interval, ...]]]:
-    """Yield what has the rows of by_day within an interval, and the parts that it has: months as far as possible."""
-    if by_day.grain is None:
-        yield by_day, (interval,)
+    """Yield what has rows within an interval, and the parts that it has: months as far as possible."""
+    if rows.grain is None:
+        yield rows, (interval,)
         return
-    is_of_months = all(name in _MONTHLY for name in needs.dimensions if is_time_dimension(name))
+    is_of_months = rows.unit_us == DAY_US and all(
+        name in _MONTHLY for name in needs.dimensions if is_time_dimension(name)
+    )
     whole_paths: list[str] = []
     left = {path for path, date in snapshot.days.items() if date.within(interval)}
     for month in snapshot.months:
@@ -154,13 +182,13 @@ def _by_month(
         if is_of_months and month.month_path and parts == month.days:
             whole_paths.append(month.month_path)
         elif sum(map(_length_us, parts)) * _WORTH_PART >= sum(map(_length_us, month.days)):
-            yield replace(by_day, paths=[month.days_path]), parts
+            yield replace(rows, paths=[month.days_path]), parts
         else:
             continue
         left -= month.in_place_of
     for paths in (whole_paths, sorted(left)):
         if paths:
-            yield replace(by_day, paths=paths), (interval,)
+            yield replace(rows, paths=paths), (interval,)
 
 
 def _length_us(interval: Interval) -> int:

@@ -82,13 +82,15 @@ def _value(entry: Entry, line: Line | None, name: str, zone: dt.tzinfo) -> str |
     if name.startswith("tenant_level_"):
         level, path = int(name[-1]), entry.tenant.split("/")
         return "/".join(path[:level]) if len(path) >= level else None
+    offset = local.utcoffset() or dt.timedelta()
     special = {
         "root_tenant": entry.tenant.split("/")[0],
         "rate_card_row": entry.model or None,
         "week": (local.date() - dt.timedelta(days=local.weekday())).isoformat(),
         "quarter": f"{local.year}-Q{(local.month + 2) // 3}",
         "year": str(local.year),
-        "hour": local.replace(minute=0, second=0, microsecond=0).isoformat(),
+        # With the offset that held then, not the one at the start of the hour: a change of half an hour is within one.
+        "hour": local.replace(tzinfo=dt.timezone(offset), minute=0, second=0, microsecond=0).isoformat(),
         "day": local.date().isoformat(),
         "month": local.date().isoformat()[:7],
     }

@@ -17,7 +17,7 @@ from reports.test_report_exact import plain, random_query
 from taximeter_server import ledger_month, ledger_rollup, report_sources
 from taximeter_server.archiver import GRACE_MS
 from taximeter_server.ledger_manifest import Manifest
-from taximeter_server.ledger_rollup import QUIET_MS
+from taximeter_server.ledger_rollup import HOUR_US, QUIET_MS
 from taximeter_server.report_query import ReportQuery
 
 JUNE_DAYS, DAYS = 8, 14
@@ -122,6 +122,8 @@ def test_random_queries_over_months_equal_the_oracle(
         (("day", "tenant", "model"), "acme", ALL_TIME),
         (("week", "usage_class"), "", JUNE),
         (("model",), "", replace(ALL_TIME, start_time_us=START_US + DAY_US)),
+        (("hour", "model"), "", replace(ALL_TIME, time_zone="Europe/Berlin")),
+        (("day",), "", replace(JUNE, time_zone="America/New_York", end_time_us=JUNE.end_time_us - HOUR_US)),
     ],
 )
 def test_a_report_about_a_month_reads_the_month_alone(

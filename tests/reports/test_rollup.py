@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rollups change how fast a report is, never what it says; and they are made again when they are lost."""
 
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -30,14 +32,14 @@ def roll_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_sources, "_WORTH_ROWS", 0)
 
 
-def fill(ledger: LedgerFixture, *, runs: int = 4, days: int = 6) -> None:
+def fill(ledger: LedgerFixture, *, runs: int = 4, days: int = 6, start_us: int = JUNE_US) -> None:
     """Archive in several runs, so that there are rollups, merged rollups, files without one, and a tail."""
     archiver = ledger.archiver()
-    for seed in range(runs):
-        entries = list(varied_entries(100, seed=seed, days=days))
+    for seed, count in enumerate([100] * runs + [10]):
+        entries = list(varied_entries(count, seed=seed, days=days, start_us=start_us))
         ledger.record([*entries, *map(void_of, entries[::7])])
         archiver.run_once()
-    ledger.record(varied_entries(30, seed=99, days=days))
+    ledger.record(varied_entries(30, seed=99, days=days, start_us=start_us))
     manifest = ledger.directory.read_manifest()
     rolled_up = {file.rollup for file in manifest.files}
     assert {None} < rolled_up
@@ -88,6 +90,60 @@ def test_what_is_rolled_up_is_not_read_again(
     remove_rolled_up_files(ledger)
 
     assert reporter.report(query, page_size=10_000).rows == before.rows
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "first_day", "has_whole_hours"),
+    [
+        ("Europe/Berlin", "2026-03-28", True),
+        ("Europe/Berlin", "2026-10-24", True),
+        ("America/New_York", "2026-11-01", True),
+        ("Pacific/Apia", "2011-12-29", True),
+        ("Asia/Kolkata", "2026-06-01", False),
+        ("Australia/Lord_Howe", "2026-04-04", False),
+    ],
+)
+def test_days_of_a_zone_are_made_of_hours(
+    ledger: LedgerFixture, time_zone: str, first_day: str, *, has_whole_hours: bool
+) -> None:
+    """Whatever clocks do meanwhile, and though they skip a day, groups and sums of a zone are those of its entries.
+
+    Where each change and offset is of whole hours, they are made of the rows of all tenants together alone.
+    """
+    start_us = int(datetime.fromisoformat(first_day).replace(tzinfo=UTC).timestamp()) * 1_000_000
+    fill(ledger, runs=2, days=3, start_us=start_us)
+    reporter, chance = ledger.reporter(), random.Random(7)
+    for _ in range(12):
+        times = chance.sample(("hour", "day", "week", "month"), chance.choice((1, 1, 2)))
+        others = chance.sample(
+            ("model", "usage_class", "root_tenant", "attributes.team"), chance.choice((0, 1, 2))
+        )
+        edges = sorted(chance.sample(range(3 * 24 + 1), 2))
+        query = ReportQuery(
+            start_us + edges[0] * HOUR_US,
+            start_us + edges[1] * HOUR_US,
+            group_by=(*times, *others),
+            time_zone=time_zone,
+            tenant=chance.choice(("", "", "acme")),
+        )
+        expected = expected_report(
+            ledger.entries,
+            start_us=query.start_time_us,
+            end_us=query.end_time_us,
+            tenant=query.tenant,
+            group_by=query.group_by,
+            time_zone=time_zone,
+        )
+        page = reporter.report(query, page_size=10_000)
+        assert {row.group: plain(row.measures) for row in page.rows} == expected, query
+    query = ReportQuery(start_us, start_us + 3 * DAY_US, group_by=("day", "model"), time_zone=time_zone)
+    before = reporter.report(query)
+    remove_rolled_up_files(ledger)
+    for rollup in ledger.directory.read_manifest().rollups:
+        (ledger.directory.path / rollup.path).unlink()
+
+    with contextlib.nullcontext() if has_whole_hours else pytest.raises(duckdb.IOException):
+        assert reporter.report(query).rows == before.rows
 
 
 def test_edges_within_an_hour_read_only_the_files_of_the_edges(ledger: LedgerFixture) -> None:
@@ -183,7 +239,13 @@ def test_a_rollup_that_sums_nothing_up_is_not_read(
     )
     ledger.archiver().run_once()
     for rollup in ledger.directory.read_manifest().rollups:
-        assert (rollup.row_count, rollup.day_row_count, rollup.tenant_day_row_count) == (60, 20, 1)
+        counts = (
+            rollup.row_count,
+            rollup.day_row_count,
+            rollup.tenant_day_row_count,
+            rollup.together_row_count,
+        )
+        assert counts == (60, 20, 1, 60)
     reporter = ledger.reporter()
     by_hour = replace(ALL_TIME, group_by=("hour",))
     assert len(reporter.report(by_hour).rows) == 20
