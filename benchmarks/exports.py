@@ -51,7 +51,7 @@ def main() -> None:
             )
             for file_format in arguments.formats:
                 command = [sys.executable, __file__, "--export", name, file_format]
-                result = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 print(f"{line_count:>12,} {file_format:8} {result.strip()}", flush=True)
 
 

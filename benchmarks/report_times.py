@@ -1,26 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make bench-reports`: how long a report takes over a generated ledger, with its rollups and without, in one run.
 
-Rounds are interleaved; wall time is the median and the least of them, CPU the median of all threads together. Beside
-it, the same questions asked of the same lines in SQLite and PostgreSQL, of ledgers up to --beside-events.
+Rounds are interleaved; wall time is the median and the least of them, CPU the median of all threads together. The whole
+call is that of a client of a server on the ledger, until it has the message. Beside it, the same questions asked of the
+same lines in SQLite and PostgreSQL, of ledgers up to --beside-events.
 """
 
 import argparse
 import os
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from report_stores import postgres_ms, sqlite_ms, statements
-from synthetic_ledger import DAY_MS, FIRST_DAY_MS, SyntheticSource, write_ledger
+import grpc
 
-from taximeter_server.ledger_directory import LedgerDirectory
-from taximeter_server.ledger_manifest import Manifest
-from taximeter_server.report import Reporter
-from taximeter_server.report_query import ReportQuery
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from contestants import taximeter  # noqa: E402 (needs the path above)
+from report_stores import postgres_ms, sqlite_ms, statements  # noqa: E402 (likewise)
+from synthetic_ledger import DAY_MS, FIRST_DAY_MS, SyntheticSource, write_ledger  # noqa: E402 (likewise)
+
+from taximeter.v1 import metering_service_pb2 as pb  # noqa: E402 (likewise)
+from taximeter.v1 import metering_service_pb2_grpc  # noqa: E402 (likewise)
+from taximeter_server.ledger_directory import LedgerDirectory  # noqa: E402 (likewise)
+from taximeter_server.ledger_manifest import Manifest  # noqa: E402 (likewise)
+from taximeter_server.report import Reporter  # noqa: E402 (likewise)
+from taximeter_server.report_query import ReportQuery  # noqa: E402 (likewise)
+from taximeter_server.rpc.convert import to_timestamp_us  # noqa: E402 (likewise)
 
 DAY_COUNT = 90
 ROUNDS = 9
@@ -116,10 +127,11 @@ def measure(folder: Path, event_count: int, arguments: argparse.Namespace) -> No
         for question, query in asked.items():
             for one, found in zip(reporters, times[question], strict=True):
                 found.measure(one, query)
+    calls = call_ms(directory, asked, arguments.rounds)
     others = beside(folder, directory, manifest) if event_count <= arguments.beside_events else []
     print(
         f"{'question':38} {'median':>11} {'least':>11} {'CPU':>11} {'first':>11} {'no rollups':>11}"
-        + "".join(f"{name:>13}" for name, _ in others)
+        f" {'whole call':>11} {'least':>11}" + "".join(f"{name:>13}" for name, _ in others)
     )
     for question, (with_rollups, without) in times.items():
         shown = [
@@ -129,11 +141,45 @@ def measure(folder: Path, event_count: int, arguments: argparse.Namespace) -> No
                 with_rollups.first_ms,
                 statistics.median(without.wall_ms),
             ),
+            *(statistics.median(calls[question]), min(calls[question])),
             *(found.get(question) for _, found in others),
         ]
         print(f"{question:38}" + "".join(f"{'-':>12}" if one is None else f"{one:>9.1f} ms" for one in shown))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(f"peak memory of this process {peak_mib} MiB, load average {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def call_ms(directory: LedgerDirectory, asked: dict[str, ReportQuery], rounds: int) -> dict[str, list[float]]:
+    """Return how long each question took as a whole call, in interleaved rounds."""
+    requests = {
+        question: pb.ReportRequest(
+            query=pb.ReportQuery(
+                tenant=query.tenant,
+                start_time=to_timestamp_us(query.start_time_us),
+                end_time=to_timestamp_us(query.end_time_us),
+                group_by=query.group_by,
+                time_zone=query.time_zone,
+            ),
+            page_size=10_000,
+        )
+        for question, query in asked.items()
+    }
+    found: dict[str, list[float]] = {question: [] for question in asked}
+    with (
+        tempfile.TemporaryDirectory(prefix="taximeter-bench-") as name,
+        taximeter(Path(name) / "data", "--ledger", str(directory.path)) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        assert server.key_file  # noqa: S101 (the product has one)
+        metadata = (("authorization", f"Bearer {server.key_file.read_text().strip()}"),)
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        for number in range(1 + rounds):
+            for question, request in requests.items():
+                started = time.perf_counter()
+                stub.Report(request, metadata=metadata)
+                if number:
+                    found[question].append((time.perf_counter() - started) * 1_000)
+    return found
 
 
 def the_ledger(
