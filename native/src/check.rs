@@ -14,7 +14,6 @@ use crate::cost::pricing_state;
 use crate::credits::push_call;
 use crate::engine::{Engine, store_failure};
 use crate::error::{Code, Failure};
-use crate::hold::TimeToLive;
 use crate::keys;
 use crate::proto::taximeter::v1::{
     CheckQuotaRequest, CheckQuotaResponse, Decision, ErrorReason, GetQuotaStatusResponse, LimitStatus,
@@ -23,6 +22,7 @@ use crate::proto::taximeter::v1::{
 use crate::quota::{DecisionHead, Reader, money, money_pair, read_decision, read_statuses};
 use crate::script_part::{Answers, Part};
 use crate::store::{Store, StoreError, bytes};
+use crate::time_to_live::TimeToLive;
 use crate::used::Used;
 use crate::validate::{self, Classes, Problems};
 

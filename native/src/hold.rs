@@ -2,7 +2,6 @@
 //! Checks that are remembered or place a hold, `ExtendHold`, `ReleaseHold`, and what settling a hold came to.
 
 use prost::Message;
-use prost_types::Duration;
 
 use crate::check::{
     Asked, CHECK_LIMIT, Estimated, HAS_MARK, IS_NAMED, estimated_classes, in_classes, undecided, unsigned,
@@ -21,42 +20,13 @@ use crate::quota::{DecisionHead, Reader, money_pair, read_decision, timestamp_of
 use crate::record::first_bytes;
 use crate::script_part::Part;
 use crate::store::StoreError;
+use crate::time_to_live::{REMEMBER_SECONDS, TimeToLive};
 use crate::validate::{self, Classes, Problems};
 
-const TTL_SECONDS_MAX: i64 = 3_600;
-/// Times to live are rounded up to a grid of at most this many steps: that bounds what a level has to keep.
-const GRID_STEPS_MAX: i64 = 64;
-/// A check with a name is remembered this long, a hold this long after it expired.
-const REMEMBER_SECONDS: u32 = 300;
 const MS_PER_SECOND: i64 = 1_000;
 /// First byte of an answer that is no decision, see `scripts/holds.lua`.
 const CONFLICT: u8 = 2;
 const TOO_MUCH: u8 = 3;
-
-/// A time to live as the scripts take it.
-#[derive(Clone, Copy)]
-pub(crate) struct TimeToLive {
-    seconds: u32,
-    grid_seconds: u32,
-}
-
-impl TimeToLive {
-    /// Checks and rounds up a duration of 1 s to 1 h.
-    pub(crate) fn of(ttl: &Duration, problems: &mut Problems) -> Self {
-        let whole = ttl.seconds.saturating_add(i64::from(ttl.nanos > 0));
-        if !(0..=999_999_999).contains(&ttl.nanos) || ttl.seconds < 1 || whole > TTL_SECONDS_MAX {
-            problems.invalid("hold_ttl".to_owned(), "1 s to 1 h");
-        }
-        let mut grid = 1_i64;
-        while grid.saturating_mul(GRID_STEPS_MAX) < whole.min(TTL_SECONDS_MAX) {
-            grid = grid.saturating_mul(2);
-        }
-        Self {
-            seconds: u32::try_from(whole).unwrap_or_default(),
-            grid_seconds: u32::try_from(grid).unwrap_or(1),
-        }
-    }
-}
 
 /// What the store says of a hold.
 struct Held {
@@ -65,13 +35,30 @@ struct Held {
     cost_picos: i64,
 }
 
-fn read_held(reader: &mut Reader<'_>, nonce: Nonce) -> Result<Held, StoreError> {
+/// What a check placed: whether it was made before, and its hold. id: as it is if it is the first of its name.
+fn read_reserved(reader: &mut Reader<'_>, id: HoldId) -> Result<(bool, Held), StoreError> {
+    if id.grid_power.is_none() {
+        let is_duplicate = reader.byte()? == 1;
+        return Ok((is_duplicate, read_held(reader, id)?));
+    }
+    let held = Held {
+        id: HoldId {
+            day: reader.count()?,
+            ..id
+        },
+        expire_ms: reader.count()?.saturating_mul(MS_PER_SECOND),
+        cost_picos: 0,
+    };
+    Ok((false, held))
+}
+
+fn read_held(reader: &mut Reader<'_>, id: HoldId) -> Result<Held, StoreError> {
     let (card_time_ms, day) = (reader.count()?, reader.count()?);
     Ok(Held {
         id: HoldId {
-            nonce,
             card_time_ms,
             day,
+            ..id
         },
         expire_ms: reader.count()?.saturating_mul(MS_PER_SECOND),
         cost_picos: reader.money()?,
@@ -119,13 +106,15 @@ impl Engine {
         } else {
             Nonce::random()
         };
-        let TimeToLive {
-            seconds,
-            grid_seconds,
-        } = ttl.unwrap_or(TimeToLive {
-            seconds: 0,
-            grid_seconds: 1,
-        });
+        let ttl = ttl.unwrap_or_default();
+        // Found again by its name alone, or by all that its id says.
+        let grid_power = (!is_named).then_some(ttl.grid_power);
+        let id = HoldId {
+            nonce,
+            card_time_ms: now_ms,
+            grid_power,
+            day: 0,
+        };
         let asked = Asked {
             flags: if is_named { HAS_MARK | IS_NAMED } else { HAS_MARK },
             requests,
@@ -134,11 +123,18 @@ impl Engine {
         };
         let partition = keys::partition_of(tenant);
         let mut part = Part::new(&self.functions.decide, 1);
-        part.key(&keys::hold(partition, &nonce.store_name(tenant)));
+        let mark = id.mark(partition, tenant);
+        part.key(&mark.key);
         let level_count = part.level_keys(partition, tenant);
         let mut argument = asked.packed(partition, level_count);
-        argument.extend(pack(&[now_ms], &[seconds, grid_seconds, REMEMBER_SECONDS]));
-        argument.extend(first_bytes(&blake3::hash(&request.encode_to_vec())));
+        if is_named {
+            argument.extend(pack(&[], &[ttl.seconds, ttl.grid_seconds(), REMEMBER_SECONDS]));
+            argument.extend(first_bytes(&blake3::hash(&request.encode_to_vec())));
+            argument.extend(pack(&[now_ms], &[]));
+        } else {
+            argument.extend(pack(&[], &[ttl.seconds, ttl.grid_seconds(), ttl.place_seconds()]));
+            argument.extend_from_slice(mark.name.as_bytes());
+        }
         argument.extend_from_slice(&estimated.credit_call);
         part.argument(&argument);
         let (decided_ms, answer) = self.decide(part).await?;
@@ -155,7 +151,7 @@ impl Engine {
             answer => {
                 let reader = &mut Reader(answer);
                 let decision = read_decision(reader, decided_ms).map_err(undecided)?;
-                self.reserved(request, classes, nonce, estimated, &decision, reader)
+                self.reserved(request, classes, id, estimated, &decision, reader)
             }
         }
     }
@@ -165,13 +161,12 @@ impl Engine {
         &self,
         request: &CheckQuotaRequest,
         classes: &Classes<'_>,
-        nonce: Nonce,
+        id: HoldId,
         estimated: Estimated,
         decision: &DecisionHead,
         reader: &mut Reader<'_>,
     ) -> Result<CheckQuotaResponse, Failure> {
-        let is_duplicate = reader.byte().map_err(undecided)? == 1;
-        let held = read_held(reader, nonce).map_err(undecided)?;
+        let (is_duplicate, held) = read_reserved(reader, id).map_err(undecided)?;
         let limits = decision.statuses(reader, &request.tenant).map_err(undecided)?;
         let estimated = if is_duplicate {
             // By the card of the first time, which need not be the one of now.
@@ -212,23 +207,20 @@ impl Engine {
         validate_call(&as_check, &mut problems);
         let classes = estimated_classes(&as_check, &mut problems);
         let ttl = request.hold_ttl.unwrap_or_default();
-        let TimeToLive {
-            seconds,
-            grid_seconds,
-        } = TimeToLive::of(&ttl, &mut problems);
+        let ttl = TimeToLive::of(&ttl, &mut problems);
         problems.into_result()?;
         let id = id.ok_or_else(hold_unknown)?;
         let estimated = self.price_estimate(&as_check, &classes, id.card_time_ms)?;
         let [hi, lo] = pair(estimated.cost_picos);
-        let mut command = Self::hold_command(&self.functions.extend, &request.tenant, id.nonce);
+        let mut command = Self::hold_command(&self.functions.extend, &request.tenant, id);
         let mut argument = pack(
             &[estimated.tokens, hi, lo],
-            &[seconds, grid_seconds, REMEMBER_SECONDS],
+            &[ttl.seconds, ttl.grid_seconds(), REMEMBER_SECONDS],
         );
         argument.extend_from_slice(&estimated.credit_call);
         command.arg(argument);
         let reply = self.change_hold(&command).await?;
-        let (decided, expire_ms) = read_extended(&reply, id.nonce, &as_check, &request.tenant, &estimated)?;
+        let (decided, expire_ms) = read_extended(&reply, id, &as_check, &request.tenant, &estimated)?;
         Ok(ExtendHoldResponse {
             expire_time: Some(timestamp_of_ms(expire_ms)),
             decision: decided.decision,
@@ -249,7 +241,7 @@ impl Engine {
         let id = hold_of(&request.tenant, &request.hold_id, &self.seal_key, &mut problems);
         problems.into_result()?;
         let id = id.ok_or_else(hold_unknown)?;
-        let command = Self::hold_command(&self.functions.release, &request.tenant, id.nonce);
+        let command = Self::hold_command(&self.functions.release, &request.tenant, id);
         let reply = self.change_hold(&command).await?;
         let state = i32::from(Reader(&reply).byte().map_err(undecided)?);
         if is_known(state) {
@@ -265,18 +257,16 @@ impl Engine {
         reply.map_err(undecided)
     }
 
-    fn hold_command(function: &str, tenant: &str, nonce: Nonce) -> redis::Cmd {
+    fn hold_command(function: &str, tenant: &str, id: HoldId) -> redis::Cmd {
         let partition = keys::partition_of(tenant);
+        let mark = id.mark(partition, tenant);
         let key_count = keys::level_names(tenant).count().saturating_add(1);
         let mut command = redis::cmd("FCALL");
-        command
-            .arg(function)
-            .arg(key_count)
-            .arg(keys::hold(partition, &nonce.store_name(tenant)));
+        command.arg(function).arg(key_count).arg(mark.key);
         for key in keys::levels(partition, tenant) {
             command.arg(key);
         }
-        command.arg(partition);
+        command.arg(partition).arg(mark.name);
         command
     }
 }
@@ -284,7 +274,7 @@ impl Engine {
 /// The answer to an extension, as to a check, and when the hold expires.
 fn read_extended(
     reply: &[u8],
-    nonce: Nonce,
+    id: HoldId,
     as_check: &CheckQuotaRequest,
     tenant: &str,
     estimated: &Estimated,
@@ -299,7 +289,7 @@ fn read_extended(
     if state != i32::from(HoldState::Held) {
         return Err(not_live(state));
     }
-    let held = read_held(reader, nonce).map_err(undecided)?;
+    let held = read_held(reader, id).map_err(undecided)?;
     let limits = decision.statuses(reader, tenant).map_err(undecided)?;
     Ok((decision.response(limits, as_check, estimated), held.expire_ms))
 }

@@ -7,12 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::keys;
+
 const PREFIX: &str = "hold_";
 const NONCE_SIZE: usize = 12;
 const TIME_SIZE: usize = 6;
-const DAY_SIZE: usize = 3;
+const PLACE_SIZE: usize = 1;
+const DAY_SIZE: usize = 2;
 const SEAL_SIZE: usize = 9;
-const SIZE: usize = NONCE_SIZE + TIME_SIZE + DAY_SIZE + SEAL_SIZE;
+const SIZE: usize = NONCE_SIZE + TIME_SIZE + PLACE_SIZE + DAY_SIZE + SEAL_SIZE;
 const SEAL_KEY_SIZE: usize = 32;
 
 /// Seals ids; the same on all instances of a store.
@@ -62,22 +65,48 @@ impl Nonce {
     }
 }
 
+/// Where the mark of a hold is, as the scripts take it.
+pub(crate) struct Mark {
+    pub(crate) key: String,
+    /// Which of a hash it is; empty when the key is its own.
+    pub(crate) name: String,
+}
+
 /// A hold as its id describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HoldId {
     pub(crate) nonce: Nonce,
     /// Instant that selects the card.
     pub(crate) card_time_ms: i64,
+    /// Where its mark is one of many: the power of two that is the grid of its time to live, which says how long they
+    /// are kept. None when the mark is found by the nonce alone.
+    pub(crate) grid_power: Option<u8>,
     /// Day, counted from 1970, whose quota it counts against.
     pub(crate) day: i64,
 }
 
 impl HoldId {
+    /// Where the store has the mark of the hold.
+    pub(crate) fn mark(&self, partition: u16, tenant: &str) -> Mark {
+        let name = self.nonce.store_name(tenant);
+        match self.grid_power {
+            Some(grid_power) => Mark {
+                key: keys::hold_place(self.card_time_ms, grid_power),
+                name,
+            },
+            None => Mark {
+                key: keys::hold(partition, &name),
+                name: String::new(),
+            },
+        }
+    }
+
     /// The id as callers see it.
     pub(crate) fn text(&self, tenant: &str, key: &SealKey) -> String {
         let mut bytes = Vec::with_capacity(SIZE);
         bytes.extend_from_slice(&self.nonce.0);
         bytes.extend(self.card_time_ms.to_be_bytes().iter().skip(8 - TIME_SIZE));
+        bytes.push(self.grid_power.map_or(0, |power| power.saturating_add(1)));
         bytes.extend(self.day.to_be_bytes().iter().skip(8 - DAY_SIZE));
         bytes.extend_from_slice(&key.seal(tenant, &bytes));
         format!("{PREFIX}{}", BASE64.encode(bytes))
@@ -102,10 +131,13 @@ impl HoldId {
     fn of_content(content: &[u8]) -> Option<Self> {
         let (nonce, rest) = content.split_first_chunk::<NONCE_SIZE>()?;
         let (time, rest) = rest.split_at_checked(TIME_SIZE)?;
+        // Zero in ids of versions that knew no places: it was the first byte of the day.
+        let (place, rest) = rest.split_first()?;
         let day = rest.get(..DAY_SIZE)?;
         Some(Self {
             nonce: Nonce(*nonce),
             card_time_ms: big_endian(time),
+            grid_power: place.checked_sub(1),
             day: big_endian(day),
         })
     }

@@ -48,7 +48,20 @@ pub(crate) fn dedup_watermark(partition: u16) -> String {
     format!("{{tx:{partition}}}:dedup_watermark")
 }
 
-/// What became of a check with a name or a hold; `name` is made by `hold_id.rs`.
+/// Holds that are placed within so many milliseconds have their marks in one hash, unless they live much longer or
+/// shorter. Short enough for the hash to be compact: it may have some hundred.
+const HOLD_PLACE_MS: i64 = 4;
+
+/// Where the marks lie of holds that were placed at a time and are kept equally long; see `scripts/marks.lua`. Not in a
+/// partition: calls of several go together, and write their marks together.
+pub(crate) fn hold_place(time_ms: i64, grid_power: u8) -> String {
+    format!(
+        "{{tx:holds}}:{:x}:{grid_power}",
+        time_ms.div_euclid(HOLD_PLACE_MS)
+    )
+}
+
+/// What became of a check with a name, or of a hold that has no place; `name` is made by `hold_id.rs`.
 pub(crate) fn hold(partition: u16, name: &str) -> String {
     format!("{{tx:{partition}}}:hold:{name}")
 }

@@ -3,8 +3,8 @@
 //!
 //! Follow a call: `listener` (port), `connection` (on one of the `workers`; `tls`, `frame_watch`), `gate` (credentials
 //! of `access`, `identity` or `token`, `admission`), `front` (dispatch) to `engine` (Record), `check`
-//! (`CheckQuota`) or `hold`, to `record_group`, `plain_records` or `script_call`, `script_part` and `scripts` in the
-//! store, to `journal`;
+//! (`CheckQuota`) or `hold` (`hold_id`, `time_to_live`), to `record_group`, `plain_records` or `script_call`,
+//! `script_part` and `scripts` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged, `credits` is what is paid with. `callers` is what is remembered of who
 //! called. `card_yaml` reads rate cards into a `card_tree`. `python` is the border.
@@ -76,6 +76,7 @@ mod store;
 mod store_connection;
 mod store_id;
 mod store_socket;
+mod time_to_live;
 mod tls;
 mod token;
 mod used;

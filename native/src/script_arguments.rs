@@ -23,6 +23,8 @@ const HAS_HOLD: u8 = 2;
 /// changes a credit account.
 const HAS_MOVES: u8 = 4;
 const IS_CREDIT: u8 = 8;
+/// Flag of a record whose hold has its mark among others.
+const HAS_PLACE: u8 = 16;
 /// Room for the numbers of a record with a few lines.
 const NUMBERS_CAPACITY: usize = 192;
 
@@ -56,9 +58,16 @@ pub(crate) fn script_arguments(
         (0, 0, (0, 0))
     };
     let mut flags = u8::from(to_ledger);
+    let mut hold_name = String::new();
     if let Some(hold) = hold {
-        names.push(keys::hold(partition, &hold.nonce.store_name(&entry.tenant)));
-        flags |= HAS_HOLD;
+        let mark = hold.mark(partition, &entry.tenant);
+        flags |= if mark.name.is_empty() {
+            HAS_HOLD
+        } else {
+            HAS_HOLD | HAS_PLACE
+        };
+        names.push(mark.key);
+        hold_name = mark.name;
     }
     if was_applied {
         flags |= HAS_MOVES;
@@ -79,6 +88,7 @@ pub(crate) fn script_arguments(
     ] {
         numbers.extend_from_slice(&number.to_le_bytes());
     }
+    numbers.extend_from_slice(hold_name.as_bytes());
     push_credits(entry, was_applied, &mut numbers);
     ScriptArguments {
         keys: names,

@@ -30,6 +30,7 @@ const SCRIPTS: &str = concat!(
     include_str!("scripts/levels.lua"),
     include_str!("scripts/thresholds.lua"),
     include_str!("scripts/decide.lua"),
+    include_str!("scripts/marks.lua"),
     include_str!("scripts/holds.lua"),
     include_str!("scripts/plain.lua"),
     include_str!("scripts/meter.lua")

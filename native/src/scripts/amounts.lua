@@ -2,9 +2,9 @@
 -- Counts, money and time, as all scripts use them.
 --
 -- The files here are one library: amounts, attributes, held, limits, credits, credit_changes, credit_limit, levels,
--- thresholds, decide, holds, plain, meter, in this order. Its first line ("#!lua name=...") is put in front when it is
--- loaded: name and function prefix carry the hash of this text, so that two server versions on one store never call
--- each other's functions.
+-- thresholds, decide, marks, holds, plain, meter, in this order. Its first line ("#!lua name=...") is put in front when
+-- it is loaded: name and function prefix carry the hash of this text, so that two server versions on one store never
+-- call each other's functions.
 --
 -- Scripts do not roll back. Each function therefore reads and decides first and only then writes.
 --

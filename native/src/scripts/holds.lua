@@ -1,39 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Holds: amounts that a call in flight reserves until it is recorded, released, or out of time. Loaded behind
--- decide.lua.
+-- marks.lua.
 --
--- A hold is a mark under a key of its own, and its amounts in a bucket at each level. Whether the amounts still count
--- is the buckets' word alone: a hold is live at a level while the second noted for that level has not come. The mark
--- says what became of the hold; it outlives it for a while, so that a repeated call finds its answer, and vanishes by
--- the store's own means. Losing it frees nothing and keeps nothing.
-
--- By number of levels. State, fingerprint of the check, time of its card, day, tokens, cost pair. Then a number per
--- level: the expiry second of a hold; of a denial the flags that failed; of a check without a hold nothing that counts.
-local MARK = { '<Bc16I8I4I8I8I4I4' }
-for level_count = 2, 4 do
-  MARK[level_count] = MARK[level_count - 1] .. 'I4'
-end
--- Behind it stands what the hold claims of credits, see credit_limit.lua.
-local HELD_STATE, SETTLED, RELEASED, EXPIRED, SETTLED_BEFORE, UNKNOWN, NO_HOLD, REFUSED = 1, 2, 3, 4, 5, 6, 7, 8
-
-local function decode_mark(packed, level_count)
-  local state, fingerprint, card_time, day, tokens, hi, lo, a, b, c, d, e = struct.unpack(MARK[level_count], packed)
-  -- Behind the last number stands the position behind the mark.
-  local numbers = { a, b, c, d, e }
-  return { state = state, fingerprint = fingerprint, card_time = card_time, day = day, tokens = tokens, hi = hi,
-    lo = lo, numbers = numbers, claims = string.sub(packed, numbers[level_count + 1]) }
-end
-
-local function pack_mark(mark, level_count)
-  local numbers = mark.numbers
-  return struct.pack(MARK[level_count], mark.state, mark.fingerprint, mark.card_time, mark.day, mark.tokens, mark.hi,
-    mark.lo, numbers[1], numbers[2], numbers[3], numbers[4]) .. mark.claims
-end
-
--- An absolute time goes into the append-only file as it is.
-local function keep_mark(key, packed, second)
-  redis.call('SET', key, packed, 'PXAT', second * 1000)
-end
+-- A hold is a mark, see marks.lua, and its amounts in a bucket at each level. Whether the amounts still count is the
+-- buckets' word alone: a hold is live at a level while the second noted for that level has not come. The mark says what
+-- became of the hold. Losing it frees nothing and keeps nothing.
 
 local function is_live_at(level, mark, i)
   return level.held and mark.numbers[i] > level.second + level.held.shift
@@ -73,9 +44,8 @@ local function free_hold(levels, mark)
 end
 
 -- What a hold that is live may have of each grant although it has expired; nil when it claims nothing.
-local function claims_of_hold(key, levels)
-  local packed = redis.call('GET', key)
-  local mark = packed and decode_mark(packed, #levels)
+local function claims_of_hold(key, name, partition, levels)
+  local mark = find_hold(key, name, partition, #levels)
   if mark and mark.claims ~= '' and state_of(mark, levels) == HELD_STATE then
     return credits.read_claims(mark.claims)
   end
@@ -100,6 +70,8 @@ end
 
 local CONFLICT, TOO_MUCH = 2, 3
 local FIRST, REPEATED = '\0', '\1'
+-- Of a hold that was placed without a name: day, when it expires; 0 when it was denied.
+local HELD_ONCE = '<I8I8'
 
 -- Flags of the limits that had no room once, without those removed since.
 local function full_still_set(mark, levels)
@@ -111,8 +83,7 @@ local function full_still_set(mark, levels)
 end
 
 -- Places a hold at all levels and notes when it expires at each; false when a counter would overflow.
-local function place_hold(levels, mark, ttl, grid)
-  local day, tokens, hi, lo, numbers = mark.day, mark.tokens, mark.hi, mark.lo, mark.numbers
+local function place_hold(levels, numbers, day, tokens, hi, lo, ttl, grid)
   for i = 1, #levels do
     local level = levels[i]
     if not level.held then
@@ -129,23 +100,25 @@ local function place_hold(levels, mark, ttl, grid)
   return true
 end
 
--- A check: flags, number of levels, partition; requests, tokens, cost pair. Where it has a mark then time of the card,
--- time to live in seconds (0: no hold), grid, seconds to remember it for, fingerprint of the request. At last, where
--- it says what the call is to cost, that as credits.read_call takes it.
+-- A check: flags, number of levels, partition; requests, tokens, cost pair. Where it has a mark then time to live in
+-- seconds (0: no hold), grid, seconds to remember it for, and, where it is named, the fingerprint of the request and
+-- the time of the card, and else the name of the hold. At last, where it says what the call is to cost, that as
+-- credits.read_call takes it.
 local DRY_RUN, IS_NAMED, HAS_MARK = 1, 2, 4
 local ASKED, ASKED_FIRST = '<I8I8I8I8', 4
-local MARKED = ASKED .. 'I8I4I4I4c16'
+local HOLDING = ASKED .. 'I4I4I4c16'
+local NAMED = HOLDING .. 'I8'
 
--- A check that is remembered, or places a hold, or both. `marks`: those that this call is to write, by their keys, and
--- as a list of key, mark, and until when it is kept. Returns the answer, and the events.
-local function reserve(marks, key, check, is_named, levels, events)
-  local requests, tokens, hi, lo, card_time, ttl, grid, keep, fingerprint, behind =
-    struct.unpack(MARKED, check, ASKED_FIRST)
+-- A check that is remembered, and may place a hold. `marks`: those that this call is to write, by their keys, and as a
+-- list of key, mark, and until when it is kept. Returns the answer, and the events.
+local function reserve(marks, key, check, levels, events)
+  local requests, tokens, hi, lo, ttl, grid, keep, fingerprint, card_time, behind =
+    struct.unpack(NAMED, check, ASKED_FIRST)
   local account = levels[1].account
   local call = account and credits.need(account, check, behind)
-  local packed = is_named and (marks[key] or redis.call('GET', key))
+  local packed = marks[key] or redis.call('GET', key)
   if packed then
-    local before = decode_mark(packed, #levels)
+    local before = decode_mark(key, packed, #levels)
     if before.fingerprint ~= fingerprint then
       return struct.pack('<B', CONFLICT), events
     end
@@ -161,7 +134,7 @@ local function reserve(marks, key, check, is_named, levels, events)
   local keep_until = levels[1].second + keep
   if not denied and ttl > 0 then
     mark.state = HELD_STATE
-    if not place_hold(levels, mark, ttl, grid) then
+    if not place_hold(levels, mark.numbers, mark.day, tokens, hi, lo, ttl, grid) then
       return struct.pack('<B', TOO_MUCH), events
     end
     if account then
@@ -172,21 +145,45 @@ local function reserve(marks, key, check, is_named, levels, events)
   if not denied then
     events = count_requests(levels, requests, events)
   end
-  if mark.state == HELD_STATE or is_named then
-    local size, written = #marks, pack_mark(mark, #levels)
-    marks[key], marks[size + 1], marks[size + 2], marks[size + 3] = written, key, written, keep_until
-  end
+  add_mark(marks, key, pack_mark(mark, #levels), keep_until)
   return pack_answer(levels, denied, full, need, FIRST .. pack_hold(mark, levels)), events
 end
 
--- decide. Checks of any partitions, decided one after the other. KEYS: per check its mark, where flagged, and its
--- tenant levels, root first. ARGV: the checks.
--- Returns CLOCK, then per check DECISION, where it has a mark FIRST or REPEATED and what pack_hold says, and one
--- LevelStatus per level. Or, of a check with a mark, one byte: CONFLICT (the mark is of another request), TOO_MUCH (a
--- counter would overflow).
+-- A check that places a hold and has no name, so that nobody asks for it again. place: key of the hash for its mark.
+-- Returns the answer, and the events.
+local function hold_once(marks, places, place, check, levels, partition, events)
+  local requests, tokens, hi, lo, ttl, grid, keep, name, behind = struct.unpack(HOLDING, check, ASKED_FIRST)
+  local account = levels[1].account
+  local call = account and credits.need(account, check, behind)
+  local full, denied, need = find_all_full(levels, requests, tokens, hi, lo, call)
+  if denied then
+    return pack_answer(levels, true, full, need, struct.pack(HELD_ONCE, 0, 0)), events
+  end
+  local numbers, own = { 0, 0, 0, 0 }, levels[#levels]
+  if not place_hold(levels, numbers, own.day, tokens, hi, lo, ttl, grid) then
+    return struct.pack('<B', TOO_MUCH), events
+  end
+  local claims = account and credits.claim(account, call, numbers[1]) or ''
+  if claims == '' then
+    put_in_place(places, place, name, own.day, tokens, hi, lo, numbers, #levels, keep)
+  else
+    local mark = { state = HELD_STATE, fingerprint = NO_FINGERPRINT, card_time = 0, day = own.day, tokens = tokens,
+      hi = hi, lo = lo, numbers = numbers, claims = claims }
+    add_mark(marks, own_key(partition, name), pack_mark(mark, #levels), own.second + keep)
+  end
+  events = count_requests(levels, requests, events)
+  return pack_answer(levels, false, full, need,
+    struct.pack(HELD_ONCE, own.day, numbers[#levels] - own.held.shift)), events
+end
+
+-- decide. Checks of any partitions, decided one after the other. KEYS: per check its mark or place, where flagged, and
+-- its tenant levels, root first. ARGV: the checks.
+-- Returns CLOCK, then per check DECISION, where it has a name FIRST or REPEATED and what pack_hold says, and where it
+-- has a mark but no name HELD_ONCE, and one LevelStatus per level. Or, of a check with a mark, one byte: CONFLICT (the
+-- mark is of another request), TOO_MUCH (a counter would overflow).
 local function decide(keys, args)
   local now, micros = store_seconds()
-  local book, marks, key, events = {}, {}, 1, nil
+  local book, marks, places, key, events = {}, {}, {}, 1, nil
   local replies = { struct.pack(CLOCK, now, micros) }
   for i = 1, #args do
     local check = args[i]
@@ -197,8 +194,10 @@ local function decide(keys, args)
     end
     local first = set[HAS_MARK] and key + 1 or key
     local levels = path_of(book, keys, first, first + level_count - 1, partition, now)
-    if set[HAS_MARK] then
-      replies[i + 1], events = reserve(marks, keys[key], check, set[IS_NAMED], levels, events)
+    if set[IS_NAMED] then
+      replies[i + 1], events = reserve(marks, keys[key], check, levels, events)
+    elseif set[HAS_MARK] then
+      replies[i + 1], events = hold_once(marks, places, keys[key], check, levels, partition, events)
     else
       local requests, tokens, hi, lo, behind = struct.unpack(ASKED, check, ASKED_FIRST)
       local account = levels[1].account
@@ -211,11 +210,10 @@ local function decide(keys, args)
     end
     key = first + level_count
   end
+  save_places(places)
   append_events(events)
   save_levels(book)
-  for i = 1, #marks, 3 do
-    keep_mark(marks[i], marks[i + 1], marks[i + 2])
-  end
+  save_marks(marks)
   return replies
 end
 
@@ -232,20 +230,21 @@ local function find_too_small(levels, day, need)
   return any and full or nil, denied
 end
 
--- extend. KEYS: mark; tenant levels. ARGV: partition; '<I8I8I8I4I4I4' tokens and cost pair that the hold is to have in
--- all, time to live from now, grid, seconds to remember it for, and as for a check what the call is to cost. Neither
--- amounts nor expiry ever become less, so that a call that is repeated, or comes late, takes nothing back.
+-- extend. KEYS: mark or place; tenant levels. ARGV: partition; name, where it has a place; '<I8I8I8I4I4I4' tokens and
+-- cost pair that the hold is to have in all, time to live from now, grid, seconds to remember it for, and as for a
+-- check what the call is to cost. Neither amounts nor expiry ever become less, so that a call that is repeated, or
+-- comes late, takes nothing back.
 -- Returns CLOCK, DECISION, state, and for a hold that was live what pack_hold says, then one LevelStatus per level. Or
 -- one byte: TOO_MUCH. A hold that the limits do not let grow stays as it was, its expiry too.
 local function extend(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
-  local tokens, hi, lo, ttl, grid, keep, behind = struct.unpack('<I8I8I8I4I4I4', args[2])
+  local tokens, hi, lo, ttl, grid, keep, behind = struct.unpack('<I8I8I8I4I4I4', args[3])
   local now, micros = store_seconds()
-  local clock, packed, book = struct.pack(CLOCK, now, micros), redis.call('GET', keys[1]), {}
+  local clock, book = struct.pack(CLOCK, now, micros), {}
   local levels = path_of(book, keys, 2, #keys, args[1], now)
-  local mark = packed and decode_mark(packed, #levels)
+  local mark = find_hold(keys[1], args[2], args[1], #levels)
   local state = mark and state_of(mark, levels) or UNKNOWN
   if state ~= HELD_STATE then
     return clock .. struct.pack(DECISION, DENIED, 0) .. struct.pack('<B', state)
@@ -255,7 +254,7 @@ local function extend(keys, args)
   local full, denied = find_too_small(levels, mark.day, need)
   local account = levels[1].account
   if account then
-    need.call = credits.need(account, args[2], behind)
+    need.call = credits.need(account, args[3], behind)
     local is_short, denies = credits.is_short_again(account, need.call, mark.claims)
     if is_short then
       full = full or { 0, 0, 0, 0 }
@@ -279,49 +278,50 @@ local function extend(keys, args)
       mark.claims = credits.claim_again(account, need.call, until_before, mark.numbers[1], claims)
       levels[1].dirty = true
     end
-    keep_mark(keys[1], pack_mark(mark, #levels), mark_until(mark, levels, keep))
+    -- From now on under a key of its own: its place need not last so long.
+    if mark.name ~= '' then
+      redis.call('HDEL', mark.key, mark.name)
+      mark.key = own_key(args[1], mark.name)
+    end
+    keep_mark(mark.key, pack_mark(mark, #levels), mark_until(mark, levels, keep))
   end
   save_levels(book)
   return clock .. pack_answer(levels, denied, full, need, struct.pack('<B', state) .. pack_hold(mark, levels))
 end
 
--- The first byte of a mark is its state; the rest, and the time it is kept for, stay.
-local function end_hold(key, state)
-  redis.call('SETRANGE', key, 0, struct.pack('<B', state))
-end
-
--- release. KEYS: mark; tenant levels. ARGV: partition. Returns one byte: the state of the hold afterwards.
+-- release. KEYS: mark or place; tenant levels. ARGV: partition; name, where it has a place. Returns one byte: the state
+-- of the hold afterwards.
 local function release(keys, args)
   if not opened[args[1]] then
     return redis.error_reply('NOTOPEN')
   end
-  local packed, book = redis.call('GET', keys[1]), {}
+  local book = {}
   local levels = path_of(book, keys, 2, #keys, args[1], (store_seconds()))
-  local mark = packed and decode_mark(packed, #levels)
+  local mark = find_hold(keys[1], args[2], args[1], #levels)
   local state = mark and state_of(mark, levels) or UNKNOWN
   if state == HELD_STATE then
     state = RELEASED
     free_hold(levels, mark)
     save_levels(book)
-    end_hold(keys[1], state)
+    end_hold(mark.key, mark.name, state)
   end
   return struct.pack('<B', state)
 end
 
--- Settles a hold by what was really used. `settled`: marks that this call has settled already, by their keys.
--- Returns '<BI8I8I8' state before, or SETTLED when this did it; tokens and cost pair beyond the hold.
+-- Settles the hold of a record by what was really used, and notes at the item where its mark is. `settled`: holds that
+-- this call has settled already. Returns SETTLEMENT: state before, or SETTLED when this did it; tokens and cost pair
+-- beyond the hold.
 local SETTLEMENT = '<BI8I8I8'
-local function settle(key, settled, levels, tokens, hi, lo)
-  local packed = redis.call('GET', key)
-  local mark = packed and decode_mark(packed, #levels)
-  local state = mark and state_of(mark, levels) or EXPIRED
-  if settled[key] or state == SETTLED then
+local function settle(item, settled, levels)
+  local mark = find_hold(item.hold, item.hold_name, item.partition, #levels)
+  local state, id = mark and state_of(mark, levels) or EXPIRED, item.hold_name ~= '' and item.hold_name or item.hold
+  if settled[id] or state == SETTLED then
     return struct.pack(SETTLEMENT, SETTLED_BEFORE, 0, 0, 0)
   elseif state ~= HELD_STATE then
     return struct.pack(SETTLEMENT, state == RELEASED and RELEASED or EXPIRED, 0, 0, 0)
   end
-  settled[key] = true
+  settled[id], item.hold, item.hold_name = true, mark.key, mark.name
   free_hold(levels, mark)
-  local over_hi, over_lo = cost_beyond(hi, lo, mark.hi, mark.lo)
-  return struct.pack(SETTLEMENT, SETTLED, beyond(tokens, mark.tokens), over_hi, over_lo)
+  local over_hi, over_lo = cost_beyond(item.hi, item.lo, mark.hi, mark.lo)
+  return struct.pack(SETTLEMENT, SETTLED, beyond(item.tokens, mark.tokens), over_hi, over_lo)
 end

@@ -6,8 +6,9 @@ local function same_payload(mark_a, mark_b)
 end
 
 -- Flags of a record: it goes to the ledger; it settles a hold; it was applied before, so that its moves of credits are
--- those of the first time; it changes a credit account.
-local TO_LEDGER, HAS_HOLD, HAS_MOVES, IS_CREDIT = 1, 2, 4, 8
+-- those of the first time; it changes a credit account; the mark of its hold has a place.
+local TO_LEDGER, HAS_HOLD, HAS_MOVES, IS_CREDIT, HAS_PLACE = 1, 2, 4, 8, 16
+local HOLD_NAME, HOLD_NAME_SIZE = 'c16', 16
 
 -- Decides what an item does to the credits of its root level. settled: see settle. Returns false when it cannot be,
 -- with its reply set.
@@ -29,7 +30,8 @@ local function stage_credits(item, levels, settled)
     end
     level.resized, level.account = level.resized or not level.account, account
   elseif level.account then
-    local claims = item.hold and not settled[item.hold] and claims_of_hold(item.hold, levels)
+    local claims = item.hold and not settled[item.hold_name ~= '' and item.hold_name or item.hold]
+      and claims_of_hold(item.hold, item.hold_name, item.partition, levels)
     credits.watch(level.account)
     moves = credits.charge(level.account, item.numbers, item.behind, claims or {})
     if not moves then
@@ -43,7 +45,7 @@ end
 
 -- Decides one record without writing anything. Sets its reply, or the earlier record of this call that it repeats, or,
 -- where it is to be written, its levels, to which it is added.
-local function stage(item, keys, first_dedup, first_level, last_level, staged, book, now)
+local function stage(item, keys, first_dedup, first_level, last_level, staged, settled, book, now)
   local identity, mark = item.identity, item.mark
   local earlier = staged[identity]
   if earlier then
@@ -65,12 +67,12 @@ local function stage(item, keys, first_dedup, first_level, last_level, staged, b
     item.reply = 'O'
     return
   end
-  if not stage_credits(item, levels, staged) then
+  if not stage_credits(item, levels, settled) then
     return
   end
   add_records(levels, day, tokens, hi, lo)
   if item.hold then
-    item.settlement = settle(item.hold, staged, levels, tokens, hi, lo)
+    item.settlement = settle(item, settled, levels)
   end
   item.levels = levels
   staged[identity] = item
@@ -87,7 +89,7 @@ local function apply(item, now_ms)
   item.mark = item.mark .. settlement .. moves .. packed_id
   redis.call('HSET', item.dedup_key, item.identity, item.mark)
   if string.byte(settlement) == SETTLED then
-    end_hold(item.hold, SETTLED)
+    end_hold(item.hold, item.hold_name, SETTLED)
   end
   local levels = item.levels
   -- All that share them are answered after all of them were added.
@@ -108,7 +110,7 @@ end
 -- counter would overflow); 'R' why a credit account was not changed.
 local function record(keys, args)
   local now, micros = store_seconds()
-  local items, staged, book, streams, key = {}, {}, {}, {}, 1
+  local items, staged, settled, book, streams, key = {}, {}, {}, {}, {}, 1
   for i = 1, #args, 4 do
     local number, dedup_count, level_count, flags, day, tokens, hi, lo, behind_numbers =
       struct.unpack('<BBBBI8I8I8I8', args[i + 2])
@@ -122,15 +124,18 @@ local function record(keys, args)
     local item = {
       partition = stream.partition, identity = args[i], mark = args[i + 1], entry = args[i + 3],
       dedup_key = keys[first_level - 1], flags = flags, day = day, tokens = tokens, hi = hi, lo = lo,
-      numbers = args[i + 2], behind = behind_numbers, hold = nil, settlement = '', moves = '', levels = nil,
-      repeats = nil, reply = nil,
+      numbers = args[i + 2], behind = behind_numbers, hold = nil, hold_name = '', settlement = '', moves = '',
+      levels = nil, repeats = nil, reply = nil,
     }
     local last_level = behind - 1
     if has(flags, HAS_HOLD) then
       item.hold = keys[behind]
       behind = behind + 1
     end
-    stage(item, keys, key, first_level, last_level, staged, book, now)
+    if has(flags, HAS_PLACE) then
+      item.hold_name, item.behind = struct.unpack(HOLD_NAME, item.numbers, behind_numbers)
+    end
+    stage(item, keys, key, first_level, last_level, staged, settled, book, now)
     items[#items + 1] = item
     key = behind
   end
