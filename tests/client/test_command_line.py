@@ -226,6 +226,13 @@ def test_tenant_limits_are_read_exactly(taximeter: CommandLine, tenant: str) -> 
     assert (found["cost_per_day"], found["requests_per_minute"], found["tokens_per_day"]) == (None, None, 0)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--plan", "pro", "--tokens-per-day", "5")])
+def test_a_simulation_is_of_limits_or_of_a_plan(taximeter: CommandLine, arguments: tuple[str, ...]) -> None:
+    """Without limits nobody would be stopped, and of a plan and other limits one would be left out in silence."""
+    done = taximeter("quota", "simulate", "--period", "today", *arguments, status=2)
+    assert "Give limits, or --plan" in done.stderr
+
+
 def test_override_stands_in_and_is_shown_with_its_end(taximeter: CommandLine, tenant: str) -> None:
     """Temporary and watched limits are set, shown with their end in the quota's status, and ended by hand."""
     taximeter(

@@ -129,6 +129,8 @@ def simulate(
     at.
     """
     limits = taken_limits(options)
+    if bool(plan) == (limits != Limits()):
+        raise click.UsageError("Give limits, or --plan: without any nobody would be stopped.")
     if plan:
         limits = app.meter.get_plan(plan).limits
     if depth is None and tenant_name:
