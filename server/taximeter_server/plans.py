@@ -18,6 +18,7 @@ from taximeter_server.limits import Limits
 from taximeter_server.plan_terms import PlanTerms
 from taximeter_server.store import DocumentStore
 from taximeter_server.tenants import DISPLAY_NAME_LENGTH_MAX, Tenant
+from taximeter_server.violations import Violations
 
 DEFAULT_PLANS = ("default", "default-2", "default-3", "default-4")
 """Plans of levels without settings, by depth. The engine knows them."""
@@ -35,13 +36,18 @@ class Plan:
     update_time_ms: int = 0
 
     def check(self) -> None:
-        """Raise InvalidFieldsError."""
-        check_plan_name(self.name, "plan.name")
+        """Raise InvalidFieldsError with all that is wrong."""
+        violations = Violations()
+        with violations:
+            check_plan_name(self.name, "plan.name")
         if len(self.display_name) > DISPLAY_NAME_LENGTH_MAX:
-            raise InvalidFieldsError.of("plan.display_name", f"at most {DISPLAY_NAME_LENGTH_MAX} characters")
-        self.limits.check("plan.limits")
+            violations.add("plan.display_name", f"at most {DISPLAY_NAME_LENGTH_MAX} characters")
+        with violations:
+            self.limits.check("plan.limits")
         if self.terms is not None:
-            self.terms.check("plan.terms")
+            with violations:
+                self.terms.check("plan.terms")
+        violations.raise_any()
 
     def to_json(self) -> str:
         """Return the plan's document."""

@@ -4,8 +4,10 @@
 from datetime import timedelta
 
 import grpc
+import pytest
 from server.api import ADMIN, DENIED, METER, READ, Api, new_tenant, put_tenant, record
 
+from harness.grpc_status import refusal_of
 from taximeter.v1 import (
     access_service_pb2,
     metering_service_pb2,
@@ -31,6 +33,32 @@ def test_tenant_settings_are_kept_and_enforced(api: Api) -> None:
     assert api.call(api.metering.CheckQuota, check).decision == metering_service_pb2.DECISION_DENY
     put_tenant(api, name)
     assert api.call(api.metering.CheckQuota, check).decision == metering_service_pb2.DECISION_ALLOW
+
+
+def test_all_that_is_wrong_with_settings_is_said_at_once(api: Api) -> None:
+    """What cannot be read and what is out of range are named together, with their paths in the request."""
+    limits = quota_pb2.Limits(requests_per_minute=-1, shadow=[99])  # type: ignore[list-item]
+    settings = tenant_service_pb2.Tenant(
+        name="Acme",
+        limits=limits,
+        temporary_limits=quota_pb2.TemporaryLimits(limits=quota_pb2.Limits(tokens_per_day=-1)),
+        fail_open_requests=-1,
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        api.call(api.tenants.PutTenant, tenant_service_pb2.PutTenantRequest(tenant=settings))
+    plan = plan_service_pb2.Plan(
+        name="Pro", limits=quota_pb2.Limits(requests_per_minute=-1, tokens_per_day=-1)
+    )
+    with pytest.raises(grpc.RpcError) as caught_plan:
+        api.call(api.plans.PutPlan, plan_service_pb2.PutPlanRequest(plan=plan))
+
+    assert set(refusal_of(caught.value).fields) == {
+        *("tenant.name", "tenant.limits.shadow", "tenant.temporary_limits.until_time"),
+        *("tenant.temporary_limits.limits.tokens_per_day", "tenant.fail_open_requests"),
+    }
+    assert refusal_of(caught_plan.value).fields == (
+        *("plan.name", "plan.limits.requests_per_minute", "plan.limits.tokens_per_day"),
+    )
 
 
 def test_tenants_are_listed_below_a_parent(api: Api) -> None:

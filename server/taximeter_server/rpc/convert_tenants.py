@@ -6,6 +6,7 @@ from taximeter_server.errors import InvalidFieldsError
 from taximeter_server.limits import Limits, TemporaryLimits
 from taximeter_server.rpc.convert import timestamp_ms, to_timestamp
 from taximeter_server.tenants import Tenant
+from taximeter_server.violations import Violations
 
 LIMIT_NAMES = {
     quota_pb2.LIMIT_KIND_REQUESTS_PER_MINUTE: "requests_per_minute",
@@ -38,24 +39,31 @@ def to_limits(limits: Limits) -> quota_pb2.Limits:
 
 
 def tenant_of(message: tenant_service_pb2.Tenant) -> Tenant:
-    """Return settings. Raises InvalidFieldsError."""
-    temporary = None
+    """Return settings. Raises InvalidFieldsError with all that is wrong."""
+    violations, limits, temporary = Violations(), Limits(), None
+    with violations:
+        limits = limits_of(message.limits, "tenant.limits")
     if message.HasField("temporary_limits"):
-        field = "tenant.temporary_limits"
-        if not message.temporary_limits.HasField("until_time"):
-            raise InvalidFieldsError.required(f"{field}.until_time")
-        temporary = TemporaryLimits(
-            limits=limits_of(message.temporary_limits.limits, f"{field}.limits"),
-            until_ms=timestamp_ms(message.temporary_limits.until_time, f"{field}.until_time"),
-        )
-    return Tenant(
+        field, stand_ins, until_ms = "tenant.temporary_limits", Limits(), 1
+        with violations:
+            stand_ins = limits_of(message.temporary_limits.limits, f"{field}.limits")
+        with violations:
+            if not message.temporary_limits.HasField("until_time"):
+                raise InvalidFieldsError.required(f"{field}.until_time")
+            until_ms = timestamp_ms(message.temporary_limits.until_time, f"{field}.until_time")
+        temporary = TemporaryLimits(limits=stand_ins, until_ms=until_ms)
+    tenant = Tenant(
         name=message.name,
         display_name=message.display_name,
-        limits=limits_of(message.limits, "tenant.limits"),
+        limits=limits,
         plan=message.plan,
         fail_open_requests=message.fail_open_requests,
         temporary_limits=temporary,
     )
+    with violations:
+        tenant.check()
+    violations.raise_any()
+    return tenant
 
 
 def to_tenant(tenant: Tenant) -> tenant_service_pb2.Tenant:

@@ -61,8 +61,9 @@ class TenantService:
 
     def put_tenant(self, request: pb.PutTenantRequest, principal: Principal) -> pb.PutTenantResponse:
         """Create or replace the settings of one level."""
-        principal.require_reach(check_tenant(request.tenant.name, "tenant.name"))
-        return pb.PutTenantResponse(tenant=to_tenant(self._tenants.put(tenant_of(request.tenant))))
+        settings = tenant_of(request.tenant)
+        principal.require_reach(settings.name)
+        return pb.PutTenantResponse(tenant=to_tenant(self._tenants.put(settings)))
 
     def put_tenants(
         self, requests: Sequence[pb.PutTenantsRequest], principal: Principal
@@ -142,10 +143,11 @@ class TenantService:
 
 def _read_tenant(message: pb.Tenant, principal: Principal) -> Tenant | RequestError:
     try:
-        principal.require_reach(check_tenant(message.name, "tenant.name"))
-        return tenant_of(message)
+        settings = tenant_of(message)
+        principal.require_reach(settings.name)
     except RequestError as error:
         return error
+    return settings
 
 
 def _put_outcome(outcome: Tenant | RequestError) -> pb.PutTenantsResponse:
