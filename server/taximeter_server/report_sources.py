@@ -152,7 +152,8 @@ def _shortest(needs: Needs, snapshot: Snapshot) -> _Sums | None:
         found.append((snapshot.together_row_count, _Sums(days, TOGETHER_COLUMNS, HOUR_US, GRAIN_HOUR)))
     if found:
         row_count, rows = min(found, key=lambda one: one[0])
-        if _is_worth(row_count, snapshot):
+        # Of some tenants little is read: opening one file of a month takes less than one for each of its days.
+        if _is_worth(row_count, snapshot) or (needs.is_of_tenants and snapshot.months):
             return rows
     is_there = bool(snapshot.attributes) and not needs.is_of_tenants
     if (

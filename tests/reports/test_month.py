@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 from reports.conftest import LedgerFixture
 from reports.ledger_checks import assert_no_leftovers
@@ -138,6 +139,22 @@ def test_a_report_about_a_month_reads_the_month_alone(
 
     assert ledger.reporter().report(query).rows == before.rows
     assert before.total.calls
+
+
+def test_a_tenant_is_read_from_the_month_however_few_rows_it_spares(
+    ledger: LedgerFixture, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where hardly two records are of one group, all tenants are read from the records, and one from the month."""
+    manifest = fill(ledger, clock)
+    monkeypatch.setattr(report_sources, "_WORTH_ROWS", 10**6)
+    everybody = replace(ALL_TIME, group_by=("day", "model"))
+    one = replace(everybody, tenant="acme")
+    before = ledger.reporter().report(one)
+    remove(ledger, {file.path for file in manifest.files})
+
+    assert ledger.reporter().report(one).rows == before.rows
+    with pytest.raises(duckdb.IOException):
+        ledger.reporter().report(everybody)
 
 
 def test_a_day_of_a_month_is_read_alone(ledger: LedgerFixture, clock: Clock) -> None:
