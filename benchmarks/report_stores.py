@@ -66,7 +66,8 @@ def batches(files: list[str]) -> Iterator[pa.RecordBatch]:
 
 def sqlite_ms(files: list[str], folder: Path, questions: dict[str, str]) -> dict[str, float]:
     """Return the median duration of each question in SQLite."""
-    database = sqlite3.connect(folder / "lines.sqlite3", isolation_level=None)
+    path = folder / "lines.sqlite3"
+    database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode = OFF")
     database.execute("PRAGMA synchronous = OFF")
     database.execute("PRAGMA cache_size = -2000000")
@@ -88,6 +89,7 @@ def sqlite_ms(files: list[str], folder: Path, questions: dict[str, str]) -> dict
 
     found = {name: _median(ask, text) for name, text in questions.items()}
     database.close()
+    path.unlink()
     return found
 
 
@@ -180,9 +182,10 @@ class Postgres:
         return statistics.median(times[1:])
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process and remove what it kept."""
         self._process.terminate()
         self._process.wait()
+        shutil.rmtree(self._folder)
 
 
 def postgres_ms(files: list[str], folder: Path, questions: dict[str, str]) -> dict[str, float]:
