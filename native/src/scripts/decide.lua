@@ -251,8 +251,8 @@ local function put_limits(keys, args)
     level.settings = nil
     set_limits(level, own)
   end
-  level.resized = true
-  save_level(level)
+  level.resized, level.dirty = true, true
+  save_levels({ level })
   return redis.status_reply('OK')
 end
 
@@ -264,6 +264,7 @@ local function remove_limits(keys, args)
   local level = load_level(1, keys[1], args[1], 1, (store_seconds()))
   level.settings, level.resized = nil, true
   set_limits(level, NO_LIMITS)
-  save_level(level)
+  level.dirty = true
+  save_levels({ level })
   return redis.status_reply('OK')
 end

@@ -18,18 +18,28 @@ local BUCKET_KEY = '<I4I4'
 local BUCKET_SIZE = 28
 
 -- changed_size: of the buckets, how many bytes from the front on have to be written. new_expiry, new_day: of the bucket
--- that new_tokens, new_hi and new_lo are still to be put into; nil for none.
+-- that new_tokens, new_hi and new_lo are still to be put into; false for none.
 local function make_held(shift, tokens, hi, lo, buckets)
-  return { shift = shift, tokens = tokens, hi = hi, lo = lo, changed_size = 0, buckets = buckets, new_expiry = nil,
-    new_day = nil, new_tokens = 0, new_hi = 0, new_lo = 0 }
+  return { shift = shift, tokens = tokens, hi = hi, lo = lo, changed_size = 0, buckets = buckets, new_expiry = false,
+    new_day = 0, new_tokens = 0, new_hi = 0, new_lo = 0 }
 end
 
+-- Tables of what is held, by the number of the level in its call: as with those of levels, no call keeps one.
+local held_tables = {}
+
 -- Returns what is held and the position behind it.
-local function decode_held(packed, position)
-  local shift, tokens, hi, lo, count = struct.unpack(HELD, packed, position)
-  local first = position + HELD_SIZE
+local function decode_held(number, packed, position)
+  local shift, tokens, hi, lo, count, first = struct.unpack(HELD, packed, position)
   local behind = first + count * BUCKET_SIZE
-  return make_held(shift, tokens, hi, lo, string.sub(packed, first, behind - 1)), behind
+  local buckets, held = count > 0 and string.sub(packed, first, behind - 1) or '', held_tables[number]
+  if not held then
+    held = make_held(shift, tokens, hi, lo, buckets)
+    held_tables[number] = held
+    return held, behind
+  end
+  held.shift, held.tokens, held.hi, held.lo, held.buckets = shift, tokens, hi, lo, buckets
+  held.changed_size, held.new_expiry = 0, false
+  return held, behind
 end
 
 -- What stands in front of the buckets.
@@ -81,11 +91,17 @@ local function change_bucket(level, expiry, day, tokens, hi, lo, sign)
   local bucket = ''
   if sum_tokens > 0 or sum_hi > 0 or sum_lo > 0 then
     bucket = struct.pack(BUCKET, expiry, day, sum_tokens, sum_hi, sum_lo)
-    held.changed_size = math.max(held.changed_size, behind - 1)
+    if held.changed_size < behind - 1 then
+      held.changed_size = behind - 1
+    end
   else
     level.resized = true
   end
-  held.buckets = string.sub(buckets, 1, at - 1) .. bucket .. string.sub(buckets, behind)
+  if at == 1 and behind > #buckets then
+    held.buckets = bucket
+  else
+    held.buckets = string.sub(buckets, 1, at - 1) .. bucket .. string.sub(buckets, behind)
+  end
   return true
 end
 
@@ -94,7 +110,7 @@ local function fill_bucket(level)
   local held = level.held
   local expiry = held.new_expiry
   if expiry then
-    held.new_expiry = nil
+    held.new_expiry = false
     change_bucket(level, expiry, held.new_day, held.new_tokens, held.new_hi, held.new_lo, 1)
   end
 end

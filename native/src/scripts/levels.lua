@@ -20,7 +20,6 @@ local WINDOW_SECONDS = 61
 --   32 nothing: it says that the level has a credit account, see credits.lua.
 --
 -- and then pairs (second, count), oldest first, of the other seconds in the window. The next part is 64.
-local HEAD = '<BBI8I8I8I8'
 local HEAD_SIZE = 1 + LIMITS_SIZE
 local COUNTERS = '<I8I8I8I8I8I8I8I8I8I8I8I8I8'
 local TOLD = 'BBBxI4'
@@ -74,41 +73,47 @@ local function decode_level(number, key, packed)
     level.settings, position = decode_settings(own, packed, parts - common_flags(parts, OTHER_PARTS), position)
   end
   if set[PART_HELD] then
-    level.held, position = decode_held(packed, position)
+    level.held, position = decode_held(number, packed, position)
   end
   level.pairs = packed and string.sub(packed, position) or ''
   return level
 end
 
-local function pack_head(level)
-  local parts = (level.held and PART_HELD or 0) + (level.is_told and PART_TOLD or 0)
+local function parts_of(level)
+  return LEVEL_PLAIN + (level.held and PART_HELD or 0) + (level.is_told and PART_TOLD or 0)
     + (level.account and PART_CREDITS or 0)
-  if level.settings then
-    return struct.pack('<B', LEVEL_PLAIN + parts + level.settings.parts) .. level.settings.own
-  end
-  return struct.pack(HEAD, LEVEL_PLAIN + parts, level.flags, level.limit_requests, level.limit_tokens, level.limit_hi,
-    level.limit_lo)
 end
 
+-- What was told comes last: where the format ends before it, nobody asks for it.
 local function pack_counters(level)
-  if level.is_told then
-    return struct.pack(COUNTERS_TOLD, level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi,
-      level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum,
-      level.told_requests, level.told_tokens, level.told_cost, level.told_second)
-  end
-  return struct.pack(COUNTERS, level.day, level.tokens, level.hi, level.lo, level.next_tokens, level.next_hi,
-    level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum)
+  return struct.pack(level.is_told and COUNTERS_TOLD or COUNTERS, level.day, level.tokens, level.hi, level.lo,
+    level.next_tokens, level.next_hi, level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second,
+    level.count, level.sum, level.told_requests, level.told_tokens, level.told_cost, level.told_second)
 end
 
--- Writes what has changed: the counters, and of the rest as little as goes in one command.
-local function save_level(level)
+local function pack_level(level)
+  local held, settings = level.held, level.settings
+  local behind = held and pack_held(held) .. held.buckets .. level.pairs or level.pairs
+  if settings then
+    local parts = parts_of(level) + settings.parts
+    return struct.pack('<B', parts) .. settings.own .. pack_counters(level) .. settings.packed .. behind
+  end
+  return struct.pack(level.is_told and LEVEL_TOLD or LEVEL, parts_of(level), level.flags, level.limit_requests,
+    level.limit_tokens, level.limit_hi, level.limit_lo, level.day, level.tokens, level.hi, level.lo, level.next_tokens,
+    level.next_hi, level.next_lo, level.last_tokens, level.last_hi, level.last_lo, level.second, level.count, level.sum,
+    level.told_requests, level.told_tokens, level.told_cost, level.told_second) .. behind
+end
+
+-- Writes what has changed: the counters, and of the rest as little as goes in one command. What has to be written whole
+-- is added to `whole`, a list of keys and values.
+local function save_level(level, whole)
   local key, held, settings = level.key, level.held, level.settings and level.settings.packed or ''
   if held then
     fill_bucket(level)
   end
   if level.resized then
-    local behind = held and pack_held(held) .. held.buckets .. level.pairs or level.pairs
-    redis.call('SET', key, pack_head(level) .. pack_counters(level) .. settings .. behind)
+    local size = #whole
+    whole[size + 1], whole[size + 2] = key, pack_level(level)
   elseif held and held.changed_size > 0 then
     local changed = string.sub(held.buckets, 1, held.changed_size)
     redis.call('SETRANGE', key, HEAD_SIZE, pack_counters(level) .. settings .. pack_held(held) .. changed)
@@ -235,12 +240,17 @@ local function path_of(book, keys, first, last, partition, now)
   return path
 end
 
--- Saves what a call changed. A denial consumes nothing.
+-- Saves what a call changed; what is to be written whole with one command for all, because a command is most of what it
+-- costs. A denial consumes nothing.
 local function save_levels(book)
+  local whole = {}
   for i = 1, #book do
     if book[i].dirty then
-      save_level(book[i])
+      save_level(book[i], whole)
     end
+  end
+  if #whole > 0 then
+    redis.call('MSET', unpack(whole))
   end
 end
 

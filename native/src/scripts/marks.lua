@@ -50,13 +50,20 @@ do
     redis.call('SET', key, packed, 'PXAT', until_second * 1000)
   end
 
+  -- The mark that was found last in a place: nobody looks at two at a time.
+  local placed = { key = '', name = '', state = 0, fingerprint = NO_FINGERPRINT, card_time = 0, day = 0, tokens = 0,
+    hi = 0, lo = 0, numbers = { 0, 0, 0, 0 }, claims = '' }
+
   local function decode_placed(key, name, packed, level_count)
-    local state, day, tokens, hi, lo, a, b, c, d = string.byte(packed), 0, 0, 0, 0, 0, 0, 0, 0
-    if #packed > 1 then
-      state, day, tokens, hi, lo, a, b, c, d = struct.unpack(PLACED[level_count], packed)
+    local numbers = placed.numbers
+    placed.key, placed.name, placed.claims = key, name, ''
+    if #packed == 1 then
+      placed.state = string.byte(packed)
+    else
+      placed.state, placed.day, placed.tokens, placed.hi, placed.lo, numbers[1], numbers[2], numbers[3], numbers[4] =
+        struct.unpack(PLACED[level_count], packed)
     end
-    return { key = key, name = name, state = state, fingerprint = NO_FINGERPRINT, card_time = 0, day = day,
-      tokens = tokens, hi = hi, lo = lo, numbers = { a, b, c, d }, claims = '' }
+    return placed
   end
 
   -- The mark of a hold, nil when there is none. name: '' when key is its own, and else key is its place.
