@@ -7,7 +7,8 @@
 //! `script_part` and `scripts` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged, `credits` is what is paid with. `callers` is what is remembered of who
-//! called. `card_yaml` reads rate cards into a `card_tree`. `python` is the border.
+//! called. `card_yaml` reads rate cards into a `card_tree`, `report_rows` makes a message of a page of a report.
+//! `python` is the border.
 
 mod access;
 mod adjust;
