@@ -182,7 +182,7 @@ def test_focus_tells_units_corrections_and_what_has_no_price(priced: LedgerFixtu
         "",
         "",
     )
-    assert rows["Storage Byte Hours", ""]["SkuId"] == "/=HYPERLINK(1)"
+    assert rows["Storage Byte Hours", ""]["SkuId"] == "'=HYPERLINK(1)"
 
 
 def test_focus_adds_up_to_the_report(ledger: LedgerFixture) -> None:
