@@ -89,7 +89,10 @@ def store_configuration(*, directory: Path, socket_path: Path, users: Sequence[S
         "aof-load-truncated": "yes",
         "aof-use-rdb-preamble": "yes",
         "auto-aof-rewrite-percentage": "100",
-        "auto-aof-rewrite-min-size": "64mb",
+        # A restart reads so much in one or two seconds. Less would be rewritten every few seconds of much load.
+        "auto-aof-rewrite-min-size": "256mb",
+        # Marks do not compress, and streams are gone soon: most of what a rewrite cost.
+        "rdbcompression": "no",
         # The append-only file is the one copy; snapshots would only cost forks.
         "save": '""',
         "maxmemory-policy": "noeviction",

@@ -108,6 +108,8 @@ def test_both_engines_take_our_settings(data_directory: DataDirectory, binary: P
         "appendonly": "yes",
         "appendfsync": "everysec",
         "no-appendfsync-on-rewrite": "no",
+        "auto-aof-rewrite-min-size": str(256 * 2**20),
+        "rdbcompression": "no",
         "maxmemory-policy": "noeviction",
         "hash-max-listpack-entries": "512",
         "port": "0",
