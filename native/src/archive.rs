@@ -5,7 +5,6 @@
 //! store is opened again between the archiver's reading of entries and its naming them in the manifest, or else the
 //! manifest is not written: they would be given back to a stream, and be in the files, too.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,9 +18,10 @@ use crate::journal_format::Note;
 use crate::keys::PARTITION_COUNT;
 use crate::store::StoreError;
 use crate::store_id::StreamId;
+use crate::stream_runs::StreamRuns;
 
-/// Ids remembered per partition. Beyond it they are forgotten, and their entries are journaled once more.
-const JOURNALED_COUNT_MAX: usize = 100_000;
+/// Runs of ids remembered per partition. Beyond it they are forgotten, and their entries are journaled once more.
+const JOURNALED_RUNS_MAX: usize = 100_000;
 
 /// Of entries whose epoch was not noted when they were applied. Never the current one.
 const UNKNOWN_EPOCH: u64 = 0;
@@ -62,8 +62,10 @@ pub(crate) struct Archive {
     held: Mutex<Option<OwnedMutexGuard<()>>>,
     /// How often a store was opened.
     openings: AtomicU64,
+    /// How many records have been journaled.
+    recorded: AtomicU64,
     /// Per partition ids of entries that stand in the journal and are not archived.
-    journaled: Mutex<Vec<BTreeSet<StreamId>>>,
+    journaled: Mutex<Vec<StreamRuns>>,
 }
 
 impl Archive {
@@ -73,7 +75,8 @@ impl Archive {
             gate: Arc::new(AsyncMutex::new(())),
             held: Mutex::new(None),
             openings: AtomicU64::new(0),
-            journaled: Mutex::new(vec![BTreeSet::new(); usize::from(PARTITION_COUNT)]),
+            recorded: AtomicU64::new(0),
+            journaled: Mutex::new(vec![StreamRuns::default(); usize::from(PARTITION_COUNT)]),
         }
     }
 
@@ -84,13 +87,20 @@ impl Archive {
         guard
     }
 
+    /// How many records have been applied and journaled so far, repetitions included.
+    pub(crate) fn recorded_count(&self) -> u64 {
+        self.recorded.load(Ordering::Relaxed)
+    }
+
     /// The entries stand in the journal.
     fn note_journaled(&self, partition: u16, journaled: Vec<StreamId>) {
+        let count = u64::try_from(journaled.len()).unwrap_or(u64::MAX);
+        self.recorded.fetch_add(count, Ordering::Relaxed);
         if let Some(ids) = lock(&self.journaled).get_mut(usize::from(partition)) {
-            if ids.len() >= JOURNALED_COUNT_MAX {
+            if ids.len() >= JOURNALED_RUNS_MAX {
                 ids.clear();
             }
-            ids.extend(journaled);
+            ids.add(journaled);
         }
     }
 
@@ -98,18 +108,14 @@ impl Archive {
     fn are_journaled(&self, partition: u16, ids: impl Iterator<Item = StreamId>) -> Vec<bool> {
         let journaled = lock(&self.journaled);
         let known = journaled.get(usize::from(partition));
-        ids.map(|id| known.is_some_and(|known| known.contains(&id)))
+        ids.map(|id| known.is_some_and(|known| known.contains(id)))
             .collect()
     }
 
     /// Forgets ids that the ledger files hold.
     pub(crate) fn forget_through(&self, partition: usize, id: StreamId) {
         if let Some(ids) = lock(&self.journaled).get_mut(partition) {
-            let next = StreamId {
-                seq: id.seq.saturating_add(1),
-                ..id
-            };
-            *ids = ids.split_off(&next);
+            ids.forget_through(id);
         }
     }
 }

@@ -22,29 +22,33 @@ pub(crate) struct StoreSays {
     pub(crate) credits: Option<CreditSums>,
 }
 
-/// The answer to Record.
+/// The answer to Record. Takes lines and texts out of the entry, which nobody needs any more.
 pub(crate) fn response(
-    entry: &LedgerEntry,
+    entry: &mut LedgerEntry,
     card: Option<&RateCard>,
     says: StoreSays,
     durability: Durability,
     duplicate: bool,
 ) -> RecordResponse {
+    let has_list_price = entry.tenant_prices_version != 0;
+    let lines = std::mem::take(&mut entry.lines);
     RecordResponse {
         duplicate,
         cost: Some(money(i128::from(entry.cost_picos), currency(card))),
         rate_card_id: hex(&entry.rate_card_id),
-        rate_card_row: entry.rate_card_row.clone(),
-        pricing_state: pricing_state(entry.lines.iter().map(|line| line.unpriced)).into(),
-        lines: cost_lines(entry),
+        rate_card_row: std::mem::take(&mut entry.rate_card_row),
+        pricing_state: pricing_state(lines.iter().map(|line| line.unpriced)).into(),
+        lines: lines
+            .into_iter()
+            .map(|line| cost_line(line, has_list_price))
+            .collect(),
         limits: says.limits,
         durability: durability.into(),
         hold: says.hold,
-        list_cost: (entry.tenant_prices_version != 0)
-            .then(|| money(i128::from(entry.list_cost_picos), currency(card))),
+        list_cost: has_list_price.then(|| money(i128::from(entry.list_cost_picos), currency(card))),
         tenant_prices_version: entry.tenant_prices_version,
         warnings: warnings(entry),
-        usage_flags: entry.usage_flags.clone(),
+        usage_flags: std::mem::take(&mut entry.usage_flags),
         credit_microcredits: says.credits.map_or(0, |credits| credits.debited),
         overdrawn_microcredits: says.credits.map_or(0, |credits| credits.overdrawn),
     }
@@ -89,15 +93,8 @@ pub(crate) fn pricing_state(unpriced: impl Iterator<Item = bool>) -> PricingStat
     }
 }
 
-/// The lines of an entry as callers see them.
-pub(crate) fn cost_lines(entry: &LedgerEntry) -> Vec<CostLine> {
-    let has_list_price = entry.tenant_prices_version != 0;
-    let lines = entry.lines.iter();
-    lines.map(|line| cost_line(line, has_list_price)).collect()
-}
-
 /// A line as callers see it. `has_list_price`: the tenant has prices of its own, so the line keeps the card's too.
-pub(crate) fn cost_line(line: &LedgerLine, has_list_price: bool) -> CostLine {
+pub(crate) fn cost_line(line: LedgerLine, has_list_price: bool) -> CostLine {
     let unit_price = |is_priced: bool, amount_picos: i64| {
         if is_priced {
             decimal_string(amount_picos)
@@ -106,8 +103,8 @@ pub(crate) fn cost_line(line: &LedgerLine, has_list_price: bool) -> CostLine {
         }
     };
     CostLine {
-        usage_class: line.usage_class.clone(),
-        priced_as: line.priced_as.clone(),
+        usage_class: line.usage_class,
+        priced_as: line.priced_as,
         quantity: line.quantity,
         billed_quantity: line.billed_quantity,
         unit_price: unit_price(!line.unpriced, line.amount_picos),
@@ -115,7 +112,7 @@ pub(crate) fn cost_line(line: &LedgerLine, has_list_price: bool) -> CostLine {
         cost_picos: line.cost_picos,
         unpriced: line.unpriced,
         list_price: has_list_price.then(|| ListPrice {
-            priced_as: line.list_priced_as.clone(),
+            priced_as: line.list_priced_as,
             billed_quantity: line.list_billed_quantity,
             unit_price: unit_price(line.list_per > 0, line.list_amount_picos),
             per: line.list_per,
@@ -126,8 +123,9 @@ pub(crate) fn cost_line(line: &LedgerLine, has_list_price: bool) -> CostLine {
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    text.extend(nibbles.filter_map(|nibble| char::from_digit(u32::from(nibble), 16)));
-    text
+    let digit = |nibble: u8| if nibble < 10 { b'0' } else { b'a' - 10 }.wrapping_add(nibble);
+    let digits = bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]);
+    String::from_utf8(digits.collect()).unwrap_or_default()
 }

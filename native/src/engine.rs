@@ -27,6 +27,7 @@ use crate::lease::Leases;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse, UsageRecord};
 use crate::record::{Priced, price_record};
+use crate::record_path::RecordPath;
 use crate::store::{Functions, Store, StoreError};
 use crate::store_id::StreamId;
 use crate::workers::Workers;
@@ -158,7 +159,7 @@ impl Engine {
     pub(crate) async fn record(
         &self,
         records: &[UsageRecord],
-        paths: &[String],
+        paths: &[RecordPath],
     ) -> Vec<Result<RecordResponse, Failure>> {
         let catalogue = match self.fresh_catalogue() {
             Ok(catalogue) => catalogue,
@@ -169,9 +170,13 @@ impl Engine {
         let mut answers: Vec<Option<Result<RecordResponse, Failure>>> = Vec::with_capacity(records.len());
         let mut groups: BTreeMap<u16, (Vec<usize>, Vec<LedgerEntry>)> = BTreeMap::new();
         for (at, (record, path)) in records.iter().zip(paths).enumerate() {
-            match price_record(record, path, &catalogue, &self.seal_key, now_ms, now_nanos) {
+            match price_record(record, *path, &catalogue, &self.seal_key, now_ms, now_nanos) {
                 Ok(Priced { partition, entry }) => {
-                    let (places, entries) = groups.entry(partition).or_default();
+                    // Most calls are of one partition, and entries are large.
+                    let room = if groups.is_empty() { records.len() } else { 0 };
+                    let (places, entries) = groups
+                        .entry(partition)
+                        .or_insert_with(|| (Vec::with_capacity(room), Vec::with_capacity(room)));
                     places.push(at);
                     entries.push(entry);
                     answers.push(None);
@@ -205,13 +210,10 @@ impl Engine {
         partition: u16,
         places: Vec<usize>,
         entries: Vec<LedgerEntry>,
-        paths: &[String],
+        paths: &[RecordPath],
         catalogue: &Catalogue,
     ) -> Vec<(usize, Result<RecordResponse, Failure>)> {
-        let paths: Vec<&str> = places
-            .iter()
-            .map(|at| paths.get(*at).map_or("", String::as_str))
-            .collect();
+        let paths: Vec<RecordPath> = places.iter().filter_map(|at| paths.get(*at).copied()).collect();
         let answers = self.record_group(partition, entries, &paths, catalogue).await;
         places.into_iter().zip(answers).collect()
     }
@@ -230,9 +232,9 @@ impl Engine {
     }
 }
 
-/// The answer to Record for an entry.
+/// The answer to Record for an entry, whose texts go with it.
 pub(crate) fn answer(
-    entry: &LedgerEntry,
+    entry: &mut LedgerEntry,
     catalogue: &Catalogue,
     says: StoreSays,
     durability: Durability,

@@ -98,7 +98,7 @@ fn estimate_response(
         cost_per_call: Some(of_calls(priced.cost_picos, 1)),
         cost: Some(of_calls(priced.cost_picos, call_count)),
         lines: lines
-            .map(|line| cost_line(&ledger_line(line.clone()), own.is_some()))
+            .map(|line| cost_line(ledger_line(line.clone()), own.is_some()))
             .collect(),
         rate_card_id: card.id.clone(),
         rate_card_row: priced.row.as_deref().unwrap_or_default().to_owned(),

@@ -23,7 +23,7 @@ const PARTS: [&str; HASH_SIZE - WHOLE_SIZE] = [
 pub(crate) fn fingerprint(
     entry: &LedgerEntry,
     classes: &[(&str, i64)],
-    occur_time_nanos: Option<i128>,
+    occur_time_nanos: Option<i64>,
 ) -> [u8; HASH_SIZE] {
     let mut said = Said {
         whole: Vec::with_capacity(SAID_CAPACITY),

@@ -19,21 +19,18 @@ use crate::connect;
 use crate::connection::Peer;
 use crate::engine::Engine;
 use crate::envoy;
-use crate::error::{Failure, deadline_exceeded, internal, invalid_field};
+use crate::error::{Failure, deadline_exceeded, internal};
 use crate::forward::Forwarder;
 use crate::gate::{self, Admitted, Gate, Place};
 use crate::grpc::{self, AnswerBody, RequestBody};
 use crate::proto::envoy::service::ratelimit::v3::RateLimitRequest;
-use crate::proto::taximeter::v1::record_result::Outcome;
-use crate::proto::taximeter::v1::{
-    CheckQuotaRequest, ErrorReason, ExtendHoldRequest, RecordBatchRequest, RecordBatchResponse,
-    RecordRequest, RecordResult, ReleaseHoldRequest,
-};
+use crate::proto::taximeter::v1::{CheckQuotaRequest, ExtendHoldRequest, RecordRequest, ReleaseHoldRequest};
+use crate::record_batch;
+use crate::record_path::RecordPath;
 use crate::workers;
 
 /// A call served here ends within this, whatever its caller's deadline.
 const BUDGET_MAX: Duration = Duration::from_secs(2);
-const BATCH_COUNT_MAX: usize = 500;
 /// A forwarded call waits this long for its turn.
 const FORWARD_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -169,7 +166,7 @@ async fn serve(
 ) -> Result<Response<AnswerBody>, Failure> {
     match here {
         Here::Record => record(shared, request, principal, deadline).await,
-        Here::RecordBatch => record_batch(shared, request, principal, deadline).await,
+        Here::RecordBatch => record_many(shared, request, principal, deadline).await,
         Here::CheckQuota => check_quota(shared, request, principal, deadline).await,
         Here::ExtendHold => extend_hold(shared, request, principal, deadline).await,
         Here::ReleaseHold => release_hold(shared, request, principal, deadline).await,
@@ -225,58 +222,20 @@ pub(crate) async fn serve_record(
     if let Some(principal) = principal {
         principal.reach(&record.tenant)?;
     }
-    let mut answers = engine.record(&[record], &["record".to_owned()]).await;
+    let mut answers = engine.record(&[record], &[RecordPath::Alone]).await;
     answers.pop().unwrap_or_else(|| Err(internal("unanswered")))
 }
 
-async fn record_batch(
+async fn record_many(
     shared: &Shared,
     request: Request<RequestBody>,
     principal: &Principal,
     deadline: &Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
     let (parts, body) = request.into_parts();
-    let message: RecordBatchRequest = grpc::read_message(&parts.headers, body).await?;
-    let count = message.records.len();
-    if count == 0 || count > BATCH_COUNT_MAX {
-        let (reason, description) = if count == 0 {
-            (ErrorReason::FieldRequired, "at least 1")
-        } else {
-            (ErrorReason::BatchTooLarge, "at most 500")
-        };
-        return Err(invalid_field("records", reason, description).with("count", count.to_string()));
-    }
+    let message = record_batch::decode(grpc::read_encoded(&parts.headers, body).await?)?;
     deadline.check()?;
-    let (mut allowed, mut paths) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let mut results: Vec<Option<RecordResult>> = Vec::with_capacity(count);
-    for (at, record) in message.records.into_iter().enumerate() {
-        match principal.reach(&record.tenant) {
-            Ok(()) => {
-                allowed.push(record);
-                paths.push(format!("records[{at}]"));
-                results.push(None);
-            }
-            Err(failure) => results.push(Some(result(Err(failure)))),
-        }
-    }
-    let mut answers = shared.engine.record(&allowed, &paths).await.into_iter();
-    let results = results
-        .into_iter()
-        .map(|done| {
-            done.unwrap_or_else(|| result(answers.next().unwrap_or_else(|| Err(internal("unanswered")))))
-        })
-        .collect();
-    Ok(grpc::ok(&RecordBatchResponse { results }))
-}
-
-fn result(answer: Result<crate::proto::taximeter::v1::RecordResponse, Failure>) -> RecordResult {
-    let outcome = match answer {
-        Ok(response) => Outcome::Response(response),
-        Err(failure) => Outcome::Error(failure.to_status()),
-    };
-    RecordResult {
-        outcome: Some(outcome),
-    }
+    Ok(record_batch::serve(&shared.engine, message, principal).await)
 }
 
 /// Reads the message of a call about one tenant, which the caller's key must reach.

@@ -34,6 +34,8 @@ const HEADER_OVERHEAD_SIZE: usize = 32;
 const MESSAGE_TOO_LARGE: &str = "message larger than 1 MiB";
 /// Bytes before each message: compressed or not, and its length.
 pub(crate) const PREFIX_SIZE: usize = 5;
+/// Room for what most answers take.
+const ANSWER_CAPACITY: usize = 512;
 const CONTENT_TYPE_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -124,9 +126,22 @@ impl Body for AnswerBody {
 
 /// An answer with a message and status OK.
 pub(crate) fn ok(message: &impl Message) -> Response<AnswerBody> {
-    let mut frame = prefixed(message.encoded_len());
-    // A vector, because small pieces cost it least. It grows as needed, so encoding cannot fail.
-    let _ = message.encode(&mut frame);
+    ok_with(ANSWER_CAPACITY, |frame| {
+        // A vector, because small pieces cost it least. It grows as needed, so encoding cannot fail.
+        let _ = message.encode(frame);
+    })
+}
+
+/// An answer with status OK and a message that `encode` appends, which takes about so many bytes.
+pub(crate) fn ok_with(capacity: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Response<AnswerBody> {
+    let mut frame = Vec::with_capacity(capacity.saturating_add(PREFIX_SIZE));
+    frame.extend_from_slice(&[0; PREFIX_SIZE]);
+    encode(&mut frame);
+    // Afterwards, because to know the length of a message costs as much as to encode it.
+    let length = u32::try_from(frame.len().saturating_sub(PREFIX_SIZE)).unwrap_or(u32::MAX);
+    if let Some(bytes) = frame.get_mut(1..PREFIX_SIZE) {
+        bytes.copy_from_slice(&length.to_be_bytes());
+    }
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, STATUS_OK);
     respond(AnswerBody::unary(Some(frame.into()), Some(trailers)))
@@ -134,16 +149,11 @@ pub(crate) fn ok(message: &impl Message) -> Response<AnswerBody> {
 
 /// A message as it goes over the wire, not compressed.
 pub(crate) fn frame(message: &[u8]) -> Bytes {
-    let mut frame = prefixed(message.len());
+    let mut frame = Vec::with_capacity(message.len().saturating_add(PREFIX_SIZE));
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     frame.extend_from_slice(message);
     frame.into()
-}
-
-fn prefixed(length: usize) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(length.saturating_add(PREFIX_SIZE));
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    frame
 }
 
 /// The status that headers or trailers carry; None when they carry none.
@@ -256,6 +266,12 @@ pub(crate) async fn read_message<M: Message + Default>(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> Result<M, Failure> {
+    let message = read_encoded(headers, body).await?;
+    M::decode(message).map_err(|_| malformed())
+}
+
+/// Reads the one message of a unary call, and leaves it as it is.
+pub(crate) async fn read_encoded(headers: &HeaderMap, body: RequestBody) -> Result<Bytes, Failure> {
     let mut frame = read_body(body).await?;
     if frame.len() < PREFIX_SIZE {
         return Err(malformed());
@@ -270,7 +286,7 @@ pub(crate) async fn read_message<M: Message + Default>(
         1 => gunzip(headers, &frame)?,
         _ => return Err(malformed()),
     };
-    M::decode(message).map_err(|_| malformed())
+    Ok(message)
 }
 
 /// Reads a body whole, up to the largest message.

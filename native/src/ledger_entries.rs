@@ -6,7 +6,7 @@
 //! one's, and those before it count down from there.
 
 use bytes::{Buf, Bytes};
-use prost::{Message, decode_length_delimiter, encode_length_delimiter};
+use prost::{Message, decode_length_delimiter};
 
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
 use crate::store::StoreError;
@@ -18,14 +18,18 @@ const MANY: &[u8] = b"b";
 /// What stands before the length of each entry in `LedgerEntries`: the number of the field and its wire type.
 const ENTRIES_TAG: u8 = 0x22;
 
+/// Bytes of a length from here on are followed by another one.
+const VARINT_MORE: u8 = 0x80;
+
 /// Appends an entry to `LedgerEntries`. Returns where its own bytes begin.
 pub(crate) fn push_entry(entry: &LedgerEntry, entries: &mut Vec<u8>) -> usize {
     entries.push(ENTRIES_TAG);
-    // A vector has room for everything.
-    let _ = encode_length_delimiter(entry.encoded_len(), entries);
-    let start = entries.len();
-    let _ = entry.encode(entries);
-    start
+    let length_at = entries.len();
+    // A vector has room for everything. Both at once, because to know its length costs as much as to encode it.
+    let _ = entry.encode_length_delimited(entries);
+    let length = entries.iter().skip(length_at);
+    let more = length.take_while(|byte| **byte >= VARINT_MORE).count();
+    length_at.saturating_add(more).saturating_add(1)
 }
 
 /// Appends to `found` the entries after `after` of a stream's entry: its id, the name and the value of its field.

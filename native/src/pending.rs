@@ -23,7 +23,7 @@ impl Engine {
     /// Accepts an entry while the store is away.
     pub(crate) async fn accept_pending(
         &self,
-        entry: LedgerEntry,
+        mut entry: LedgerEntry,
         catalogue: &Catalogue,
     ) -> Result<RecordResponse, Failure> {
         let note = Note::Pending {
@@ -44,7 +44,7 @@ impl Engine {
         ticket.wait().await.map_err(|_| journal_failure())?;
         self.wake.notify_one();
         Ok(answer(
-            &entry,
+            &mut entry,
             catalogue,
             StoreSays::default(),
             Durability::Journaled,

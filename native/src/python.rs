@@ -135,6 +135,10 @@ impl PyEngine {
         Ok(())
     }
 
+    fn recorded_count(&self) -> u64 {
+        self.engine.archive.recorded_count()
+    }
+
     fn begin_archive(&self) -> PyResult<u64> {
         self.engine.begin_archive().map_err(store_error)
     }

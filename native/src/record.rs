@@ -13,6 +13,7 @@ use crate::hold_id::{HoldId, SealKey};
 use crate::keys;
 use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry, LedgerLine};
 use crate::proto::taximeter::v1::{ErrorReason, UsageQuality, UsageRecord};
+use crate::record_path::RecordPath;
 use crate::script_arguments::FirstTime;
 use crate::used::Used;
 use crate::validate;
@@ -29,17 +30,15 @@ pub(crate) struct Priced {
 /// Validates and prices a record by the catalogue.
 pub(crate) fn price_record(
     record: &UsageRecord,
-    path: &str,
+    path: RecordPath,
     catalogue: &Catalogue,
     seal_key: &SealKey,
     now_ms: i64,
     now_nanos: i64,
 ) -> Result<Priced, Failure> {
     let used = validate::record(record, path, seal_key, now_ms)?;
-    let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
-    let occur_time_nanos = sent_nanos
-        .and_then(|nanos| i64::try_from(nanos).ok())
-        .unwrap_or(now_nanos);
+    let sent_nanos = sent_nanos(record);
+    let occur_time_nanos = sent_nanos.unwrap_or(now_nanos);
     // A hold pins the prices that its estimate was priced by.
     let price_time_ms = HoldId::read(&record.hold_id).map_or_else(
         || occur_time_nanos.div_euclid(NANOS_PER_MS),
@@ -58,6 +57,12 @@ pub(crate) fn price_record(
         partition: keys::partition_of(&entry.tenant),
         entry,
     })
+}
+
+/// When the caller says that it was, in nanoseconds since 1970: what is valid, and near now, fits.
+fn sent_nanos(record: &UsageRecord) -> Option<i64> {
+    let nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos)?;
+    i64::try_from(nanos).ok()
 }
 
 fn unpriced_entry(record: &UsageRecord, used: &Used<'_>, occur_time_nanos: i64, now_ms: i64) -> LedgerEntry {
@@ -86,7 +91,6 @@ fn unpriced_entry(record: &UsageRecord, used: &Used<'_>, occur_time_nanos: i64, 
         hold_id: record.hold_id.clone(),
         ..Default::default()
     };
-    let sent_nanos = record.occur_time.as_ref().and_then(validate::timestamp_nanos);
     if let Some((reported, _)) = &used.reported {
         entry.usage_provider.clone_from(&reported.provider);
         entry.usage_api.clone_from(&reported.api);
@@ -96,7 +100,7 @@ fn unpriced_entry(record: &UsageRecord, used: &Used<'_>, occur_time_nanos: i64, 
         }
         entry.usage_json.clone_from(&reported.usage_json);
     }
-    entry.fingerprint = fingerprint(&entry, &used.classes, sent_nanos).to_vec();
+    entry.fingerprint = fingerprint(&entry, &used.classes, sent_nanos(record)).to_vec();
     // What the caller said ends here; what its provider's answer adds follows from it.
     add_served(&mut entry, used);
     entry
@@ -143,7 +147,7 @@ fn price_entry(
     entry: &mut LedgerEntry,
     in_force: PricesInForce<'_>,
     classes: &[(&str, i64)],
-    path: &str,
+    path: RecordPath,
 ) -> Result<(), Failure> {
     let out_of_range = |_: PriceError| {
         let message = format!("{path}.usage: costs more than 2^63 - 1 pico-units");
@@ -188,9 +192,10 @@ fn price_entry(
 }
 
 pub(crate) fn ledger_line(line: Line) -> LedgerLine {
-    let name = |class: Option<Arc<str>>| class.map(|class| class.to_string()).unwrap_or_default();
+    // By their bytes: a shared text that is displayed is written piece by piece.
+    let name = |class: Option<Arc<str>>| class.map(|class| (*class).to_owned()).unwrap_or_default();
     let charged = LedgerLine {
-        usage_class: line.usage_class.to_string(),
+        usage_class: (*line.usage_class).to_owned(),
         priced_as: name(line.priced_as),
         quantity: line.quantity,
         billed_quantity: line.billed_quantity,
@@ -219,7 +224,7 @@ pub(crate) fn price_again(
     entry: &LedgerEntry,
     first: &FirstTime,
     catalogue: &Catalogue,
-    path: &str,
+    path: RecordPath,
 ) -> Result<LedgerEntry, Failure> {
     let unseen = || {
         let message = "this instance has not seen the record's prices yet";

@@ -20,6 +20,7 @@ use crate::plain_records::record_each;
 use crate::proto::taximeter::ledger::v1::{Attribute, LedgerEntry};
 use crate::proto::taximeter::v1::{Durability, ErrorReason, RecordResponse};
 use crate::record::price_again;
+use crate::record_path::RecordPath;
 use crate::script_arguments::read_mark;
 use crate::script_call::Outcome;
 use crate::store::{Store, StoreError};
@@ -29,15 +30,15 @@ const RECORD_LIMIT: Duration = Duration::from_secs(1);
 
 /// An entry that the store has, now or since an earlier attempt.
 struct Applied<'a> {
-    entry: &'a LedgerEntry,
+    entry: &'a mut LedgerEntry,
     /// As it was applied the first time, where that was before. Boxed, because it is large, and most have none.
     first: Option<Box<LedgerEntry>>,
     says: StoreSays,
 }
 
 impl Applied<'_> {
-    fn entry(&self) -> &LedgerEntry {
-        self.first.as_deref().unwrap_or(self.entry)
+    fn entry(&mut self) -> &mut LedgerEntry {
+        self.first.as_deref_mut().unwrap_or(self.entry)
     }
 }
 
@@ -47,7 +48,7 @@ impl Engine {
         &self,
         partition: u16,
         mut entries: Vec<LedgerEntry>,
-        paths: &[&str],
+        paths: &[RecordPath],
         catalogue: &Catalogue,
     ) -> Vec<Result<RecordResponse, Failure>> {
         let sent = self
@@ -66,7 +67,7 @@ impl Engine {
         };
         let mut stored = Vec::with_capacity(entries.len());
         let applied = entries
-            .iter()
+            .iter_mut()
             .zip(&sent)
             .zip(paths)
             .zip(outcomes)
@@ -75,9 +76,9 @@ impl Engine {
                 let one = Offered {
                     entry,
                     sent: sent.as_deref(),
-                    path,
+                    path: *path,
                 };
-                settle(&one, epoch, outcome, catalogue, &mut stored)
+                settle(one, epoch, outcome, catalogue, &mut stored)
             })
             .collect();
         self.make_durable(&store, partition, applied, stored, catalogue)
@@ -115,7 +116,7 @@ impl Engine {
             // more.
             let accepted = applied
                 .into_iter()
-                .map(|one| async { self.accept_pending(one?.entry().clone(), catalogue).await });
+                .map(|one| async { self.accept_pending(std::mem::take(one?.entry()), catalogue).await });
             return Box::pin(join_all(accepted)).await;
         }
         let durability = self.store_durability();
@@ -124,13 +125,8 @@ impl Engine {
             .map(|one| {
                 let mut one = one?;
                 let says = std::mem::take(&mut one.says);
-                Ok(answer(
-                    one.entry(),
-                    catalogue,
-                    says,
-                    durability,
-                    one.first.is_some(),
-                ))
+                let duplicate = one.first.is_some();
+                Ok(answer(one.entry(), catalogue, says, durability, duplicate))
             })
             .collect()
     }
@@ -146,22 +142,22 @@ impl Engine {
 
 /// An entry that the store was offered.
 struct Offered<'a> {
-    entry: &'a LedgerEntry,
+    entry: &'a mut LedgerEntry,
     /// Its attributes as sent, where less is left of them.
     sent: Option<&'a [Attribute]>,
     /// Its place in the request.
-    path: &'a str,
+    path: RecordPath,
 }
 
 /// What the store's outcome means for one entry; what the journal must have goes to `stored`.
 fn settle<'a>(
-    offered: &Offered<'a>,
+    offered: Offered<'a>,
     epoch: u64,
     outcome: Outcome,
     catalogue: &Catalogue,
     stored: &mut Vec<Stored>,
 ) -> Result<Applied<'a>, Failure> {
-    let &Offered { entry, sent, path } = offered;
+    let Offered { entry, sent, path } = offered;
     let (id, encoded, applied) = match outcome {
         Outcome::Applied { id, says, encoded } => {
             let applied = Applied {
@@ -206,7 +202,7 @@ fn settle<'a>(
     Ok(applied)
 }
 
-fn conflict(entry: &LedgerEntry, mark: &[u8], path: &str) -> Failure {
+fn conflict(entry: &LedgerEntry, mark: &[u8], path: RecordPath) -> Failure {
     let failure = Failure::new(
         Code::AlreadyExists,
         ErrorReason::RecordIdConflict,

@@ -17,14 +17,13 @@ use prost::Message;
 
 use crate::archive::Stored;
 use crate::clock;
-use crate::cost::{cost_lines, hex};
+use crate::cost::{cost_line, hex};
 use crate::credits::encoded_first;
 use crate::engine::{Engine, lock};
 use crate::journal_format::Note;
 use crate::keys::{self, PARTITION_COUNT};
 use crate::lost::{Lost, LostEntries, Thresholds};
-use crate::proto::taximeter::ledger::v1::LedgerEntry;
-use crate::proto::taximeter::v1::CostLine;
+use crate::proto::taximeter::ledger::v1::{LedgerEntry, LedgerLine};
 use crate::script_call::{Application, Outcome, apply_each, parse_epoch};
 use crate::store::{Store, StoreError, array, bytes, text};
 use crate::store_id::StreamId;
@@ -258,7 +257,7 @@ impl Engine {
             "receive_time_ms": entry.receive_time_ms,
             "find_time_ms": clock::now_ms(),
             "model": entry.model,
-            "lines": cost_lines(entry).iter().map(line_document).collect::<Vec<_>>(),
+            "lines": entry.lines.iter().map(line_document).collect::<Vec<_>>(),
             "entry_base64": BASE64.encode(entry.encode_to_vec()),
         });
         let field = format!("{} {} {}", entry.tenant, entry.record_id, hex(&entry.fingerprint));
@@ -268,7 +267,8 @@ impl Engine {
     }
 }
 
-fn line_document(line: &CostLine) -> serde_json::Value {
+fn line_document(line: &LedgerLine) -> serde_json::Value {
+    let line = cost_line(line.clone(), false);
     serde_json::json!({
         "usage_class": line.usage_class,
         "priced_as": line.priced_as,

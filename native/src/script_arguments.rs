@@ -10,7 +10,7 @@ use crate::proto::taximeter::ledger::v1::{AttributeCap, CreditMove, EntryKind, L
 use crate::proto::taximeter::v1::HoldSettlement;
 use crate::quota::{Reader, money_pair};
 use crate::record::{HASH_SIZE, first_bytes};
-use crate::validate;
+use crate::uuid_v7::uuid_v7_ms;
 
 /// Bytes of a dedup mark: fingerprint, card version, occur time in nanoseconds, receive time in milliseconds, version
 /// of the tenant's own prices with what was left of the attributes in its highest bits.
@@ -132,7 +132,7 @@ impl Identity {
 
     /// Where its mark lies. Never chosen by `occur_time`, so that a retry finds what the first attempt left.
     pub(crate) fn bucket(&self, entry: &LedgerEntry) -> Bucket {
-        if let Some(id_ms) = validate::uuid_v7_ms(&entry.record_id) {
+        if let Some(id_ms) = uuid_v7_ms(&entry.record_id) {
             let day = id_ms.div_euclid(MS_PER_DAY);
             return Bucket::OfDay(day, self.hash_of_moment(id_ms));
         }

@@ -13,8 +13,10 @@ use crate::error::{Code, Failure, Violation};
 use crate::hold_id::{HoldId, SealKey};
 use crate::proto::taximeter::v1::usage_record::Payload;
 use crate::proto::taximeter::v1::{ErrorReason, Usage, UsageQuality, UsageRecord};
+use crate::record_path::RecordPath;
 use crate::secret_text::holds_secret;
 use crate::used::Used;
+use crate::uuid_v7::uuid_v7_ms;
 
 const RECORD_ID_SIZE_MIN: usize = 16;
 const RECORD_ID_SIZE_MAX: usize = 64;
@@ -61,24 +63,23 @@ pub(crate) struct Problems {
 
 /// A field by its place in a request, put together only where something is wrong with it.
 #[derive(Clone, Copy)]
-struct Field<'a> {
-    /// Empty for the request itself.
-    path: &'a str,
+struct Field {
+    /// None for the request itself.
+    path: Option<RecordPath>,
     name: &'static str,
 }
 
-impl Display for Field<'_> {
+impl Display for Field {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            formatter.write_str(self.name)
-        } else {
-            write!(formatter, "{}.{}", self.path, self.name)
+        match self.path {
+            None => formatter.write_str(self.name),
+            Some(path) => write!(formatter, "{path}.{}", self.name),
         }
     }
 }
 
-impl From<Field<'_>> for String {
-    fn from(field: Field<'_>) -> Self {
+impl From<Field> for String {
+    fn from(field: Field) -> Self {
         field.to_string()
     }
 }
@@ -124,12 +125,15 @@ impl Problems {
 /// Checks a record. `path` is its place in the request, such as "record". Returns what it used.
 pub(crate) fn record<'a>(
     record: &'a UsageRecord,
-    path: &str,
+    path: RecordPath,
     seal_key: &SealKey,
     now_ms: i64,
 ) -> Result<Used<'a>, Failure> {
     let mut problems = Problems::default();
-    let field = |name: &'static str| Field { path, name };
+    let field = |name: &'static str| Field {
+        path: Some(path),
+        name,
+    };
     record_id(&record.record_id, field("record_id"), &mut problems);
     tenant(&record.tenant, field("tenant"), &mut problems);
     let call = [
@@ -139,7 +143,7 @@ pub(crate) fn record<'a>(
         &record.region,
         &record.speed,
     ];
-    call_at(call, path, &mut problems);
+    call_at(call, Some(path), &mut problems);
     attributes(record, field("attributes"), &mut problems);
     if UsageQuality::try_from(record.quality).is_err() {
         problems.invalid(field("quality"), "not a known value");
@@ -174,10 +178,10 @@ pub(crate) fn record<'a>(
 
 /// Checks what says which call it is: model, provider, tier, region, speed.
 pub(crate) fn call(values: [&String; 5], problems: &mut Problems) {
-    call_at(values, "", problems);
+    call_at(values, None, problems);
 }
 
-fn call_at(values: [&String; 5], path: &str, problems: &mut Problems) {
+fn call_at(values: [&String; 5], path: Option<RecordPath>, problems: &mut Problems) {
     let names = ["model", "provider", "tier", "region", "speed"];
     for (name, value) in names.into_iter().zip(values) {
         let (size_max, description) = if name == "model" {
@@ -196,7 +200,7 @@ fn has_tokens(classes: &[(&str, i64)]) -> bool {
         .any(|(class, _)| taximeter_pricing::is_token_class(class))
 }
 
-fn times(record: &UsageRecord, path: &str, now_ms: i64) -> Result<(), Failure> {
+fn times(record: &UsageRecord, path: RecordPath, now_ms: i64) -> Result<(), Failure> {
     let out_of_range = |reason, name: &str, description: &'static str| {
         let violation = Violation {
             field: format!("{path}.{name}"),
@@ -232,24 +236,6 @@ fn times(record: &UsageRecord, path: &str, now_ms: i64) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Milliseconds since 1970 in a `UUIDv7` of 36 characters; None for every other id.
-pub(crate) fn uuid_v7_ms(record_id: &str) -> Option<i64> {
-    let bytes = record_id.as_bytes();
-    let shape = bytes.len() == 36
-        && bytes.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            14 => *byte == b'7',
-            19 => matches!(byte, b'8' | b'9' | b'a' | b'b' | b'A' | b'B'),
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if !shape {
-        return None;
-    }
-    let high = i64::from_str_radix(record_id.get(..8)?, 16).ok()?;
-    let low = i64::from_str_radix(record_id.get(9..13)?, 16).ok()?;
-    high.checked_shl(16)?.checked_add(low)
 }
 
 /// Nanoseconds since 1970; None when it is not a valid protobuf timestamp.
@@ -313,7 +299,7 @@ pub(crate) fn printable(
     }
 }
 
-fn attributes(record: &UsageRecord, field: Field<'_>, problems: &mut Problems) {
+fn attributes(record: &UsageRecord, field: Field, problems: &mut Problems) {
     if record.attributes.len() > ATTRIBUTE_COUNT_MAX {
         problems.invalid(field, "at most 16 entries");
     }

@@ -453,6 +453,9 @@ class Engine:
     def store_time_ms(self) -> int:
         """The store's clock. Raises StoreUnavailableError."""
 
+    def recorded_count(self) -> int:
+        """How many records this engine has put into store and journal, repetitions included."""
+
     def begin_archive(self) -> int:
         """Name the opening of the store that entries are about to be read from. Raises StoreUnavailableError."""
 
