@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from taximeter_server.archiver_pace import LOOK_SECONDS, ArchiverPace
 from taximeter_server.ledger import (
     BEFORE_ALL,
     PARTITION_COUNT,
@@ -73,14 +74,16 @@ class Archiver:
         clock: Callable[[], int],
         grace_ms: int = GRACE_MS,
         round_entries_max: int = ROUND_ENTRIES_MAX,
+        pace: ArchiverPace | None = None,
     ) -> None:
-        """clock: milliseconds since 1970 UTC, for the grace of merged files only."""
+        """clock: milliseconds since 1970 UTC, for the grace of merged files only. pace: None never waits."""
         self._source = source
         self._directory = directory
         self._merger = merger
         self._clock = clock
         self._grace_ms = grace_ms
         self._round_entries_max = round_entries_max
+        self._pace = pace
         self._next_partition = 0
         self._is_clean = False
 
@@ -93,12 +96,15 @@ class Archiver:
     ) -> None:
         """Run until stop is set; meant for a thread of its own, whose priority it lowers.
 
-        Waits interval_ms between runs, longer while there is nothing to do or the store or disk fails. Failures go
-        to report_failure and are tried again: nothing is lost meanwhile, the streams only grow.
+        Waits interval_ms between runs, longer while there is nothing to do, the store or disk fails, or very much is
+        recorded. Failures go to report_failure and are tried again: nothing is lost meanwhile, the streams only grow.
         """
         give_way()
         wait_ms = interval_ms
         while not stop.wait(wait_ms / 1000):
+            if self._is_burst(stop):
+                wait_ms = interval_ms
+                continue
             try:
                 result = self.run_once(stop)
             except Exception as error:  # noqa: BLE001 (the loop must outlive whatever store and disk can raise)
@@ -115,8 +121,9 @@ class Archiver:
     def run_once(self, stop: threading.Event | None = None) -> ArchiveResult:
         """Archive what is in the streams, merge small files, roll up and remove old files.
 
-        At most ROUNDS_MAX * round_entries_max entries. Ends early, in a good state, when stop is set. Does nothing
-        when another archiver works on the folder. Raises what the engine raises, OSError, and LedgerCorruptError.
+        At most ROUNDS_MAX * round_entries_max entries. Ends early, in a good state, when stop is set or very much is
+        recorded. Does nothing when another archiver works on the folder. Raises what the engine raises, OSError, and
+        LedgerCorruptError.
         """
         with self._directory.lock() as is_ours:
             if not is_ours:
@@ -153,11 +160,12 @@ class Archiver:
     def _archive(self, manifest: Manifest, stop: threading.Event | None) -> tuple[Manifest, int, int, bool]:
         entry_count = file_count = 0
         for _ in range(ROUNDS_MAX):
-            if stop and stop.is_set():
+            if self._is_interrupted(stop):
                 break
             opening = self._source.begin_archive()
             rows, watermarks, round_entry_count = self._read_round(manifest)
             if not watermarks:
+                self._note_archived()
                 return manifest, entry_count, file_count, False
             files = self._write_files(manifest.generation + 1, rows)
             manifest = manifest.with_archived(files, watermarks)
@@ -171,8 +179,25 @@ class Archiver:
             entry_count += round_entry_count
             file_count += len(files)
             if round_entry_count < self._round_entries_max:
+                self._note_archived()
                 return manifest, entry_count, file_count, False
         return manifest, entry_count, file_count, True
+
+    def _is_burst(self, stop: threading.Event) -> bool:
+        if self._pace is None:
+            return False
+        self._pace.look()
+        return stop.wait(LOOK_SECONDS) or self._pace.gives_way()
+
+    def _gives_way(self) -> bool:
+        return self._pace is not None and self._pace.gives_way()
+
+    def _is_interrupted(self, stop: threading.Event | None) -> bool:
+        return (stop is not None and stop.is_set()) or self._gives_way()
+
+    def _note_archived(self) -> None:
+        if self._pace is not None:
+            self._pace.note_archived()
 
     def _read_round(self, manifest: Manifest) -> tuple[list[pa.Table], dict[int, StreamId], int]:
         """Read entries after the watermarks, at most round_entries_max of all partitions together."""
@@ -240,7 +265,7 @@ class Archiver:
 
     def _merge(self, manifest: Manifest, stop: threading.Event | None) -> tuple[Manifest, int]:
         merged_file_count = 0
-        while (sources := choose_files(manifest.files)) and not (stop and stop.is_set()):
+        while (sources := choose_files(manifest.files)) and not self._is_interrupted(stop):
             stream_ms_min = min(file.stream_ms_min for file in sources)
             stream_ms_max = max(file.stream_ms_max for file in sources)
             name = _file_name(sources[0].folder, manifest.generation + 1, stream_ms_min, stream_ms_max)
@@ -264,7 +289,7 @@ class Archiver:
 
     def _roll_up(self, manifest: Manifest, stop: threading.Event | None) -> Manifest:
         """Sum what is worth it. Failures cost nothing but time: reports read the files themselves."""
-        while not (stop and stop.is_set()):
+        while not self._is_interrupted(stop):
             now_ms = self._source.store_time_ms()
             if plan := plan_rollup(manifest, now_ms=now_ms):
                 rollup = write_rollup(plan, manifest, self._directory, self._merger)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import importlib.resources
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -335,6 +336,7 @@ def _make_first_documents(
 
 def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Event], None]:
     from taximeter_server.archiver import Archiver  # noqa: PLC0415 (see above)
+    from taximeter_server.archiver_pace import ArchiverPace  # noqa: PLC0415
     from taximeter_server.ledger_merge import FileMerger  # noqa: PLC0415
 
     archiver = Archiver(
@@ -342,6 +344,7 @@ def _archive(parts: Parts, ledger: "LedgerDirectory") -> Callable[[threading.Eve
         ledger,
         merger=FileMerger(temporary_directory=parts.directory.overflow / "archiver"),
         clock=parts.clock,
+        pace=ArchiverPace(parts.engine.recorded_count, time.monotonic),
     )
 
     def report_failure(error: Exception) -> None:

@@ -13,7 +13,7 @@ from harness.store_process import StoreProcess
 from taximeter.clock import system_clock_ms
 from taximeter.v1 import metering_service_pb2, tenant_service_pb2, usage_pb2
 from taximeter_server._native import Engine
-from taximeter_server.archiver import Archiver
+from taximeter_server.archiver import ROUND_ENTRIES_MAX, Archiver
 from taximeter_server.ledger import PARTITION_COUNT, partition_of
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_merge import FileMerger
@@ -92,10 +92,18 @@ class Recorder:
         status = tenant_service_pb2.GetQuotaStatusResponse.FromString(self.engine.quota_status(tenant))
         return next(limit.used for limit in status.limits if limit.tenant == tenant)
 
-    def archiver(self, ledger: LedgerDirectory | None = None, **options: int) -> Archiver:
+    def archiver(
+        self, ledger: LedgerDirectory | None = None, *, round_entries_max: int = ROUND_ENTRIES_MAX
+    ) -> Archiver:
         """Return a new archiver, as after a restart."""
         merger = FileMerger(temporary_directory=self._temporary)
-        return Archiver(self.engine, ledger or self.ledger, merger=merger, clock=system_clock_ms, **options)
+        return Archiver(
+            self.engine,
+            ledger or self.ledger,
+            merger=merger,
+            clock=system_clock_ms,
+            round_entries_max=round_entries_max,
+        )
 
     def counted(self) -> int:
         """Return the number of calls that a report shows."""

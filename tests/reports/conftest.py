@@ -11,6 +11,7 @@ from reports.ledger_entries import Encoder, Entry, make_encoder
 from reports.stream_engine import StreamEngine
 
 from taximeter_server.archiver import Archiver
+from taximeter_server.archiver_pace import ArchiverPace
 from taximeter_server.embedded_store import EmbeddedStore
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_merge import FileMerger
@@ -37,10 +38,11 @@ class LedgerFixture:
         self.engine.append_all([(entry.tenant, self.encode(entry)) for entry in added])
         self.entries += added
 
-    def archiver(self, **options: int) -> Archiver:
+    def archiver(self, *, pace: ArchiverPace | None = None, **options: int) -> Archiver:
         """Return a new archiver, as after a restart."""
         merger = FileMerger(temporary_directory=self.temporary)
-        return Archiver(self.engine, self.directory, merger=merger, clock=lambda: self.now_ms, **options)
+        clock = lambda: self.now_ms  # noqa: E731
+        return Archiver(self.engine, self.directory, merger=merger, clock=clock, pace=pace, **options)
 
     def reporter(self, **options: int) -> Reporter:
         """Return a new reporter, as after a restart."""
