@@ -92,7 +92,7 @@ do
   function put_in_place(places, key, name, day, tokens, hi, lo, numbers, level_count, keep_seconds)
     local place = places[key]
     if not place then
-      place = { key, is_new = redis.call('EXISTS', key) == 0, keep_seconds = keep_seconds }
+      place = { key, keep_seconds = keep_seconds }
       places[key], places[#places + 1] = place, place
     end
     local size = #place
@@ -120,9 +120,8 @@ do
     for i = 1, #places do
       local place = places[i]
       redis.call('HSET', unpack(place))
-      if place.is_new then
-        redis.call('EXPIRE', place[1], place.keep_seconds)
-      end
+      -- Each time: places are named by the clocks of servers, and one that was set back comes to its places again.
+      redis.call('EXPIRE', place[1], place.keep_seconds)
     end
   end
 end
