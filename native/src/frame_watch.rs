@@ -205,18 +205,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         Pin::new(&mut this.stream).poll_write(context, bytes)
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.is_between_frames = false;
-        Pin::new(&mut this.stream).poll_write_vectored(context, parts)
-    }
-
+    // Without it the library gathers frames of up to a kibibyte, and writes the answers of many calls at once. With it, a
+    // system call for each message of 256 bytes, and another one for what follows.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        false
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
