@@ -205,8 +205,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         Pin::new(&mut this.stream).poll_write(context, bytes)
     }
 
-    // Without it the library gathers frames of up to a kibibyte, and writes the answers of many calls at once. With it, a
-    // system call for each message of 256 bytes, and another one for what follows.
+    // Without it the library gathers frames of up to a kibibyte, and writes the answers of many calls at once. With it,
+    // a system call for each message of 256 bytes, and another one for what follows.
     fn is_write_vectored(&self) -> bool {
         false
     }
