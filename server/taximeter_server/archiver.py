@@ -32,6 +32,7 @@ from taximeter_server.ledger_month import plan_month
 from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
 from taximeter_server.ledger_rollup import plan_rollup
 from taximeter_server.ledger_rollup_files import write_month, write_rollup
+from taximeter_server.ledger_rows import without_silent
 from taximeter_server.thread_priority import give_way
 
 INTERVAL_MS = 2_000
@@ -227,7 +228,7 @@ class Archiver:
 
     def _write_files(self, generation: int, tables: Iterable[pa.Table]) -> list[LedgerFile]:
         """Write rows to one file per UTC date of occurrence."""
-        rows = pa.concat_tables(tables).combine_chunks()
+        rows = without_silent(pa.concat_tables(tables).combine_chunks())
         dates = pc.cast(pc.cast(rows["occur_time_us"], pa.timestamp("us")), pa.date32())
         found_dates = sorted(pc.unique(dates).to_pylist())
         files = []

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which small files of the ledger to merge, and how.
 
-Files of a date and rollup fall into tiers by their number of rows, each tier eight times the one before. Eight files
-of one tier become one file of about the next. So a date never has more than seven files per tier and rollup, and a row
-is written again at most once per tier: however long the server runs, files do not pile up and merging stays cheap.
+Files of a date and rollup fall into tiers by their number of rows (ledger_tiers). Eight files of one tier become one
+file of about the next. So a date never has more than seven files per tier and rollup, and a row is written again at
+most once per tier: however long the server runs, files do not pile up and merging stays cheap.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from taximeter_server.ledger_directory import ROW_GROUP_ROWS
 from taximeter_server.ledger_manifest import LedgerFile
 from taximeter_server.ledger_rollup import Rollup
 from taximeter_server.ledger_rows import read_files
+from taximeter_server.ledger_tiers import tier_of
 
 MERGE_FILE_COUNT = 8
 """Files of one tier that become one."""
@@ -31,22 +32,13 @@ ROLLUP_ROW_GROUP_ROWS = 8_192
 MONTH_ROW_GROUP_ROWS = 65_536
 """More in the one file of a month, of which a report about one tenant has to read what says where each group lies."""
 
-_TIER_0_BITS = 12
-_BITS_PER_TIER = 3
-
-
-def _tier(row_count: int) -> int:
-    """Return 0 below 4,096 rows, 1 below 32,768, and so on."""
-    above = max(0, row_count.bit_length() - _TIER_0_BITS)
-    return (above + _BITS_PER_TIER - 1) // _BITS_PER_TIER
-
 
 def choose_files(files: Sequence[LedgerFile]) -> list[LedgerFile]:
     """Return files of one date, tier and rollup to merge into one; empty when no tier is full."""
     tiers: dict[tuple[str, str, int], list[LedgerFile]] = defaultdict(list)
     for file in files:
         if file.row_count < MERGED_ROWS_MAX:
-            tiers[file.folder, file.rollup or "", _tier(file.row_count)].append(file)
+            tiers[file.folder, file.rollup or "", tier_of(file.row_count)].append(file)
     for _, members in sorted(tiers.items()):
         if len(members) >= MERGE_FILE_COUNT:
             return members[:MERGE_FILE_COUNT]
@@ -75,9 +67,12 @@ class FileMerger:
 
     def merge(self, sources: Sequence[str], target: Path) -> None:
         """Write all rows of sources, sorted, to target. Paths are absolute."""
-        statement = f"FROM {read_files('$sources')} ORDER BY {', '.join(SORT_COLUMNS)}"
+        parameters: dict[str, object] = {"sources": list(sources)}
         with self.writer() as writer:
-            writer.write(statement, {"sources": list(sources)}, target, row_group_rows=ROW_GROUP_ROWS)
+            # To sort and write a column costs the same whether or not it says anything.
+            names = writer.column_names(sources)
+            statement = f"FROM {read_files('$sources', names)} ORDER BY {', '.join(SORT_COLUMNS)}"
+            writer.write(statement, parameters, target, row_group_rows=ROW_GROUP_ROWS)
 
 
 class FileWriter:
@@ -98,6 +93,11 @@ class FileWriter:
             return write("BIGINT")
         except duckdb.ConversionException:
             return write("DECIMAL(38, 0)")
+
+    def column_names(self, paths: Sequence[str]) -> set[str]:
+        """Return the columns that at least one of the files has."""
+        sql = "SELECT DISTINCT name FROM parquet_schema($paths)"
+        return {name for (name,) in self._connection.execute(sql, {"paths": list(paths)}).fetchall()}
 
     def count_rows(self, path: Path, condition: str) -> int:
         """Return how many rows of a file fulfil condition."""

@@ -9,13 +9,14 @@ from taximeter_server.ledger_rollup import (
     FORMAT,
     GRAIN_HOUR,
     GRAIN_TENANT,
-    ROLL_UP_ROWS_MIN,
     RollupPlan,
     attributes_statement,
     days_statement,
     hours_statement,
 )
 
+_ATTRIBUTES_ROWS_MIN = 65_536
+"""Rows of a file of attributes that is not worth asking whether it is worth it."""
 _WORTH_ROWS = 2
 """Ledger rows that a row of the file of attributes stands for at least on the average."""
 
@@ -42,7 +43,7 @@ def write_rollup(
                 rollups = [directory.absolute(rollup.attributes_path) for rollup in plan.rollups]
                 attributes_row_count = writer.roll_up(attributes_statement(files, rollups), attributes)
             attributes_size_bytes = attributes.stat().st_size
-    if attributes_row_count > ROLL_UP_ROWS_MIN and attributes_row_count * _WORTH_ROWS > _row_count(
+    if attributes_row_count > _ATTRIBUTES_ROWS_MIN and attributes_row_count * _WORTH_ROWS > _row_count(
         plan, manifest
     ):
         directory.remove_file(attributes_path)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,9 +15,10 @@ from reports.ledger_checks import archived_rows, assert_no_leftovers, expected_r
 from reports.ledger_entries import DAY_US, JUNE_US, Entry, varied_entries
 
 from taximeter_server.archiver import GRACE_MS, ArchiveResult
-from taximeter_server.ledger import partition_of, read_rows
+from taximeter_server.ledger import SCHEMA, partition_of, read_rows
 from taximeter_server.ledger_manifest import LedgerCorruptError
 from taximeter_server.ledger_merge import FileMerger
+from taximeter_server.ledger_rows import rows_of_files
 from taximeter_server.report_query import ReportQuery
 
 ALL_TIME = ReportQuery(JUNE_US, JUNE_US + 20 * DAY_US, group_by=("tenant", "model"))
@@ -74,7 +76,9 @@ def test_files_hold_what_the_engine_answered(ledger: LedgerFixture) -> None:
 
     (file,) = ledger.directory.read_manifest().files
 
-    kept = pq.read_table(ledger.directory.absolute(file.path), partitioning=None).to_pylist()
+    rows = duckdb.sql(rows_of_files("$files"), params={"files": [ledger.directory.absolute(file.path)]})
+    assert rows is not None
+    kept = rows.to_arrow_table().cast(SCHEMA).to_pylist()
     order = ("partition", "stream_ms", "stream_seq", "usage_class")
     key = lambda row: tuple(str(row[name]) for name in order)  # noqa: E731
     assert sorted(kept, key=key) == sorted(answered, key=key)
