@@ -5,6 +5,7 @@ Tenants and models are used unevenly, as they are: the first ones most. Every ev
 """
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -90,7 +91,7 @@ class SyntheticSource:
     def read_ledger(
         self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
     ) -> tuple[bytes, str, int]:
-        """Return the next entries, for the archiver only: a report finds no tail."""
+        """Return the next entries, for the archiver only."""
         waiting = self._waiting.get(partition)
         if not to_archive or not waiting:
             return _NOTHING, after_id, 0
@@ -99,6 +100,12 @@ class SyntheticSource:
         last = rows.slice(rows.num_rows - 1).to_pylist()[0]
         last_id = StreamId(last["stream_ms"], last["stream_seq"])
         return _ipc(rows), str(last_id), rows.num_rows // len(CLASSES)
+
+    def read_tail(
+        self, spans: Sequence[tuple[int, str, str]], **_wanted: object
+    ) -> tuple[bytes, list[str], bool]:
+        """Return nothing: everything is archived."""
+        return _NOTHING, [after_id for _, after_id, _ in spans], True
 
     def begin_archive(self) -> int:
         """Always the same opening."""

@@ -7,7 +7,8 @@
 //! `script_part` and `scripts` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged, `credits` is what is paid with. `callers` is what is remembered of who
-//! called. `card_yaml` reads rate cards into a `card_tree`, `report_rows` makes a message of a page of a report.
+//! called. `ledger_tail` reads what is not archived, `ledger_columns` makes rows of it for reports and the archiver.
+//! `card_yaml` reads rate cards into a `card_tree`, `report_rows` makes a message of a page of a report.
 //! `python` is the border.
 
 mod access;
@@ -49,6 +50,8 @@ mod keys;
 mod lease;
 mod ledger_columns;
 mod ledger_entries;
+mod ledger_row;
+mod ledger_tail;
 mod limits;
 mod listener;
 mod lost;
@@ -60,6 +63,7 @@ mod provider_usage;
 mod python;
 mod python_error;
 mod python_front;
+mod python_ledger;
 mod quota;
 mod rate_card;
 mod record;

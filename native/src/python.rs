@@ -23,9 +23,10 @@ use crate::front::serve_record;
 use crate::hold_id::SealKey;
 use crate::journal::Journal;
 use crate::keys;
-use crate::ledger_columns;
+use crate::ledger_tail::Wanted;
 use crate::limits::{LevelSettings, Limits};
-use crate::python_error::{JournalError, archive_error, rpc_error, store_error};
+use crate::python_error::{JournalError, rpc_error, store_error};
+use crate::python_ledger;
 use crate::rate_card::{CardError, RateCard};
 use crate::reopen::OpenError;
 use crate::reprice::{RepriceError, price_rows};
@@ -33,10 +34,10 @@ use crate::store::StoreError;
 use crate::store_id::StreamId;
 use crate::workers::Workers;
 
-const LEDGER_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-fn parse_stream_id(text: &str) -> PyResult<StreamId> {
+pub(crate) fn parse_stream_id(text: &str) -> PyResult<StreamId> {
     text.parse().map_err(PyValueError::new_err)
 }
 
@@ -317,29 +318,24 @@ impl PyEngine {
         count_max: usize,
         to_archive: bool,
     ) -> PyResult<(Bound<'py, PyBytes>, String, usize)> {
-        let after = parse_stream_id(after_id)?;
-        let (columns, last, count) = py
-            .detach(|| {
-                let entries = self.runtime.block_on(async {
-                    if to_archive {
-                        let engine = &self.engine;
-                        return engine
-                            .read_to_archive(partition, after, count_max, LEDGER_LIMIT)
-                            .await;
-                    }
-                    let store = self.engine.open_store()?;
-                    Ok(store
-                        .read_ledger(partition, after, count_max, LEDGER_LIMIT)
-                        .await?)
-                })?;
-                let last = entries.last().map_or(after, |(id, _)| *id);
-                let partition = i16::try_from(partition).map_err(|_| StoreError::Corrupt)?;
-                let count = entries.len();
-                let columns = ledger_columns::to_ipc(partition, entries)?;
-                Ok((columns, last, count))
-            })
-            .map_err(archive_error)?;
-        Ok((PyBytes::new(py, &columns), last.to_string(), count))
+        python_ledger::read_ledger(self, py, partition, after_id, count_max, to_archive)
+    }
+
+    #[pyo3(signature = (spans, *, columns, intervals_us, tenants=None))]
+    fn read_tail<'py>(
+        &self,
+        py: Python<'py>,
+        spans: Vec<(u16, String, String)>,
+        columns: Vec<String>,
+        intervals_us: Vec<(i64, i64)>,
+        tenants: Option<Vec<String>>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Vec<String>, bool)> {
+        let wanted = Wanted {
+            columns,
+            intervals_us,
+            tenants,
+        };
+        python_ledger::read_tail(self, py, spans, &wanted)
     }
 
     fn ledger_length(&self, py: Python<'_>) -> PyResult<i64> {

@@ -479,6 +479,24 @@ class Engine:
         Raises StoreUnavailableError, StoreCorruptError, JournalError.
         """
 
+    def read_tail(
+        self,
+        spans: Sequence[tuple[int, str, str]],
+        *,
+        columns: Sequence[str],
+        intervals_us: Sequence[tuple[int, int]],
+        tenants: Sequence[str] | None = None,
+    ) -> tuple[bytes, list[str], bool]:
+        """What reports want of many partitions' streams, oldest first.
+
+        spans: of each partition its number, the id after which to read, and the last id. columns: names of
+        ledger.SCHEMA. intervals_us: half-open, in microseconds since 1970 UTC; of usage that occurred in none there
+        are no rows. tenants: paths of which, with those below, there are rows; None is all.
+        Returns (Arrow IPC stream of the rows with these columns in the order of SCHEMA, the last stream id read of each
+        span, whether everything has been read). It stops when it has read some 16 MiB.
+        Raises StoreUnavailableError, StoreCorruptError.
+        """
+
     def ledger_length(self) -> int:
         """Entries in all streams; records that were applied together are one. Raises StoreUnavailableError."""
 

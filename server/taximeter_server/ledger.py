@@ -9,6 +9,7 @@ Columns are only ever added, at the end: files outlive the server that wrote the
 by name; one that a file does not have is null there.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
 
 import pyarrow as pa
@@ -106,6 +107,16 @@ class LedgerSource(Protocol):
     ) -> tuple[bytes, str, int]:
         """Return (Arrow IPC stream of rows, last stream id read or after_id, number of entries)."""
 
+    def read_tail(
+        self,
+        spans: Sequence[tuple[int, str, str]],
+        *,
+        columns: Sequence[str],
+        intervals_us: Sequence[tuple[int, int]],
+        tenants: Sequence[str] | None = None,
+    ) -> tuple[bytes, list[str], bool]:
+        """Return (Arrow IPC stream of rows, last stream id read of each span, whether that is everything)."""
+
     def begin_archive(self) -> int:
         """Name the opening of the store that entries are about to be read from."""
 
@@ -140,6 +151,9 @@ class StreamId(NamedTuple):
 
 BEFORE_ALL = StreamId(0, 0)
 """Smaller than the id of any entry."""
+
+AFTER_ALL = StreamId(2**64 - 1, 2**64 - 1)
+"""Not smaller than the id of any entry."""
 
 
 def read_rows(ipc: bytes) -> pa.Table:

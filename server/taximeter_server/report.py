@@ -4,7 +4,7 @@
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -22,12 +22,14 @@ from taximeter_server.report_groups import ReportGroups
 from taximeter_server.report_query import ReportPage, ReportQuery, ReportRow
 from taximeter_server.report_snapshot import Snapshot, take_snapshot
 from taximeter_server.report_sql import (
+    CSV_GROUP_BY,
     Statement,
     csv_statement,
     focus_group_by,
     focus_statement,
     groups_statement,
     lines_statement,
+    needed_columns,
     other_statements,
 )
 
@@ -111,7 +113,9 @@ class Reporter:
         token = PageToken.decode(page_token, self._token_secret, canonical_query) if page_token else None
         offset = token.offset if token else 0
         is_compared = query.compared_us is not None
-        with self._groups(query, groups_statement, as_of=token.as_of if token else None) as groups:
+        with self._groups(
+            query, groups_statement, query.group_by, as_of=token.as_of if token else None
+        ) as groups:
             # One more than the page says whether there is another page.
             found = groups.page(offset + 1, offset + size + 1, is_compared=is_compared)
             total = groups.total(is_compared=is_compared)
@@ -163,7 +167,7 @@ class Reporter:
         self._export_database.close()
 
     def _stream_rows(self, query: ReportQuery) -> Iterator[ReportRow]:
-        with self._groups(query, lines_statement) as groups:
+        with self._groups(query, lines_statement, query.group_by) as groups:
             count = len(groups.dimensions)
             line_count = 0
             by_group = itertools.groupby(groups.fetch_all(), key=lambda values: values[:count])
@@ -175,14 +179,14 @@ class Reporter:
                 yield groups.row_of_lines(rest)._replace(is_other=True)
 
     def _stream_csv_rows(self, query: ReportQuery) -> Iterator[CsvRow]:
-        with self._groups(query, csv_statement) as groups:
+        with self._groups(query, csv_statement, CSV_GROUP_BY) as groups:
             for values in groups.fetch_all():
                 group, sums = groups.split(values)
                 yield CsvRow.of(group, sums)
 
     def _stream_focus_rows(self, query: ReportQuery) -> Iterator[FocusRow]:
         names = focus_group_by(query)
-        with self._groups(query, focus_statement) as groups:
+        with self._groups(query, focus_statement, names) as groups:
             for values in groups.fetch_all():
                 yield FocusRow.of(names, *groups.split(values))
 
@@ -191,10 +195,11 @@ class Reporter:
         self,
         query: ReportQuery,
         make_statement: Callable[[ReportQuery, Snapshot], Statement],
+        group_by: Sequence[str],
         *,
         as_of: AsOf | None = None,
     ) -> Iterator[ReportGroups]:
-        """Compute the temporary table groups in a connection of its own."""
+        """Compute the temporary table groups in a connection of its own. group_by: what the statement groups by."""
         is_page = make_statement is groups_statement
         database = self._database if is_page else self._export_database
         turn = contextlib.nullcontext() if is_page else self._export_turn
@@ -202,7 +207,9 @@ class Reporter:
             with turn:
                 if not is_page:
                     self._limit_export(connection, query)
-                statement, snapshot = self._compute(connection, query, make_statement, as_of)
+                statement, snapshot = self._compute(
+                    connection, query, make_statement, needed_columns(query, group_by), as_of
+                )
             if query.top and is_page:
                 for sql in other_statements(query):
                     connection.execute(sql)
@@ -218,6 +225,7 @@ class Reporter:
         connection: duckdb.DuckDBPyConnection,
         query: ReportQuery,
         make_statement: Callable[[ReportQuery, Snapshot], Statement],
+        columns: Sequence[str],
         as_of: AsOf | None,
     ) -> tuple[Statement, Snapshot]:
         """Fill the table. Returns the statement that did, and what it saw."""
@@ -228,6 +236,7 @@ class Reporter:
                 self._directory,
                 query,
                 as_of=as_of or self._as_of(query),
+                columns=columns,
                 # Rollups are derived: one that is gone only makes the report slower.
                 is_with_rollups=attempt == 0,
             )

@@ -6,7 +6,6 @@ archiver takes away in between was in the tail, or is in the manifest, or both; 
 the tail by the manifest's watermark. The positions are those of the last entries that were read or archived.
 """
 
-import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,22 +13,16 @@ import duckdb
 import pyarrow as pa
 
 from taximeter_server.errors import InvalidFieldsError
-from taximeter_server.ledger import PARTITION_COUNT, LedgerSource, StreamId, partition_of, read_rows
+from taximeter_server.ledger import AFTER_ALL, PARTITION_COUNT, SCHEMA, LedgerSource, partition_of
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_manifest import LedgerFile, Manifest, RollupFile
 from taximeter_server.ledger_month import date_start_us
 from taximeter_server.ledger_rollup import DAY_US
 from taximeter_server.ledger_rollup import FORMAT as ROLLUP_FORMAT
-from taximeter_server.ledger_rows import TYPES
 from taximeter_server.report_as_of import AsOf
 from taximeter_server.report_query import ReportQuery
+from taximeter_server.report_tail import read_tail
 
-READ_ENTRIES_MAX = 5_000
-"""Entries of one answer of the engine."""
-
-_INSERT_ROWS = 100_000
-# Spelled out: to read it off a table of Arrow's takes longer than anything else of most snapshots.
-_CREATE_TAIL = f"CREATE OR REPLACE TEMP TABLE tail ({', '.join(map(' '.join, TYPES.items()))})"
 _INT64_MAX = 2**63 - 1
 
 
@@ -74,15 +67,15 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Which rows there are: those of the temporary table tail, those of files, and those that rollups have summed.
+    """Which rows there are: those of the relation tail, those of files, and those that rollups have summed.
 
-    has_tail: whether the table has rows.
+    has_tail: whether it has rows.
     files: all of them, by absolute path, with the inclusive bounds of their occur_time_us. rolled_up: those of files
     whose rows are in rollups, too, so that a report reads either: so many rows of them, or so many of the rollups by
     the hour, by the day, by tenant and day, by the hour of all tenants together, or by attributes and day, which not
     every ledger has. days: files and
     their dates. months: what can be read for many of them. are_files_whole: whether all rows of files are within as_of;
-    otherwise the temporary table positions says which.
+    otherwise the relation positions says which.
     """
 
     as_of: AsOf
@@ -123,12 +116,13 @@ def take_snapshot(
     query: ReportQuery,
     *,
     as_of: AsOf | None,
+    columns: Collection[str] = tuple(SCHEMA.names),
     is_with_rollups: bool = True,
 ) -> Snapshot:
-    """Fill the temporary tables tail and positions of connection and choose the files that the query needs.
+    """Make the relations tail and positions of connection and choose the files that the query needs.
 
-    as_of: that of an earlier snapshot, to see the same again; None for now. Raises InvalidFieldsError when as_of
-    does not reach what the query needs, or the ledger does not reach as_of.
+    as_of: that of an earlier snapshot, to see the same again; None for now. columns: those of SCHEMA that tail has to
+    have. Raises InvalidFieldsError when as_of does not reach what the query needs, or the ledger does not reach as_of.
     """
     partitions = relevant_partitions(query)
     if as_of is not None and not set(partitions) <= set(as_of.positions):
@@ -136,10 +130,13 @@ def take_snapshot(
     now_ms = source.store_time_ms()
     first_manifest = directory.read_manifest()
     # For now a stream is read to its end, wherever ids have got to: they run ahead of a clock that was set back.
-    ends = dict.fromkeys(partitions, _INT64_MAX) if as_of is None else _ends(as_of, partitions)
-    last_ids, has_tail = _read_tail(connection, source, query, first_manifest, ends)
+    ends = dict.fromkeys(partitions, AFTER_ALL) if as_of is None else as_of.positions
+    spans = {partition: (first_manifest.watermarks[partition], ends[partition]) for partition in partitions}
+    tail = read_tail(connection, source, query, spans, columns)
     manifest = directory.read_manifest()
-    seen = {partition: max(last_ids[partition], manifest.watermarks[partition]) for partition in partitions}
+    seen = {
+        partition: max(tail.last_ids[partition], manifest.watermarks[partition]) for partition in partitions
+    }
     if is_now := as_of is None:
         # Entries of the current millisecond may still come.
         as_of = AsOf(now_ms - 1, manifest.generation, seen)
@@ -147,16 +144,18 @@ def take_snapshot(
         raise InvalidFieldsError.of(
             "query.as_of", "is later than this ledger, which was restored or replaced"
         )
-    if has_tail or not is_now:
-        _make_positions(connection, manifest, as_of)
-    has_tail = has_tail and _trim_tail(connection)
+    archived = {
+        partition: manifest.watermarks[partition]
+        for partition in partitions
+        if manifest.watermarks[partition] != first_manifest.watermarks[partition]
+    }
+    if archived:
+        tail.drop_archived(connection, archived)
+    if not is_now:
+        _make_positions(connection, as_of)
     return _choose_files(
-        directory, query, manifest, as_of, is_with_rollups=is_with_rollups, has_tail=has_tail
+        directory, query, manifest, as_of, is_with_rollups=is_with_rollups, has_tail=tail.has_rows
     )
-
-
-def _ends(as_of: AsOf, partitions: Collection[int]) -> dict[int, int]:
-    return {partition: as_of.positions[partition].ms for partition in partitions}
 
 
 def _choose_files(
@@ -239,89 +238,15 @@ def _is_whole(file: LedgerFile | RollupFile, as_of: AsOf) -> bool:
     return file.stream_ms_max <= as_of.time_ms
 
 
-def _read_tail(
-    connection: duckdb.DuckDBPyConnection,
-    source: LedgerSource,
-    query: ReportQuery,
-    manifest: Manifest,
-    ends: Mapping[int, int],
-) -> tuple[dict[int, StreamId], bool]:
-    """Read entries after the manifest's watermarks into the table tail. Returns the last id read, by partition.
-
-    The second value says whether there were any.
-    ends: milliseconds from which on a partition need not be read; some later entries may be.
-    """
-    connection.execute(_CREATE_TAIL)
-    last_ids = {}
-    has_entries = False
-    pending: list[pa.Table] = []
-    for partition, end_ms in ends.items():
-        last_id = manifest.watermarks[partition]
-        while last_id.ms <= end_ms:
-            ipc, last_text, entry_count = source.read_ledger(
-                partition, after_id=str(last_id), count_max=READ_ENTRIES_MAX
-            )
-            if entry_count:
-                has_entries = True
-                pending.append(read_rows(ipc))
-                last_id = StreamId.parse(last_text)
-            if sum(table.num_rows for table in pending) >= _INSERT_ROWS:
-                _insert(connection, pending, query)
-                pending = []
-            if entry_count < READ_ENTRIES_MAX:
-                break
-        last_ids[partition] = last_id
-    if pending:
-        _insert(connection, pending, query)
-    return last_ids, has_entries
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table], query: ReportQuery) -> None:
-    # Into a table of the database rather than kept in memory: a tail that the archiver could not take away for a
-    # day must not exhaust the memory of the server.
-    with _registered(connection, pa.concat_tables(tables)):
-        connection.execute(
-            "INSERT INTO tail FROM chunk WHERE occur_time_us >= $start AND occur_time_us < $end",
-            {
-                "start": min(start_us for start_us, _ in query.intervals_us),
-                "end": max(end_us for _, end_us in query.intervals_us),
-            },
-        )
-
-
-def _make_positions(connection: duckdb.DuckDBPyConnection, manifest: Manifest, as_of: AsOf) -> None:
-    """Make the table positions: the manifest's watermarks, and those of as_of."""
+def _make_positions(connection: duckdb.DuckDBPyConnection, as_of: AsOf) -> None:
+    """Make the relation positions: those of as_of."""
     partitions = sorted(as_of.positions)
     positions = [as_of.positions[partition] for partition in partitions]
-    watermarks = [manifest.watermarks[partition] for partition in partitions]
-    bounds = pa.table(
+    table = pa.table(
         {
             "partition": pa.array(partitions, pa.int16()),
-            "from_ms": pa.array([one.ms for one in watermarks], pa.int64()),
-            "from_seq": pa.array([one.seq for one in watermarks], pa.int64()),
             "to_ms": pa.array([one.ms for one in positions], pa.int64()),
             "to_seq": pa.array([min(one.seq, _INT64_MAX) for one in positions], pa.int64()),
         }
     )
-    with _registered(connection, bounds):
-        connection.execute("CREATE OR REPLACE TEMP TABLE positions AS FROM chunk")
-
-
-def _trim_tail(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Keep what is after the manifest's watermarks and up to as_of. Returns whether that is anything."""
-    connection.execute(
-        "DELETE FROM tail USING positions WHERE tail.partition = positions.partition AND ("
-        "stream_ms < from_ms OR (stream_ms = from_ms AND stream_seq <= from_seq)"
-        " OR stream_ms > to_ms OR (stream_ms = to_ms AND stream_seq > to_seq))"
-    )
-    return bool(connection.execute("SELECT 1 FROM tail LIMIT 1").fetchall())
-
-
-@contextlib.contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
-    """Make an Arrow table visible as the relation chunk."""
-    connection.register("chunk", table)
-    try:
-        yield
-    finally:
-        connection.unregister("chunk")
+    connection.register("positions", table)

@@ -25,10 +25,10 @@ from taximeter_server.ledger_rollup import (
 from taximeter_server.ledger_rows import rows_of_files
 from taximeter_server.report_dimensions import Parameters, column_of, is_time_dimension
 from taximeter_server.report_snapshot import Interval, Snapshot
+from taximeter_server.report_tail import PLACE_COLUMNS
 from taximeter_server.report_time_zone import OffsetChange
 
 _SECOND_US = 1_000_000
-_PLACE_COLUMNS = ("partition", "stream_ms", "stream_seq")
 _WORTH_ROWS = 2
 """Rows that a row of a rollup has to stand for on the average, so that reading it is worth it."""
 _WORTH_PART = 2
@@ -74,11 +74,11 @@ def sources(interval: Interval, needs: Needs, snapshot: Snapshot, parameters: Pa
     whole = None if shortest is None else interval.aligned(shortest.unit_us)
     hours = interval.aligned(HOUR_US) if _is_by_hour(needs, snapshot) else None
     if snapshot.has_tail or not snapshot.files:
-        names = needs.names(*(_PLACE_COLUMNS if needs.has_entries else ()))
+        names = needs.names(*(PLACE_COLUMNS if needs.has_entries else ()))
         yield Source(_rows("tail", names, "1"), (interval,))
     loose = [path for path in snapshot.files if path not in snapshot.rolled_up]
     edges = interval.without(hours or whole)
-    names = needs.names(*(_PLACE_COLUMNS if needs.has_entries or not snapshot.are_files_whole else ()))
+    names = needs.names(*(PLACE_COLUMNS if needs.has_entries or not snapshot.are_files_whole else ()))
     condition = "true" if snapshot.are_files_whole else _WITHIN_POSITIONS
     for files, intervals in ((loose, (interval,)), (snapshot.rolled_up, edges)):
         if chosen := [path for path in sorted(files) if snapshot.overlaps(path, intervals)]:

@@ -182,6 +182,11 @@ def focus_statement(query: ReportQuery, snapshot: Snapshot) -> Statement:
     return Statement(sql, parameters.values, dimensions)
 
 
+def needed_columns(query: ReportQuery, group_by: Sequence[str]) -> list[str]:
+    """Return the columns of ledger rows that a statement needs that groups by these dimensions."""
+    return _needs(query, group_by).names()
+
+
 def focus_group_by(query: ReportQuery) -> tuple[str, ...]:
     """Return what a FOCUS export of a query groups by."""
     return (*FOCUS_GROUP_BY, *(name for name in query.group_by if name.startswith(ATTRIBUTE_PREFIX)))
@@ -237,18 +242,11 @@ def _summed_rows(
     query: ReportQuery, snapshot: Snapshot, group_by: Sequence[str], parameters: Parameters
 ) -> tuple[tuple[Dimension, ...], list[str]]:
     """Return the dimensions and statements for sums by them, period and usage class, one per source of rows."""
-    offsets = offset_changes(query.time_zone, query.start_time_us, query.end_time_us)
-    dimensions = tuple(dimension(name, offsets, parameters) for name in group_by)
+    needs = _needs(query, group_by)
+    dimensions = tuple(dimension(name, needs.offsets, parameters) for name in group_by)
     columns = "".join(f"{one.sql} AS d{index}, " for index, one in enumerate(dimensions))
     keys = "".join(f"d{index}, " for index in range(len(dimensions)))
     counted_calls = _counted_calls(query, group_by)
-    needs = Needs(
-        dimensions={*group_by, *(condition.dimension for condition in query.filters)},
-        offsets=offsets,
-        columns=("partition", "tenant", "usage_class", "calls", "entry_calls", *_SUMMED_COLUMNS),
-        is_of_tenants=bool(query.tenant) or query.readable_tenants is not None,
-        has_entries=counted_calls not in SUM_COLUMNS,
-    )
     kept = conditions(query, parameters)
     sums = ", ".join(f"coalesce({sql}, 0)::HUGEINT AS {name}" for name, sql in SUMS.items())
     parts = []
@@ -268,6 +266,24 @@ def _summed_rows(
                 f" FROM ({source.relation}) WHERE {where}) GROUP BY {keys} usage_class"
             )
     return dimensions, parts
+
+
+def _needs(query: ReportQuery, group_by: Sequence[str]) -> Needs:
+    counted_calls = _counted_calls(query, group_by)
+    has_entries = counted_calls not in SUM_COLUMNS
+    is_of_tenants = bool(query.tenant) or query.readable_tenants is not None
+    return Needs(
+        dimensions={*group_by, *(condition.dimension for condition in query.filters)},
+        offsets=offset_changes(query.time_zone, query.start_time_us, query.end_time_us),
+        columns=(
+            *(("partition", "tenant") if is_of_tenants else ()),
+            "entry_calls" if has_entries else counted_calls,
+            "usage_class",
+            *_SUMMED_COLUMNS,
+        ),
+        is_of_tenants=is_of_tenants,
+        has_entries=has_entries,
+    )
 
 
 def _sum_up(parts: Sequence[str], keys: Sequence[str], names: Sequence[str]) -> str:

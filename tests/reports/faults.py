@@ -38,6 +38,7 @@ class FaultyEngine:
         self._steps = steps
         self.store_time_ms = engine.store_time_ms
         self.read_ledger = engine.read_ledger
+        self.read_tail = engine.read_tail
         self.begin_archive = engine.begin_archive
         self.hold_archive = engine.hold_archive
         self.release_archive = engine.release_archive

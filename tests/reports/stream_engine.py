@@ -4,6 +4,7 @@
 Recording would bound their times to the last days and price them by a card; the ledger must be right for any entry.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -33,6 +34,17 @@ class StreamEngine:
         return self._engine.read_ledger(
             partition, after_id=after_id, count_max=count_max, to_archive=to_archive
         )
+
+    def read_tail(
+        self,
+        spans: Sequence[tuple[int, str, str]],
+        *,
+        columns: Sequence[str],
+        intervals_us: Sequence[tuple[int, int]],
+        tenants: Sequence[str] | None = None,
+    ) -> tuple[bytes, list[str], bool]:
+        """Pass on."""
+        return self._engine.read_tail(spans, columns=columns, intervals_us=intervals_us, tenants=tenants)
 
     def begin_archive(self) -> int:
         """Pass on."""

@@ -2,8 +2,9 @@
 """A report holds every record answered before it, each once, whatever the archiver does meanwhile."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -193,15 +194,13 @@ def test_a_tenants_report_reads_only_its_partition(
 ) -> None:
     """With a tenant in the query no other partition's stream is read."""
     read: set[int] = set()
-    real_read = ledger.engine.read_ledger
+    real_read = ledger.engine.read_tail
 
-    def watching_read(
-        partition: int, *, after_id: str, count_max: int, to_archive: bool = False
-    ) -> tuple[bytes, str, int]:
-        read.add(partition)
-        return real_read(partition, after_id=after_id, count_max=count_max, to_archive=to_archive)
+    def watching_read(spans: Sequence[tuple[int, str, str]], **wanted: Any) -> tuple[bytes, list[str], bool]:
+        read.update(partition for partition, _, _ in spans)
+        return real_read(spans, **wanted)
 
-    monkeypatch.setattr(ledger.engine, "read_ledger", watching_read)
+    monkeypatch.setattr(ledger.engine, "read_tail", watching_read)
     reporter = ledger.reporter()
     reporter.report(replace(ALL_TIME, tenant="acme/research"))
     assert read == {partition_of("acme")}
