@@ -62,12 +62,12 @@ lint: $(VENV)/.runtime $(VENV)/.tools ## Check style, types, layers, protos and 
 
 .PHONY: test
 test: $(VENV)/.runtime $(VENV)/.tools ## Run every test but the wide ones
-	cargo test --locked --quiet --package taximeter-pricing
+	cargo test --locked --quiet --package taximeter-pricing --package taximeter-load
 	$(BIN)/pytest -m "not wide" --numprocesses $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-all
 test-all: $(VENV)/.runtime $(VENV)/.tools ## Run every test
-	cargo test --locked --quiet --package taximeter-pricing
+	cargo test --locked --quiet --package taximeter-pricing --package taximeter-load
 	$(BIN)/pytest -m "not wide" --numprocesses $(TEST_PROCESSES) $(ARGS)
 	$(BIN)/pytest -m wide $(ARGS)
 

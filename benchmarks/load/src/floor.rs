@@ -17,9 +17,7 @@ use crate::Outcome;
 const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
 
 /// Answers every call with an empty message, until killed.
-pub(crate) async fn serve(address: &str) -> Outcome<()> {
-    let listener = TcpListener::bind(address).await?;
-    crate::report::write_problem(&format!("serving on {}", listener.local_addr()?));
+pub(crate) async fn serve(listener: TcpListener) -> Outcome<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -34,7 +32,8 @@ pub(crate) async fn serve(address: &str) -> Outcome<()> {
     }
 }
 
-async fn answer(
+/// Answers a call with an empty message.
+pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<impl http_body::Body<Data = Bytes, Error = Infallible>>, hyper::Error> {
     request.into_body().collect().await?;

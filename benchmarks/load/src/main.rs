@@ -6,11 +6,14 @@
 //! Closed loop by default: connections x streams calls are always in flight. With a rate, open loop: call n is due at
 //! n / rate whatever happened before, and its latency counts from then, so a stall is seen by all that it delays.
 
-mod alarm;
 mod calls;
+mod connection;
 mod floor;
+mod http2;
+mod lane;
 mod messages;
 mod options;
+mod poll;
 mod proto;
 mod protocol;
 mod report;
@@ -18,15 +21,14 @@ mod schedule;
 mod workload;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use calls::Caller;
+use calls::Calls;
+use lane::Lane;
 use messages::Messages;
 use options::{Options, Role};
-use report::{Sample, write_report};
+use report::{Results, write_report};
 use schedule::Schedule;
-use tokio::task::JoinSet;
 use workload::Workload;
 
 /// The product's, so that the floor is what its front alone costs.
@@ -37,20 +39,14 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => Arc::new(options),
+        Ok(options) => options,
         Err(problem) => return fail(&problem),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(options.threads)
-        .enable_all()
-        .build();
-    let outcome = runtime
-        .map_err(Into::into)
-        .and_then(|runtime| match options.role {
-            Role::Floor => runtime.block_on(floor::serve(&options.address)),
-            Role::Question => write_question(&options),
-            Role::Check | Role::Record | Role::Meter => runtime.block_on(run(options)),
-        });
+    let outcome = match options.role {
+        Role::Floor => serve_floor(&options),
+        Role::Question => write_question(&options),
+        Role::Check | Role::Record | Role::Meter => run(&options),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
@@ -62,29 +58,45 @@ fn fail(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(options: Arc<Options>) -> Outcome<()> {
-    let mut streams = JoinSet::new();
-    let mut callers = Vec::new();
-    let messages = Arc::new(messages(&options)?);
-    for _ in 0..options.connections {
-        callers.push(Caller::connect(&options, Arc::clone(&messages)).await?);
+fn serve_floor(options: &Options) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options.threads)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(&options.address).await?;
+        report::write_problem(&format!("serving on {}", listener.local_addr()?));
+        floor::serve(listener).await
+    })
+}
+
+/// Makes the calls, on threads that share nothing: connections and calls are dealt to them.
+fn run(options: &Options) -> Outcome<()> {
+    let calls = Calls::new(options, messages(options)?);
+    let threads = u64::try_from(options.threads)?.min(options.connections);
+    let mut lanes = Vec::new();
+    for thread in 0..threads {
+        let others = options.connections.saturating_sub(thread).saturating_sub(1);
+        let connections = others.checked_div(threads).unwrap_or_default().saturating_add(1);
+        lanes.push(Lane::open(options, &calls, connections)?);
     }
+    poll::set_timer_slack();
     let started = Instant::now();
-    let schedule = Arc::new(Schedule::start(&options, started)?);
-    for caller in callers {
-        for _ in 0..options.streams {
-            streams.spawn(stream(
-                caller.clone(),
-                Arc::clone(&options),
-                Arc::clone(&schedule),
-            ));
-        }
-    }
-    let mut samples = Vec::new();
-    while let Some(done) = streams.join_next().await {
-        samples.extend(done??);
-    }
-    write_report(&options, started.elapsed(), samples)
+    let ended = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..)
+            .zip(lanes)
+            .map(|(thread, lane)| {
+                let schedule = Schedule::new(options, started, thread, threads);
+                scope.spawn(move || lane.run(schedule))
+            })
+            .collect();
+        running
+            .into_iter()
+            .map(|lane| lane.join().map_err(|_| "a thread panicked")?)
+            .collect::<Outcome<Vec<_>>>()
+    })?;
+    let elapsed = started.elapsed();
+    write_report(options, elapsed, Results::of_all(ended))
 }
 
 fn messages(options: &Options) -> Outcome<Messages> {
@@ -102,20 +114,6 @@ fn write_question(options: &Options) -> Outcome<()> {
     let question = options.protocol.question(messages(options)?.tenant(0));
     report::write_bytes(options.protocol.path().as_bytes())?;
     report::write_bytes(b"\n")?;
-    report::write_bytes(&calls::frame(&question)?)
-}
-
-/// One stream: a call after the other, until the schedule ends.
-async fn stream(mut caller: Caller, options: Arc<Options>, schedule: Arc<Schedule>) -> Outcome<Vec<Sample>> {
-    let mut samples = Vec::new();
-    while let Some((number, due)) = schedule.next().await {
-        let ended = caller.call(&options, number).await?;
-        let latency = ended
-            .decided
-            .checked_duration_since(due)
-            .unwrap_or(Duration::ZERO);
-        let status = ended.status;
-        samples.push(Sample { latency, status });
-    }
-    Ok(samples)
+    report::write_bytes(&http2::prefix(&question)?)?;
+    report::write_bytes(&question)
 }

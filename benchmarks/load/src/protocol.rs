@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The same question in the words of each server: may this tenant make one more call?
 
-use bytes::Bytes;
 use prost::Message;
 
 use crate::Outcome;
@@ -72,7 +71,7 @@ impl Protocol {
     }
 
     /// Whether an answer says no.
-    pub(crate) fn is_denied(self, answer: Bytes) -> Outcome<bool> {
+    pub(crate) fn is_denied(self, answer: &[u8]) -> Outcome<bool> {
         const OVER_LIMIT: i32 = 2;
         Ok(match self {
             Self::Taximeter => Decided::decode(answer)?.is_denied(),

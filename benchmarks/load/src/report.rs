@@ -6,8 +6,16 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::calls::Status;
+use crate::http2::Failure;
 use crate::options::Options;
+
+/// How a call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    Ok,
+    Denied,
+    Failed,
+}
 
 /// One call.
 pub(crate) struct Sample {
@@ -15,9 +23,50 @@ pub(crate) struct Sample {
     pub(crate) status: Status,
 }
 
+/// What came of calls.
+#[derive(Default)]
+pub(crate) struct Results {
+    pub(crate) samples: Vec<Sample>,
+    /// By reason: how many, and what the server said about the first.
+    failures: BTreeMap<String, (u64, String)>,
+}
+
+impl Results {
+    pub(crate) fn add_failure(&mut self, failure: Failure) {
+        let (count, _) = self.failures.entry(failure.reason).or_insert((0, failure.detail));
+        *count = count.saturating_add(1);
+    }
+
+    /// A line for each reason.
+    pub(crate) fn failures(&self) -> String {
+        let line = |(reason, (count, detail)): (&String, &(u64, String))| {
+            let colon = if detail.is_empty() { "" } else { ": " };
+            format!("{count} calls failed: {reason}{colon}{detail}")
+        };
+        self.failures.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Those of several threads together.
+    pub(crate) fn of_all(threads: Vec<Self>) -> Self {
+        let mut all = Self::default();
+        for thread in threads {
+            all.samples.extend(thread.samples);
+            for (reason, (more, detail)) in thread.failures {
+                let (count, _) = all.failures.entry(reason).or_insert((0, detail));
+                *count = count.saturating_add(more);
+            }
+        }
+        all
+    }
+}
+
 /// Prints counts and latencies as JSON; latencies in microseconds. The histogram has pairs of a power of two, and how
-/// many calls took at most that long and more than half of it.
-pub(crate) fn write_report(options: &Options, elapsed: Duration, samples: Vec<Sample>) -> Outcome<()> {
+/// many calls took at most that long and more than half of it. Why calls failed goes to standard error.
+pub(crate) fn write_report(options: &Options, elapsed: Duration, results: Results) -> Outcome<()> {
+    if !results.failures.is_empty() {
+        write_problem(&results.failures());
+    }
+    let samples = results.samples;
     let count = |status| samples.iter().filter(|sample| sample.status == status).count();
     let (ok, denied, failed) = (count(Status::Ok), count(Status::Denied), count(Status::Failed));
     let mut latencies: Vec<u128> = samples
