@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -106,9 +107,10 @@ async fn slow_down(peer: &Peer, failure: &Failure) {
 }
 
 /// A panic in one call must not take its connection down, nor show what it said.
-async fn unwinding<T>(call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let outcome = AssertUnwindSafe(call).catch_unwind().await;
-    outcome.unwrap_or_else(|_| Err(internal("panic")))
+fn unwinding<T>(call: impl Future<Output = Result<T, Failure>>) -> impl Future<Output = Result<T, Failure>> {
+    // Not an async function, which would have room for the call twice.
+    let caught = AssertUnwindSafe(call).catch_unwind();
+    caught.map(|outcome| outcome.unwrap_or_else(|_| Err(internal("panic"))))
 }
 
 async fn call(
@@ -150,27 +152,31 @@ pub(crate) async fn carry_out(
         budget: budget.unwrap_or(BUDGET_MAX).min(BUDGET_MAX),
     };
     let permit = turn.wait(deadline.budget).await?;
-    // Boxed, because a call in progress is kilobytes and would be copied at each step outwards.
-    let call = Box::pin(serve(shared, here, request, principal, &deadline));
-    let mut response = deadline.keep(call).await?;
+    let mut response = deadline
+        .keep(serve(shared, here, request, principal, &deadline))
+        .await?;
     response.body_mut().hold(permit);
     Ok(response)
 }
 
-async fn serve(
-    shared: &Shared,
+/// A call in progress. Boxed, because it is kilobytes and would be copied at each step outwards; each kind by itself,
+/// because a check needs half of what a record does.
+type Serving<'a> = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Failure>> + Send + 'a>>;
+
+fn serve<'a>(
+    shared: &'a Shared,
     here: Here,
     request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
-) -> Result<Response<AnswerBody>, Failure> {
+    principal: &'a Principal,
+    deadline: &'a Deadline,
+) -> Serving<'a> {
     match here {
-        Here::Record => record(shared, request, principal, deadline).await,
-        Here::RecordBatch => record_many(shared, request, principal, deadline).await,
-        Here::CheckQuota => check_quota(shared, request, principal, deadline).await,
-        Here::ExtendHold => extend_hold(shared, request, principal, deadline).await,
-        Here::ReleaseHold => release_hold(shared, request, principal, deadline).await,
-        Here::ShouldRateLimit => limit(shared, request, principal, deadline).await,
+        Here::Record => Box::pin(record(shared, request, principal, deadline)),
+        Here::RecordBatch => Box::pin(record_many(shared, request, principal, deadline)),
+        Here::CheckQuota => Box::pin(check_quota(shared, request, principal, deadline)),
+        Here::ExtendHold => Box::pin(extend_hold(shared, request, principal, deadline)),
+        Here::ReleaseHold => Box::pin(release_hold(shared, request, principal, deadline)),
+        Here::ShouldRateLimit => Box::pin(limit(shared, request, principal, deadline)),
     }
 }
 
