@@ -91,7 +91,7 @@ pub(crate) async fn call(
     };
     make_grpc(&mut parts.headers);
     let request = Request::from_parts(parts, Either::Right(Full::new(grpc::frame(&message))));
-    let response = front::carry_out(shared, peer, admitted, request).await?;
+    let response = front::begin(shared, peer, admitted, request)?.finish().await?;
     answer(response, &method, codec).await
 }
 

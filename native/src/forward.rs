@@ -49,11 +49,11 @@ impl Forwarder {
     pub(crate) async fn forward(
         &self,
         request: Request<RequestBody>,
-        principal: Option<&Principal>,
+        principal: Option<Principal>,
         peer: SocketAddr,
     ) -> Result<Response<AnswerBody>, Failure> {
         let (mut parts, body) = request.into_parts();
-        identify(&mut parts.headers, principal, peer)?;
+        identify(&mut parts.headers, principal.as_ref(), peer)?;
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(Authority::from_static("localhost"));

@@ -16,6 +16,7 @@ use prost::Message;
 use rustls::ServerConfig;
 
 use crate::access::Principal;
+use crate::admission::Turn;
 use crate::connect;
 use crate::connection::Peer;
 use crate::engine::Engine;
@@ -23,7 +24,7 @@ use crate::envoy;
 use crate::error::{Failure, deadline_exceeded, internal};
 use crate::forward::Forwarder;
 use crate::gate::{self, Admitted, Gate, Place};
-use crate::grpc::{self, AnswerBody, RequestBody};
+use crate::grpc::{self, AnswerBody, RequestBody, Sent};
 use crate::proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use crate::proto::taximeter::v1::{CheckQuotaRequest, ExtendHoldRequest, RecordRequest, ReleaseHoldRequest};
 use crate::record_batch;
@@ -120,73 +121,95 @@ async fn call(
 ) -> Result<Response<AnswerBody>, Failure> {
     grpc::check_metadata_size(request.headers())?;
     let admitted = shared.gate.admit(peer, request.uri().path(), request.headers())?;
-    carry_out(shared, peer, admitted, request).await
+    begin(shared, peer, admitted, request)?.finish().await
 }
 
-/// Serves a call here, or has the Python server do it.
-pub(crate) async fn carry_out(
-    shared: &Shared,
-    peer: &Peer,
+/// The answer of a call, when there is one. Boxed, because a call in progress is kilobytes and would be copied at each
+/// step outwards; each kind by itself, because a check needs half of what a record does.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Failure>> + Send + 'a>>;
+
+/// A call that is let in.
+pub(crate) struct Begun<'a> {
+    turn: Turn,
+    deadline: Deadline,
+    /// Not cut off: whoever the call is forwarded to keeps its deadline.
+    is_forwarded: bool,
+    answering: Answering<'a>,
+}
+
+/// Lets a call in, to be served here or by the Python server.
+pub(crate) fn begin<'a>(
+    shared: &'a Shared,
+    peer: &'a Peer,
     admitted: Admitted,
     request: Request<RequestBody>,
-) -> Result<Response<AnswerBody>, Failure> {
+) -> Result<Begun<'a>, Failure> {
     let started = Instant::now();
     let Admitted { method, principal } = admitted;
     let budget = grpc::budget(request.headers());
     let (Some(here), Some(principal)) = (Here::of(method), &principal) else {
-        let turn = shared.gate.enter(Place::Forwarded, principal.as_ref(), started)?;
-        let permit = turn
-            .wait(budget.unwrap_or(FORWARD_WAIT_MAX).min(FORWARD_WAIT_MAX))
-            .await?;
-        let forwarded = shared
-            .forwarder
-            .forward(request, principal.as_ref(), peer.address);
-        let mut response = Box::pin(forwarded).await?;
-        response.body_mut().hold(permit);
-        return Ok(response);
+        return Ok(Begun {
+            turn: shared.gate.enter(Place::Forwarded, principal.as_ref(), started)?,
+            deadline: Deadline::new(started, budget, FORWARD_WAIT_MAX),
+            is_forwarded: true,
+            answering: Box::pin(shared.forwarder.forward(request, principal, peer.address)),
+        });
     };
     workers::tick();
-    let turn = shared.gate.enter(Place::Here, Some(principal), started)?;
-    let deadline = Deadline {
-        started,
-        budget: budget.unwrap_or(BUDGET_MAX).min(BUDGET_MAX),
-    };
-    let permit = turn.wait(deadline.budget).await?;
-    let mut response = deadline
-        .keep(serve(shared, here, request, principal, &deadline))
-        .await?;
-    response.body_mut().hold(permit);
-    Ok(response)
+    let deadline = Deadline::new(started, budget, BUDGET_MAX);
+    Ok(Begun {
+        turn: shared.gate.enter(Place::Here, Some(principal), started)?,
+        deadline,
+        is_forwarded: false,
+        answering: serve(
+            &shared.engine,
+            here,
+            Sent::of(request),
+            principal.clone(),
+            deadline,
+        ),
+    })
 }
 
-/// A call in progress. Boxed, because it is kilobytes and would be copied at each step outwards; each kind by itself,
-/// because a check needs half of what a record does.
-type Serving<'a> = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Failure>> + Send + 'a>>;
+impl Begun<'_> {
+    /// Has it answered when its turn comes.
+    pub(crate) async fn finish(self) -> Result<Response<AnswerBody>, Failure> {
+        let permit = self.turn.wait(self.deadline.budget).await?;
+        let mut response = if self.is_forwarded {
+            self.answering.await?
+        } else {
+            self.deadline.keep(self.answering).await?
+        };
+        response.body_mut().hold(permit);
+        Ok(response)
+    }
+}
 
-fn serve<'a>(
-    shared: &'a Shared,
-    here: Here,
-    request: Request<RequestBody>,
-    principal: &'a Principal,
-    deadline: &'a Deadline,
-) -> Serving<'a> {
+fn serve(engine: &Engine, here: Here, sent: Sent, principal: Principal, deadline: Deadline) -> Answering<'_> {
     match here {
-        Here::Record => Box::pin(record(shared, request, principal, deadline)),
-        Here::RecordBatch => Box::pin(record_many(shared, request, principal, deadline)),
-        Here::CheckQuota => Box::pin(check_quota(shared, request, principal, deadline)),
-        Here::ExtendHold => Box::pin(extend_hold(shared, request, principal, deadline)),
-        Here::ReleaseHold => Box::pin(release_hold(shared, request, principal, deadline)),
-        Here::ShouldRateLimit => Box::pin(limit(shared, request, principal, deadline)),
+        Here::Record => Box::pin(record(engine, sent, principal, deadline)),
+        Here::RecordBatch => Box::pin(record_many(engine, sent, principal, deadline)),
+        Here::CheckQuota => Box::pin(check_quota(engine, sent, principal, deadline)),
+        Here::ExtendHold => Box::pin(extend_hold(engine, sent, principal, deadline)),
+        Here::ReleaseHold => Box::pin(release_hold(engine, sent, principal, deadline)),
+        Here::ShouldRateLimit => Box::pin(limit(engine, sent, principal, deadline)),
     }
 }
 
 /// When the caller stops waiting.
+#[derive(Clone, Copy)]
 struct Deadline {
     started: Instant,
     budget: Duration,
 }
 
 impl Deadline {
+    /// The caller's, or the maximum, whichever comes first.
+    fn new(started: Instant, budget: Option<Duration>, maximum: Duration) -> Self {
+        let budget = budget.map_or(maximum, |budget| budget.min(maximum));
+        Self { started, budget }
+    }
+
     /// Fails once the budget is spent: checked before anything is written.
     fn check(&self) -> Result<(), Failure> {
         if self.started.elapsed() >= self.budget {
@@ -206,15 +229,14 @@ impl Deadline {
 }
 
 async fn record(
-    shared: &Shared,
-    request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
+    engine: &Engine,
+    sent: Sent,
+    principal: Principal,
+    deadline: Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let (parts, body) = request.into_parts();
-    let message: RecordRequest = grpc::read_message(&parts.headers, body).await?;
+    let message: RecordRequest = grpc::read_message(sent).await?;
     deadline.check()?;
-    let response = serve_record(&shared.engine, message, Some(principal)).await?;
+    let response = serve_record(engine, message, Some(&principal)).await?;
     Ok(grpc::ok(&response))
 }
 
@@ -233,74 +255,71 @@ pub(crate) async fn serve_record(
 }
 
 async fn record_many(
-    shared: &Shared,
-    request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
+    engine: &Engine,
+    sent: Sent,
+    principal: Principal,
+    deadline: Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let (parts, body) = request.into_parts();
-    let message = record_batch::decode(grpc::read_encoded(&parts.headers, body).await?)?;
+    let message = record_batch::decode(grpc::read_encoded(sent).await?)?;
     deadline.check()?;
-    Ok(record_batch::serve(&shared.engine, message, principal).await)
+    Ok(record_batch::serve(engine, message, &principal).await)
 }
 
 /// Reads the message of a call about one tenant, which the caller's key must reach.
 async fn read_for_tenant<M: Message + Default>(
-    request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
+    sent: Sent,
+    principal: Principal,
+    deadline: Deadline,
     tenant_of: fn(&M) -> &str,
 ) -> Result<M, Failure> {
-    let (parts, body) = request.into_parts();
-    let message: M = grpc::read_message(&parts.headers, body).await?;
+    let message: M = grpc::read_message(sent).await?;
     principal.reach(tenant_of(&message))?;
     deadline.check()?;
     Ok(message)
 }
 
 async fn check_quota(
-    shared: &Shared,
-    request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
+    engine: &Engine,
+    sent: Sent,
+    principal: Principal,
+    deadline: Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
     let tenant_of: fn(&CheckQuotaRequest) -> &str = |message| &message.tenant;
-    let message = read_for_tenant(request, principal, deadline, tenant_of).await?;
-    Ok(grpc::ok(&shared.engine.check_quota(&message).await?))
+    let message = read_for_tenant(sent, principal, deadline, tenant_of).await?;
+    Ok(grpc::ok(&engine.check_quota(&message).await?))
 }
 
 async fn limit(
-    shared: &Shared,
-    request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
+    engine: &Engine,
+    sent: Sent,
+    principal: Principal,
+    deadline: Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let (parts, body) = request.into_parts();
-    let message: RateLimitRequest = grpc::read_message(&parts.headers, body).await?;
+    let message: RateLimitRequest = grpc::read_message(sent).await?;
     deadline.check()?;
     Ok(grpc::ok(
-        &envoy::should_rate_limit(&shared.engine, &message, principal).await?,
+        &envoy::should_rate_limit(engine, &message, &principal).await?,
     ))
 }
 
 async fn extend_hold(
-    shared: &Shared,
-    request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
+    engine: &Engine,
+    sent: Sent,
+    principal: Principal,
+    deadline: Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
     let tenant_of: fn(&ExtendHoldRequest) -> &str = |message| &message.tenant;
-    let message = read_for_tenant(request, principal, deadline, tenant_of).await?;
-    Ok(grpc::ok(&shared.engine.extend_hold(&message).await?))
+    let message = read_for_tenant(sent, principal, deadline, tenant_of).await?;
+    Ok(grpc::ok(&engine.extend_hold(&message).await?))
 }
 
 async fn release_hold(
-    shared: &Shared,
-    request: Request<RequestBody>,
-    principal: &Principal,
-    deadline: &Deadline,
+    engine: &Engine,
+    sent: Sent,
+    principal: Principal,
+    deadline: Deadline,
 ) -> Result<Response<AnswerBody>, Failure> {
     let tenant_of: fn(&ReleaseHoldRequest) -> &str = |message| &message.tenant;
-    let message = read_for_tenant(request, principal, deadline, tenant_of).await?;
-    Ok(grpc::ok(&shared.engine.release_hold(&message).await?))
+    let message = read_for_tenant(sent, principal, deadline, tenant_of).await?;
+    Ok(grpc::ok(&engine.release_hold(&message).await?))
 }

@@ -15,7 +15,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD_NO_PAD as BASE64};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
@@ -261,18 +261,34 @@ pub(crate) fn budget(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// Reads the one message of a unary call.
-pub(crate) async fn read_message<M: Message + Default>(
-    headers: &HeaderMap,
+/// What is left to read of a unary call once its headers have been looked at. They are a quarter of a kilobyte, which
+/// each step of a call would keep, and copy.
+pub(crate) struct Sent {
     body: RequestBody,
-) -> Result<M, Failure> {
-    let message = read_encoded(headers, body).await?;
+    is_gzip: bool,
+}
+
+impl Sent {
+    /// Takes it out of a request.
+    pub(crate) fn of(request: Request<RequestBody>) -> Self {
+        let encoding = request.headers().get("grpc-encoding");
+        Self {
+            is_gzip: encoding.is_some_and(|encoding| encoding == "gzip"),
+            body: request.into_body(),
+        }
+    }
+}
+
+/// Reads the one message of a unary call.
+pub(crate) async fn read_message<M: Message + Default>(sent: Sent) -> Result<M, Failure> {
+    let message = read_encoded(sent).await?;
     M::decode(message).map_err(|_| malformed())
 }
 
 /// Reads the one message of a unary call, and leaves it as it is.
-pub(crate) async fn read_encoded(headers: &HeaderMap, body: RequestBody) -> Result<Bytes, Failure> {
-    let mut frame = read_body(body).await?;
+pub(crate) async fn read_encoded(sent: Sent) -> Result<Bytes, Failure> {
+    let is_gzip = sent.is_gzip;
+    let mut frame = read_body(sent.body).await?;
     if frame.len() < PREFIX_SIZE {
         return Err(malformed());
     }
@@ -283,7 +299,8 @@ pub(crate) async fn read_encoded(headers: &HeaderMap, body: RequestBody) -> Resu
     }
     let message = match compressed {
         0 => frame,
-        1 => gunzip(headers, &frame)?,
+        1 if is_gzip => gunzip(&frame)?,
+        1 => return Err(not_gzip()),
         _ => return Err(malformed()),
     };
     Ok(message)
@@ -311,12 +328,12 @@ pub(crate) async fn read_body(mut body: RequestBody) -> Result<Bytes, Failure> {
     Ok(rest.map_or(first, BytesMut::freeze))
 }
 
-fn gunzip(headers: &HeaderMap, compressed: &[u8]) -> Result<Bytes, Failure> {
-    let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
-    if encoding != Some(b"gzip") {
-        let message = "grpc-encoding: only gzip and identity";
-        return Err(Failure::new(Code::Unimplemented, ErrorReason::NotServed, message));
-    }
+fn not_gzip() -> Failure {
+    let message = "grpc-encoding: only gzip and identity";
+    Failure::new(Code::Unimplemented, ErrorReason::NotServed, message)
+}
+
+fn gunzip(compressed: &[u8]) -> Result<Bytes, Failure> {
     let limit = u64::try_from(MESSAGE_SIZE_MAX)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
