@@ -105,7 +105,7 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Reads what has come on a connection, and goes on with the calls that it answers and those that waited for them.
+    /// Reads what has come on a connection, and goes on with the calls that it answers.
     fn read(&mut self, index: usize, line: &mut Line) -> Outcome<()> {
         let connection = &mut self.connections[index];
         let outcome = connection.read(&mut self.input, &mut self.answers);
@@ -114,11 +114,10 @@ impl<'a> Lane<'a> {
         self.touch(index);
         self.go_on(index, line, now)?;
         match outcome {
-            Err(error) => self.reopen(index, Some(&error.to_string()), line)?,
-            Ok(_) if is_over => self.reopen(index, None, line)?,
-            Ok(_) => {}
+            Err(error) => self.reopen(index, Some(&error.to_string()), line),
+            Ok(_) if is_over => self.reopen(index, None, line),
+            Ok(_) => Ok(()),
         }
-        self.begin_due(line, now)
     }
 
     fn go_on(&mut self, index: usize, line: &mut Line, now: Instant) -> Outcome<()> {
