@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from taximeter_server.archiver import Archiver
-from taximeter_server.ledger import PARTITION_COUNT, SCHEMA, StreamId, partition_of
+from taximeter_server.ledger import PARTITION_COUNT, SCHEMA, SORT_COLUMNS, StreamId, partition_of
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_merge import FileMerger
 
@@ -88,18 +88,18 @@ class SyntheticSource:
         """The end of the newest day."""
         return self._now_ms
 
-    def read_ledger(
-        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
-    ) -> tuple[bytes, str, int]:
-        """Return the next entries, for the archiver only."""
-        waiting = self._waiting.get(partition)
-        if not to_archive or not waiting:
-            return _NOTHING, after_id, 0
-        rows = waiting.slice(0, count_max * len(CLASSES))
-        self._waiting[partition] = waiting.slice(rows.num_rows)
-        last = rows.slice(rows.num_rows - 1).to_pylist()[0]
-        last_id = StreamId(last["stream_ms"], last["stream_seq"])
-        return _ipc(rows), str(last_id), rows.num_rows // len(CLASSES)
+    def read_to_archive(self, after_ids: Sequence[str], *, count_max: int) -> tuple[bytes, list[str], int]:
+        """Return the next entries, one partition after the other."""
+        taken, last_ids, room = [_EMPTY], list(after_ids), count_max * len(CLASSES)
+        for partition, waiting in self._waiting.items():
+            if rows := waiting.slice(0, room):
+                self._waiting[partition] = waiting.slice(rows.num_rows)
+                room -= rows.num_rows
+                last = rows.slice(rows.num_rows - 1).to_pylist()[0]
+                last_ids[partition] = str(StreamId(last["stream_ms"], last["stream_seq"]))
+                taken.append(rows)
+        found = pa.concat_tables(taken).sort_by([(name, "ascending") for name in SORT_COLUMNS])
+        return _ipc(found), last_ids, found.num_rows // len(CLASSES)
 
     def read_tail(
         self, spans: Sequence[tuple[int, str, str]], **_wanted: object
@@ -144,7 +144,8 @@ def _ipc(rows: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-_NOTHING = _ipc(SCHEMA.empty_table())
+_EMPTY = SCHEMA.empty_table()
+_NOTHING = _ipc(_EMPTY)
 
 
 def write_ledger(

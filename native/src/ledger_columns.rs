@@ -267,14 +267,19 @@ impl LedgerColumns {
     }
 
     fn try_into_ipc(self) -> Result<Vec<u8>, ArrowError> {
-        let columns = self.columns.into_iter().map(|(name, values)| {
-            let (array, is_nullable) = values.finish();
-            (name, array, is_nullable)
-        });
-        let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
+        let batch = self.try_into_batch()?;
         let room = Vec::with_capacity(batch.get_array_memory_size());
         let mut writer = StreamWriter::try_new(room, &batch.schema())?;
         writer.write(&batch)?;
         writer.into_inner()
+    }
+
+    /// All rows.
+    pub(crate) fn try_into_batch(self) -> Result<RecordBatch, ArrowError> {
+        let columns = self.columns.into_iter().map(|(name, values)| {
+            let (array, is_nullable) = values.finish();
+            (name, array, is_nullable)
+        });
+        RecordBatch::try_from_iter_with_nullable(columns)
     }
 }

@@ -7,7 +7,8 @@
 //! `script_part` and `scripts` in the store, to `journal`;
 //! everything else goes to `forward`. `reopen` gives a restarted store back what it lost, `keeper` calls it. `reprice`
 //! and `adjust` correct what was charged, `credits` is what is paid with. `callers` is what is remembered of who
-//! called. `ledger_tail` reads what is not archived, `ledger_columns` makes rows of it for reports and the archiver.
+//! called. `ledger_tail` reads what is not archived for reports and `archive_read` for the archiver, `ledger_columns`
+//! makes rows of it.
 //! `card_yaml` reads rate cards into a `card_tree`, `report_rows` makes a message of a page of a report.
 //! `python` is the border.
 
@@ -15,6 +16,7 @@ mod access;
 mod adjust;
 mod admission;
 mod archive;
+mod archive_read;
 mod attribute_cap;
 mod callers;
 mod canonical_json;

@@ -309,16 +309,14 @@ impl PyEngine {
         .map_err(store_error)
     }
 
-    #[pyo3(signature = (partition, *, after_id, count_max, to_archive=false))]
-    fn read_ledger<'py>(
+    #[pyo3(signature = (after_ids, *, count_max))]
+    fn read_to_archive<'py>(
         &self,
         py: Python<'py>,
-        partition: u16,
-        after_id: &str,
+        after_ids: Vec<String>,
         count_max: usize,
-        to_archive: bool,
-    ) -> PyResult<(Bound<'py, PyBytes>, String, usize)> {
-        python_ledger::read_ledger(self, py, partition, after_id, count_max, to_archive)
+    ) -> PyResult<(Bound<'py, PyBytes>, Vec<String>, usize)> {
+        python_ledger::read_to_archive(self, py, after_ids, count_max)
     }
 
     #[pyo3(signature = (spans, *, columns, intervals_us, tenants=None))]

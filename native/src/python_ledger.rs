@@ -1,51 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How Python reads the ledger's streams: for the archiver everything of one, for reports what they want of all.
+//! How Python reads the ledger's streams: for the archiver everything, for reports what they want.
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::archive::ArchiveError;
-use crate::ledger_columns::LedgerColumns;
+use crate::archive_read::{self, Part};
 use crate::ledger_tail::{Span, Wanted};
 use crate::python::{LEDGER_LIMIT, PyEngine, parse_stream_id};
 use crate::python_error::{archive_error, store_error};
 
-/// All rows of entries after `after_id` as an Arrow IPC stream, the last id read and the number of entries.
-pub(crate) fn read_ledger<'py>(
+/// All rows of entries after `after_ids`, by partition, in the order of the archiver's files as an Arrow IPC stream;
+/// the last id read of each partition; and the number of entries.
+pub(crate) fn read_to_archive<'py>(
     python: &PyEngine,
     py: Python<'py>,
-    partition: u16,
-    after_id: &str,
+    after_ids: Vec<String>,
     count_max: usize,
-    to_archive: bool,
-) -> PyResult<(Bound<'py, PyBytes>, String, usize)> {
-    let after = parse_stream_id(after_id)?;
+) -> PyResult<(Bound<'py, PyBytes>, Vec<String>, usize)> {
+    let part = |(partition, id): (u16, String)| Ok(Part::new(partition, parse_stream_id(&id)?));
+    let mut parts = (0..).zip(after_ids).map(part).collect::<PyResult<Vec<_>>>()?;
     let read = || {
-        let entries = python.runtime.block_on(async {
-            let engine = &python.engine;
-            if to_archive {
-                return engine
-                    .read_to_archive(partition, after, count_max, LEDGER_LIMIT)
-                    .await;
-            }
-            let store = engine.open_store()?;
-            Ok(store
-                .read_ledger(partition, after, count_max, LEDGER_LIMIT)
-                .await?)
-        })?;
-        let last = entries.last().map_or(after, |(id, _)| *id);
-        let count = entries.len();
-        let mut columns = LedgerColumns::all();
-        // One after the other, each gone before the next: decoded they are ten times as large.
-        for (id, encoded) in entries {
-            columns.push(partition, id, encoded, |_| true)?;
-        }
-        Ok((columns.into_ipc()?, last, count))
+        let read = python
+            .engine
+            .read_parts_to_archive(&mut parts, count_max, LEDGER_LIMIT);
+        python.runtime.block_on(read)?;
+        let last_ids: Vec<_> = parts.iter().map(|part| part.last.to_string()).collect();
+        let count = parts.iter().map(Part::count).sum();
+        Ok((archive_read::to_ipc(parts)?, last_ids, count))
     };
-    let (columns, last, count) = py
+    let (columns, last_ids, count) = py
         .detach(read)
         .map_err(|error: ArchiveError| archive_error(error))?;
-    Ok((PyBytes::new(py, &columns), last.to_string(), count))
+    Ok((PyBytes::new(py, &columns), last_ids, count))
 }
 
 /// The wanted rows of spans (partition, id before them, last id) as an Arrow IPC stream, the last id read of each, and

@@ -469,13 +469,12 @@ class Engine:
     def release_archive(self) -> None:
         """Let the store be opened again."""
 
-    def read_ledger(
-        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
-    ) -> tuple[bytes, str, int]:
-        """Entries of the partition's stream after after_id, oldest first, at most count_max.
+    def read_to_archive(self, after_ids: Sequence[str], *, count_max: int) -> tuple[bytes, list[str], int]:
+        """Entries of all streams after after_ids, by partition, at most count_max; a share of each while there is more.
 
-        to_archive: make sure first that the journal has each of them, so that none can be doubled once it is archived.
-        Returns (Arrow IPC stream of the lines, last stream id read or after_id, number of entries).
+        Makes sure first that the journal has each of them, so that none can be doubled once it is archived.
+        Returns (Arrow IPC stream of the lines, by partition, tenant and place in the stream; the last stream id read of
+        each partition, or that of after_ids; number of entries).
         Raises StoreUnavailableError, StoreCorruptError, JournalError.
         """
 

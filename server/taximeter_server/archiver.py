@@ -10,21 +10,14 @@ the manifest after it: the engine is held while the manifest is replaced, and re
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from taximeter_server.archiver_pace import LOOK_SECONDS, ArchiverPace
-from taximeter_server.ledger import (
-    BEFORE_ALL,
-    PARTITION_COUNT,
-    SORT_COLUMNS,
-    LedgerSource,
-    StreamId,
-    read_rows,
-)
+from taximeter_server.ledger import BEFORE_ALL, LedgerSource, StreamId, read_rows
 from taximeter_server.ledger_directory import LedgerDirectory
 from taximeter_server.ledger_manifest import LedgerFile, Manifest, MonthFile, RollupFile
 from taximeter_server.ledger_merge import FileMerger, choose_files
@@ -47,9 +40,6 @@ ROUND_ENTRIES_MAX = 50_000
 
 ROUNDS_MAX = 20
 """Rounds of one run, so that merging has its turn also while more arrives than can be archived."""
-
-READ_ENTRIES_MAX = 5_000
-"""Entries of one answer of the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +75,6 @@ class Archiver:
         self._grace_ms = grace_ms
         self._round_entries_max = round_entries_max
         self._pace = pace
-        self._next_partition = 0
         self._is_clean = False
 
     def run(
@@ -155,7 +144,9 @@ class Archiver:
         for path in self._directory.list_files():
             if path not in manifest.paths:
                 self._directory.remove_file(path)
-        self._release(dict(enumerate(manifest.watermarks)))
+        watermarks = dict(enumerate(manifest.watermarks))
+        self._set_archived(watermarks)
+        self._release(watermarks)
         return manifest
 
     def _archive(self, manifest: Manifest, stop: threading.Event | None) -> tuple[Manifest, int, int, bool]:
@@ -165,7 +156,7 @@ class Archiver:
                 break
             opening = self._source.begin_archive()
             rows, watermarks, round_entry_count = self._read_round(manifest)
-            if not watermarks:
+            if round_entry_count == 0:
                 self._note_archived()
                 return manifest, entry_count, file_count, False
             files = self._write_files(manifest.generation + 1, rows)
@@ -200,41 +191,23 @@ class Archiver:
         if self._pace is not None:
             self._pace.note_archived()
 
-    def _read_round(self, manifest: Manifest) -> tuple[list[pa.Table], dict[int, StreamId], int]:
+    def _read_round(self, manifest: Manifest) -> tuple[pa.Table, dict[int, StreamId], int]:
         """Read entries after the watermarks, at most round_entries_max of all partitions together."""
-        rows: list[pa.Table] = []
-        watermarks: dict[int, StreamId] = {}
-        room = self._round_entries_max
-        first = self._next_partition
-        for partition in (*range(first, PARTITION_COUNT), *range(first)):
-            after = manifest.watermarks[partition]
-            while room > 0:
-                count_max = min(room, READ_ENTRIES_MAX)
-                ipc, last_id, entry_count = self._source.read_ledger(
-                    partition, after_id=str(after), count_max=count_max, to_archive=True
-                )
-                if entry_count == 0:
-                    break
-                rows.append(read_rows(ipc))
-                after = watermarks[partition] = StreamId.parse(last_id)
-                room -= entry_count
-                if entry_count < count_max:
-                    break
-            if room == 0:
-                # The next round begins here, so that one busy partition cannot starve the others.
-                self._next_partition = (partition + 1) % PARTITION_COUNT
-                break
-        return rows, watermarks, self._round_entries_max - room
+        ipc, last_ids, entry_count = self._source.read_to_archive(
+            [str(watermark) for watermark in manifest.watermarks], count_max=self._round_entries_max
+        )
+        last = enumerate(map(StreamId.parse, last_ids))
+        watermarks = {partition: one for partition, one in last if one > manifest.watermarks[partition]}
+        return read_rows(ipc), watermarks, entry_count
 
-    def _write_files(self, generation: int, tables: Iterable[pa.Table]) -> list[LedgerFile]:
-        """Write rows to one file per UTC date of occurrence."""
-        rows = without_silent(pa.concat_tables(tables).combine_chunks())
+    def _write_files(self, generation: int, rows: pa.Table) -> list[LedgerFile]:
+        """Write rows, which are in the order of SORT_COLUMNS, to one file per UTC date of occurrence."""
+        rows = without_silent(rows)
         dates = pc.cast(pc.cast(rows["occur_time_us"], pa.timestamp("us")), pa.date32())
         found_dates = sorted(pc.unique(dates).to_pylist())
         files = []
         for date in found_dates:
-            found = rows.filter(pc.equal(dates, date)) if len(found_dates) > 1 else rows
-            of_date = found.sort_by([(name, "ascending") for name in SORT_COLUMNS])
+            of_date = rows.filter(pc.equal(dates, date)) if len(found_dates) > 1 else rows
             stream_ms = pc.min_max(of_date["stream_ms"]).as_py()
             occur_time_us = pc.min_max(of_date["occur_time_us"]).as_py()
             name = _file_name(f"date={date.isoformat()}", generation, stream_ms["min"], stream_ms["max"])
@@ -253,13 +226,13 @@ class Archiver:
         return files
 
     def _release(self, watermarks: dict[int, StreamId]) -> None:
-        """Let journal and streams drop what the manifest covers."""
-        self._set_archived(watermarks)
+        """Let the streams drop what the manifest covers."""
         for partition, watermark in watermarks.items():
             if watermark > BEFORE_ALL:
                 self._source.trim_ledger(partition, through_id=str(watermark))
 
     def _set_archived(self, watermarks: dict[int, StreamId]) -> None:
+        """Let the journal drop what the manifest covers."""
         for partition, watermark in watermarks.items():
             if watermark > BEFORE_ALL:
                 self._source.set_archived(partition, str(watermark))

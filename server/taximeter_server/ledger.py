@@ -102,10 +102,11 @@ class LedgerSource(Protocol):
     def store_time_ms(self) -> int:
         """Return the clock that stream ids are made by."""
 
-    def read_ledger(
-        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
-    ) -> tuple[bytes, str, int]:
-        """Return (Arrow IPC stream of rows, last stream id read or after_id, number of entries)."""
+    def read_to_archive(self, after_ids: Sequence[str], *, count_max: int) -> tuple[bytes, list[str], int]:
+        """Return (Arrow IPC stream of rows by SORT_COLUMNS, last stream id read of each partition, number of entries).
+
+        after_ids: after which to read, by partition.
+        """
 
     def read_tail(
         self,
@@ -157,7 +158,7 @@ AFTER_ALL = StreamId(2**64 - 1, 2**64 - 1)
 
 
 def read_rows(ipc: bytes) -> pa.Table:
-    """Return the rows that read_ledger answered. Raises pyarrow.ArrowInvalid when they do not fit SCHEMA."""
+    """Return the rows that read_to_archive answered. Raises pyarrow.ArrowInvalid when they do not fit SCHEMA."""
     rows = pa.ipc.open_stream(ipc).read_all()
     # A cast costs a millisecond, also where there is nothing to do: a round of the archiver has up to 64 of them.
     return rows if rows.schema.equals(SCHEMA) else rows.cast(SCHEMA)

@@ -7,11 +7,12 @@ from faults.recorder import Recorder
 from quota.engine_calls import INPUT_PICOS, catalogue, record
 from surface.forward_probe import wait_until
 
+from harness.ledger_rows import rows_of_partition
 from harness.load import JOURNALED
 from taximeter_server.credit_grant import ALLOW, AccountSettings, Grant
 from taximeter_server.credits import AccountStatus, Credits
 from taximeter_server.document_changes import DocumentChanges
-from taximeter_server.ledger import partition_of, read_rows
+from taximeter_server.ledger import partition_of
 
 ROOT = "acme"
 TENANT = "acme/research"
@@ -30,8 +31,8 @@ def credits_of(recorder: Recorder) -> Credits:
 
 def balance_of_entries(recorder: Recorder) -> int:
     """Return the sum of all moves in the stream."""
-    rows, _, _ = recorder.engine.read_ledger(partition_of(ROOT), after_id="0-0", count_max=10_000)
-    moves = (json.loads(row["credit_moves"] or "[]") for row in read_rows(rows).to_pylist())
+    rows = rows_of_partition(recorder.engine, partition_of(ROOT)).to_pylist()
+    moves = (json.loads(row["credit_moves"] or "[]") for row in rows)
     return -sum(int(taken) for found in moves for _, taken in found)
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
+
+from harness.ledger_rows import rows_of_partition
 from taximeter_server import _native
 from taximeter_server.limits import Limits
 from taximeter_server.tenants import Tenant
 
 OPEN_TIMEOUT_MS = 10_000
-LEDGER_ENTRIES_MAX = 1_000_000
 
 
 class EngineError(Exception):
@@ -91,9 +93,9 @@ class EngineProcess:
         """Return a credit account as JSON."""
         return self._call("credit_account", root.encode()) or None
 
-    def read_ledger(self, partition: int) -> bytes:
+    def rows_of_partition(self, partition: int) -> pa.Table:
         """Return all rows of a partition's stream."""
-        return self._call("read_ledger", str(partition).encode())
+        return pa.ipc.open_stream(self._call("rows_of_partition", str(partition).encode())).read_all()
 
     def store_time_ms(self) -> int:
         """Return the store's clock."""
@@ -143,15 +145,18 @@ def _methods(engine: _native.Engine) -> Mapping[str, Callable[[bytes], bytes | N
         change = json.loads(argument)
         return json.dumps(engine.change_credits(**{**change, "content": change["content"].encode()})).encode()
 
-    def read_ledger(argument: bytes) -> bytes:
-        rows, _, _ = engine.read_ledger(int(argument), after_id="0-0", count_max=LEDGER_ENTRIES_MAX)
-        return rows
+    def read_rows(argument: bytes) -> bytes:
+        rows = rows_of_partition(engine, int(argument))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        return bytes(sink.getvalue())
 
     return {
         "change_credits": change_credits,
         "post_adjustments": lambda posted: json.dumps(engine.post_adjustments(posted)).encode(),
         "credit_account": lambda root: engine.credit_account(root.decode()),
-        "read_ledger": read_ledger,
+        "rows_of_partition": read_rows,
         "open": lambda _: engine.open(
             archived_ids=["0-0"] * _native.PARTITION_COUNT, timeout_ms=OPEN_TIMEOUT_MS
         ),

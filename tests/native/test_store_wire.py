@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from native.records import TENANT, new_id, request
 from quota.engine_calls import catalogue
 
+from harness.ledger_rows import rows_of_partition
 from harness.store_process import StoreProcess
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server import _native
@@ -139,9 +139,7 @@ def ledger_ids(engine: _native.Engine) -> list[str]:
     """Return the record ids in the streams, in order."""
     ids: list[str] = []
     for partition in range(_native.PARTITION_COUNT):
-        ipc, _, count = engine.read_ledger(partition, after_id="0-0", count_max=10_000)
-        if count:
-            ids += dict.fromkeys(pa.ipc.open_stream(ipc).read_all()["record_id"].to_pylist())
+        ids += dict.fromkeys(rows_of_partition(engine, partition)["record_id"].to_pylist())
     return ids
 
 

@@ -16,7 +16,7 @@ from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server.credit_grant import ALLOW, BLOCK, OVERDRAFT, PAID, PROMO, AccountSettings, Grant
 from taximeter_server.credits import Credits
 from taximeter_server.document_changes import DocumentChanges
-from taximeter_server.ledger import partition_of, read_rows
+from taximeter_server.ledger import partition_of
 
 CARD = """
 billing:
@@ -196,7 +196,7 @@ class Side:
 
     def compare_ledger(self) -> None:
         """Compare the sum of all entries with the balance, and that of the lines with what was used."""
-        rows = read_rows(self._stepped.engine.read_ledger(partition_of(self.tenant))).to_pylist()
+        rows = self._stepped.engine.rows_of_partition(partition_of(self.tenant)).to_pylist()
         mine = [row for row in rows if row["tenant"].partition("/")[0] == self.tenant]
         moves = [move for row in mine for move in json.loads(row["credit_moves"] or "[]")]
         assert -sum(taken for _, taken in moves) == self.model.balance

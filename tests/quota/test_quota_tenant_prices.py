@@ -9,9 +9,10 @@ from quota.engine_calls import catalogue, put_limits, status
 from quota.engine_calls import record as record_usage
 from quota.model_level import COST
 
+from harness.ledger_rows import rows_of_partition
 from taximeter.v1 import metering_service_pb2 as pb
 from taximeter_server import _native
-from taximeter_server.ledger import partition_of, read_rows
+from taximeter_server.ledger import partition_of
 
 HALF_PRICE = {"format": 1, "markup_basis_points": -5_000}
 
@@ -51,8 +52,8 @@ def test_ledger_rows_hold_both_prices(make_engine: Callable[[], _native.Engine],
     engine = make_engine()
     engine.set_catalogue(catalogue_with_prices(tenant))
     record_usage(engine, tenant, tokens=100)
-    ipc, _, _ = engine.read_ledger(partition_of(tenant), after_id="0-0", count_max=10_000)
-    (row,) = [row for row in read_rows(ipc).to_pylist() if row["tenant"] == tenant]
+    rows = rows_of_partition(engine, partition_of(tenant)).to_pylist()
+    (row,) = [row for row in rows if row["tenant"] == tenant]
 
     assert (row["cost_picos"], row["amount_picos"], row["per"]) == (185_000_000, 1_850_000_000_000, 1_000_000)
     assert (row["list_cost_picos"], row["list_amount_picos"], row["list_per"]) == (

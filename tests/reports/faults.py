@@ -37,7 +37,7 @@ class FaultyEngine:
         self._engine = engine
         self._steps = steps
         self.store_time_ms = engine.store_time_ms
-        self.read_ledger = engine.read_ledger
+        self.read_to_archive = engine.read_to_archive
         self.read_tail = engine.read_tail
         self.begin_archive = engine.begin_archive
         self.hold_archive = engine.hold_archive

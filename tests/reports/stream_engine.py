@@ -27,13 +27,9 @@ class StreamEngine:
         """Pass on."""
         return self._engine.store_time_ms()
 
-    def read_ledger(
-        self, partition: int, *, after_id: str, count_max: int, to_archive: bool = False
-    ) -> tuple[bytes, str, int]:
+    def read_to_archive(self, after_ids: Sequence[str], *, count_max: int) -> tuple[bytes, list[str], int]:
         """Pass on."""
-        return self._engine.read_ledger(
-            partition, after_id=after_id, count_max=count_max, to_archive=to_archive
-        )
+        return self._engine.read_to_archive(after_ids, count_max=count_max)
 
     def read_tail(
         self,

@@ -3,7 +3,8 @@
 
 import stat
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,7 @@ from reports.ledger_checks import archived_rows, assert_no_leftovers, expected_r
 from reports.ledger_entries import DAY_US, JUNE_US, Entry, varied_entries
 
 from taximeter_server.archiver import GRACE_MS, ArchiveResult
-from taximeter_server.ledger import SCHEMA, partition_of, read_rows
+from taximeter_server.ledger import PARTITION_COUNT, SCHEMA, SORT_COLUMNS, partition_of, read_rows
 from taximeter_server.ledger_manifest import LedgerCorruptError
 from taximeter_server.ledger_merge import FileMerger
 from taximeter_server.ledger_rows import rows_of_files
@@ -67,10 +68,8 @@ def test_files_of_an_older_version_are_merged_with_newer_ones(tmp_path: Path) ->
 def test_files_hold_what_the_engine_answered(ledger: LedgerFixture) -> None:
     """Every column survives the way through files and merging unchanged."""
     ledger.record(varied_entries(160, seed=1, days=1))
-    answered = []
-    for partition in sorted({partition_of(entry.tenant) for entry in ledger.entries}):
-        ipc, _, _ = ledger.engine.read_ledger(partition, after_id="0-0", count_max=1_000)
-        answered += read_rows(ipc).to_pylist()
+    ipc, _, _ = ledger.engine.read_to_archive(["0-0"] * PARTITION_COUNT, count_max=1_000)
+    answered = read_rows(ipc).to_pylist()
     archiver = ledger.archiver(round_entries_max=20)
     assert archiver.run_once().merged_file_count == 8
 
@@ -79,10 +78,9 @@ def test_files_hold_what_the_engine_answered(ledger: LedgerFixture) -> None:
     rows = duckdb.sql(rows_of_files("$files"), params={"files": [ledger.directory.absolute(file.path)]})
     assert rows is not None
     kept = rows.to_arrow_table().cast(SCHEMA).to_pylist()
-    order = ("partition", "stream_ms", "stream_seq", "usage_class")
-    key = lambda row: tuple(str(row[name]) for name in order)  # noqa: E731
+    key = lambda row: tuple(str(row[name]) for name in (*SORT_COLUMNS, "usage_class"))  # noqa: E731
     assert sorted(kept, key=key) == sorted(answered, key=key)
-    assert [row["partition"] for row in kept] == sorted(row["partition"] for row in kept)
+    assert [row["record_id"] for row in kept] == [row["record_id"] for row in answered]
 
 
 def test_midnight_divides_dates(ledger: LedgerFixture) -> None:
@@ -110,25 +108,22 @@ def test_an_idle_run_writes_nothing(ledger: LedgerFixture) -> None:
 
 
 def test_rounds_are_bounded_and_fair(ledger: LedgerFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition with more than a round's entries does not keep the others out of the rounds after it."""
+    """A partition with more than a round's entries does not keep the others out of it."""
     ledger.record([Entry(tenant="acme") for _ in range(50)] + [Entry(tenant="globex")])
-    reads: list[int] = []
-    real_read = ledger.engine.read_ledger
+    rounds: list[dict[int, int]] = []
+    real_read = ledger.engine.read_to_archive
 
-    def counting_read(
-        partition: int, *, after_id: str, count_max: int, to_archive: bool = False
-    ) -> tuple[bytes, str, int]:
-        answer = real_read(partition, after_id=after_id, count_max=count_max, to_archive=to_archive)
-        if answer[2]:
-            reads.append(partition)
-        assert count_max <= 10
+    def counting_read(after_ids: Sequence[str], *, count_max: int) -> tuple[bytes, list[str], int]:
+        answer = real_read(after_ids, count_max=count_max)
+        rounds.append(Counter(read_rows(answer[0])["partition"].to_pylist()))
         return answer
 
-    monkeypatch.setattr(ledger.engine, "read_ledger", counting_read)
+    monkeypatch.setattr(ledger.engine, "read_to_archive", counting_read)
     result = ledger.archiver(round_entries_max=10).run_once()
 
     assert result.entry_count == 51
-    assert reads.index(partition_of("globex")) <= 1
+    acme, globex = map(partition_of, ("acme", "globex"))
+    assert rounds == [{acme: 9, globex: 1}, *[{acme: 10}] * 4, {acme: 1}]
     assert archived_rows(ledger.directory) == expected_rows(ledger)
 
 
@@ -251,14 +246,12 @@ def test_the_loop_goes_on_after_failures_and_ends_when_told(
     """The background loop reports a failure, tries again, archives what comes, and stops at once."""
     failures: list[Exception] = []
     failed, archived, stop = threading.Event(), threading.Event(), threading.Event()
-    real_read, real_trim = ledger.engine.read_ledger, ledger.engine.trim_ledger
+    real_read, real_trim = ledger.engine.read_to_archive, ledger.engine.trim_ledger
 
-    def failing_read(
-        partition: int, *, after_id: str, count_max: int, to_archive: bool = False
-    ) -> tuple[bytes, str, int]:
+    def failing_read(after_ids: Sequence[str], *, count_max: int) -> tuple[bytes, list[str], int]:
         if not failures:
             raise ConnectionError("store went away")
-        return real_read(partition, after_id=after_id, count_max=count_max, to_archive=to_archive)
+        return real_read(after_ids, count_max=count_max)
 
     def telling_trim(partition: int, *, through_id: str) -> None:
         real_trim(partition, through_id=through_id)
@@ -268,7 +261,7 @@ def test_the_loop_goes_on_after_failures_and_ends_when_told(
         failures.append(error)
         failed.set()
 
-    monkeypatch.setattr(ledger.engine, "read_ledger", failing_read)
+    monkeypatch.setattr(ledger.engine, "read_to_archive", failing_read)
     monkeypatch.setattr(ledger.engine, "trim_ledger", telling_trim)
     ledger.record([Entry()])
     thread = threading.Thread(

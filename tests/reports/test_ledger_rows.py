@@ -5,7 +5,7 @@ import pyarrow as pa
 from reports.conftest import LedgerFixture
 from reports.ledger_entries import JUNE_US, Entry, Line, ListPrice
 
-from taximeter_server.ledger import SCHEMA, StreamId, partition_of, read_rows
+from taximeter_server.ledger import PARTITION_COUNT, SCHEMA, StreamId, partition_of, read_rows
 from taximeter_server.ledger_manifest import Manifest
 
 NO_ADJUSTMENT = {
@@ -30,8 +30,8 @@ NO_ADJUSTMENT = {
 def rows_of(ledger: LedgerFixture, entry: Entry, stream_id: str) -> pa.Table:
     """Return the rows of one entry after its way through the store and the native module."""
     ledger.engine.append(entry.tenant, ledger.encode(entry), stream_id=stream_id)
-    ipc, last_id, count = ledger.engine.read_ledger(partition_of(entry.tenant), after_id="0-0", count_max=5)
-    assert (last_id, count) == (stream_id, 1)
+    ipc, last_ids, count = ledger.engine.read_to_archive(["0-0"] * PARTITION_COUNT, count_max=5)
+    assert (last_ids[partition_of(entry.tenant)], count) == (stream_id, 1)
     assert pa.ipc.open_stream(ipc).schema == SCHEMA
     return read_rows(ipc)
 
@@ -145,10 +145,28 @@ def test_times_before_1970_are_rounded_down(ledger: LedgerFixture) -> None:
 
 def test_no_entries_are_no_rows(ledger: LedgerFixture) -> None:
     """An empty stream still has the schema."""
-    ipc, last_id, count = ledger.engine.read_ledger(5, after_id="7-3", count_max=5)
+    after_ids = [f"7-{partition}" for partition in range(PARTITION_COUNT)]
+    ipc, last_ids, count = ledger.engine.read_to_archive(after_ids, count_max=5)
 
-    assert (last_id, count) == ("7-3", 0)
+    assert (last_ids, count) == (after_ids, 0)
     assert read_rows(ipc).num_rows == 0
+
+
+def test_rows_to_archive_are_in_the_order_of_files(ledger: LedgerFixture) -> None:
+    """By partition, tenant, and place in the stream; the lines of an entry in theirs, whatever was read together."""
+    lines = (Line("output", 1), Line("input", 2))
+    entries = [Entry(tenant=tenant, lines=lines) for tenant in ("acme/b", "globex", "acme", "acme/b", "acme")]
+    ledger.record(entries)
+
+    ipc, _, count = ledger.engine.read_to_archive(["0-0"] * PARTITION_COUNT, count_max=100)
+
+    rows = read_rows(ipc).select(["tenant", "record_id", "usage_class"]).to_pylist()
+    # Sorting keeps the order of what is alike, which is that of the stream.
+    entries.sort(key=lambda entry: (partition_of(entry.tenant), entry.tenant))
+    assert count == len(entries)
+    assert [tuple(row.values()) for row in rows] == [
+        (entry.tenant, entry.record_id, line.usage_class) for entry in entries for line in lines
+    ]
 
 
 def test_partitions_follow_from_the_first_segment() -> None:

@@ -9,7 +9,7 @@ from reports.ledger_checks import archived_rows, expected_rows
 from reports.ledger_entries import Entry, varied_entries
 
 from taximeter_server._native import StoreCorruptError
-from taximeter_server.ledger import StreamId, partition_of, read_rows
+from taximeter_server.ledger import PARTITION_COUNT, StreamId, partition_of, read_rows
 
 TENANT = "acme"
 PARTITION = partition_of(TENANT)
@@ -35,21 +35,23 @@ def append(ledger: LedgerFixture, sizes: list[int]) -> None:
 
 
 def read_all(
-    ledger: LedgerFixture, *, after: str = "0-0", count_max: int = 1_000
+    ledger: LedgerFixture, *, after_id: str = "0-0", count_max: int = 1_000
 ) -> list[tuple[StreamId, str]]:
     """Return (id, record id) of what stands behind `after`, read in steps of so many entries."""
     found: dict[StreamId, str] = {}
+    after = ["0-0"] * PARTITION_COUNT
+    after[PARTITION] = after_id
     while True:
-        ipc, last, count = ledger.engine.read_ledger(PARTITION, after_id=after, count_max=count_max)
+        ipc, last_ids, count = ledger.engine.read_to_archive(after, count_max=count_max)
         if count == 0:
             return list(found.items())
         rows = read_rows(ipc).select(["stream_ms", "stream_seq", "record_id"]).to_pylist()
         read = {StreamId(row["stream_ms"], row["stream_seq"]): row["record_id"] for row in rows}
-        assert (len(read), str(max(read))) == (count, last)
+        assert (len(read), str(max(read))) == (count, last_ids[PARTITION])
         assert count <= count_max
         assert not found.keys() & read.keys()
         found |= read
-        after = last
+        after = last_ids
 
 
 @pytest.mark.parametrize("count_max", [1, 2, 7, 1_000])
@@ -69,7 +71,7 @@ def test_reading_goes_on_within_a_group(ledger: LedgerFixture) -> None:
     everything = read_all(ledger)
 
     for number, (place, _) in enumerate(everything, start=1):
-        assert read_all(ledger, after=str(place)) == everything[number:]
+        assert read_all(ledger, after_id=str(place)) == everything[number:]
 
 
 def test_groups_are_archived_once_however_rounds_divide_them(ledger: LedgerFixture) -> None:
@@ -100,4 +102,4 @@ def test_damaged_groups_are_not_read(ledger: LedgerFixture, field: str, data: by
     ledger.entries.append(Entry(tenant=TENANT))
 
     with pytest.raises(StoreCorruptError):
-        ledger.engine.read_ledger(PARTITION, after_id="0-0", count_max=10)
+        ledger.engine.read_to_archive(["0-0"] * PARTITION_COUNT, count_max=10)
