@@ -20,7 +20,7 @@ use crate::store_id::StreamId;
 
 /// Partitions that are asked for at once.
 const PARTITIONS_AT_ONCE: usize = 16;
-/// Entries that one of them answers at most: the store does nothing else meanwhile.
+/// Entries that are taken of one of them before the others have their turn.
 const READ_ENTRIES_MAX: usize = 5_000;
 /// How many times as large as an encoded entry its rows are, at most as a rule.
 const SIZE_OF_ROWS: usize = 4;

@@ -17,7 +17,9 @@ use crate::store_id::StreamId;
 use crate::workers::{Workers, current_index};
 
 /// Entries of a stream that are read first, to see how many records each has.
-const FIRST_READ_COUNT: usize = 16;
+const FIRST_READ_COUNT: usize = 4;
+/// Records that one command reads, or one entry's: the store does nothing else meanwhile, and a check has to wait.
+const READ_RECORDS_MAX: usize = 32;
 
 const SCRIPTS: &str = concat!(
     include_str!("scripts/amounts.lua"),
@@ -121,9 +123,12 @@ fn prefix() -> String {
     format!("taximeter_{}", hash.as_str().get(..12).unwrap_or_default())
 }
 
-/// Connections, one per worker, each shared by the calls of its worker and pipelined.
+/// Connections, each shared by many calls and pipelined.
 pub(crate) struct Store {
-    connections: Vec<Connection>,
+    /// One per worker, for the calls that it serves.
+    of_workers: Vec<Connection>,
+    /// For everybody else: to take in the megabytes that archiver and reports read would hold up a worker's calls.
+    of_others: Connection,
 }
 
 impl Store {
@@ -134,11 +139,14 @@ impl Store {
             // What drives a connection runs where it was made.
             worker.spawn(async move { Connection::open(&client).await })
         });
-        let mut connections = Vec::new();
+        let mut of_workers = Vec::new();
         for connection in join_all(connecting).await {
-            connections.push(connection.map_err(|_| StoreError::Unavailable)??);
+            of_workers.push(connection.map_err(|_| StoreError::Unavailable)??);
         }
-        let store = Self { connections };
+        let store = Self {
+            of_workers,
+            of_others: Connection::open(client).await?,
+        };
         store.load_scripts().await?;
         Ok(store)
     }
@@ -148,7 +156,7 @@ impl Store {
         let source = format!("#!lua name={prefix}\n{}", SCRIPTS.replace("@prefix@", &prefix));
         let mut load = redis::cmd("FUNCTION");
         load.arg("LOAD").arg(source);
-        match self.connection()?.reply(&load, CONNECT_TIMEOUT).await? {
+        match self.connection().reply(&load, CONNECT_TIMEOUT).await? {
             Reply::Value(_) => Ok(()),
             // Another instance, or an earlier start, loaded the same text.
             Reply::Error(text) if text.contains("already exists") => Ok(()),
@@ -156,16 +164,15 @@ impl Store {
         }
     }
 
-    /// The connection of the worker that this runs on.
-    fn connection(&self) -> Result<&Connection, StoreError> {
-        self.connections
-            .get(current_index())
-            .ok_or(StoreError::Unavailable)
+    /// The connection of the worker that this runs on, or of those that run on none.
+    fn connection(&self) -> &Connection {
+        let of_worker = current_index().and_then(|index| self.of_workers.get(index));
+        of_worker.unwrap_or(&self.of_others)
     }
 
     /// Runs one command within the limit.
     pub(crate) async fn call(&self, command: &Cmd, limit: Duration) -> Result<Value, StoreError> {
-        match self.connection()?.reply(command, limit).await? {
+        match self.connection().reply(command, limit).await? {
             Reply::Value(value) => Ok(value),
             Reply::Error(text) => Err(StoreError::of_reply(&text)),
         }
@@ -173,7 +180,7 @@ impl Store {
 
     /// Runs a part of a script call within the limit. One that is wrong fails alone.
     pub(crate) async fn answers(&self, part: &mut Part, limit: Duration) -> Result<Answers, StoreError> {
-        let connection = self.connection()?;
+        let connection = self.connection();
         let answered = connection.answers(part, limit).await?;
         match answered.answers {
             // Nothing was written.
@@ -242,7 +249,10 @@ impl Store {
             missing = count_max.saturating_sub(found.len());
             // As many of the stream's entries as these had: each may stand for hundreds, and none should be read twice.
             let records = found.len().saturating_sub(before).max(1);
-            asked = missing.saturating_mul(read_count).div_ceil(records);
+            asked = missing
+                .min(READ_RECORDS_MAX)
+                .saturating_mul(read_count)
+                .div_ceil(records);
         }
         found.truncate(count_max);
         Ok(found)

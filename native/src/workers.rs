@@ -23,7 +23,7 @@ const COUNT_MAX: usize = 8;
 const TICK: Duration = Duration::from_millis(100);
 
 thread_local! {
-    static INDEX: Cell<usize> = const { Cell::new(0) };
+    static INDEX: Cell<Option<usize>> = const { Cell::new(None) };
     static TICKING: Cell<Ticking> = const { Cell::new(Ticking::Off) };
 }
 
@@ -49,8 +49,8 @@ pub(crate) fn tick() {
     }
 }
 
-/// Which worker the caller runs on; the first for everybody else.
-pub(crate) fn current_index() -> usize {
+/// Which worker the caller runs on; None for everybody else.
+pub(crate) fn current_index() -> Option<usize> {
     INDEX.get()
 }
 
@@ -80,7 +80,7 @@ impl Workers {
             workers.handles.push(runtime.handle().clone());
             let mut stopped = stopped.clone();
             let thread = thread::Builder::new().name("taximeter".into()).spawn(move || {
-                INDEX.set(index);
+                INDEX.set(Some(index));
                 // Ends when the sender says so or is gone.
                 let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
             })?;
