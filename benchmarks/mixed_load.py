@@ -26,7 +26,7 @@ ERA = timedelta(days=1)
 LOAD: Sequence[str] = ("meter", "--connections", "16", "--skewed", "yes")
 CLOSED: Sequence[str] = ("--streams", "16")
 OPEN: Sequence[str] = ("--streams", "64", "--rate", str(RATE_PER_SECOND))
-"""More at once, because a record waits for the disk: a check that is due must not wait for a stream until that is over."""
+"""More at once, because a record waits for the disk: a check that is due must not wait until a stream is free."""
 
 
 def measure_mixed(contestant: Contestant, seconds: int) -> Iterator[tuple[str, Run]]:
