@@ -12,7 +12,7 @@ BURST_PER_SECOND = 20_000
 """Records of a second that the archiver gives way to. Twice what it keeps up with beside them on one core."""
 
 WAITING_COUNT_MAX = 200_000
-"""Records that may wait for the end of a burst: some 60 MB of the store's memory, and 2 s of each report."""
+"""Records that may wait for the end of a burst: some 60 MB of the store's memory, and half a second of each report."""
 
 LOOK_SECONDS = 0.3
 """How long to look whether there is a burst now."""
