@@ -23,10 +23,7 @@ RATE_PER_SECOND = 10_000
 SIZES = 4_096
 REPORT_EVERY_S = 0.5
 ERA = timedelta(days=1)
-LOAD: Sequence[str] = ("meter", "--connections", "16", "--skewed", "yes")
-CLOSED: Sequence[str] = ("--streams", "16")
-OPEN: Sequence[str] = ("--streams", "64", "--rate", str(RATE_PER_SECOND))
-"""More at once, because a record waits for the disk: a check that is due must not wait until a stream is free."""
+LOAD: Sequence[str] = ("meter", "--connections", "16", "--streams", "16", "--skewed", "yes")
 
 
 def measure_mixed(contestant: Contestant, seconds: int) -> Iterator[tuple[str, Run]]:
@@ -46,8 +43,9 @@ def measure_mixed(contestant: Contestant, seconds: int) -> Iterator[tuple[str, R
         load = (*LOAD, "--tenants", str(TENANTS), "--tenant-prefix", PREFIX, "--sizes", str(sizes))
         now = datetime.fromtimestamp(system_clock_ms() // 1000, UTC)
         with repeated(lambda: meter.report(now - ERA, now + ERA, group_by=["model", "day"]), REPORT_EVERY_S):
-            yield "closed loop", measure(contestant, (*load, *CLOSED, "--seconds", str(seconds)))
+            yield "closed loop", measure(contestant, (*load, "--seconds", str(seconds)))
+            rate = ("--rate", str(RATE_PER_SECOND))
             yield (
                 f"{RATE_PER_SECOND:,} calls/s",
-                measure(contestant, (*load, *OPEN, "--seconds", str(seconds))),
+                measure(contestant, (*load, *rate, "--seconds", str(seconds))),
             )
