@@ -147,28 +147,24 @@ pub(crate) fn begin<'a>(
     let started = Instant::now();
     let Admitted { method, principal } = admitted;
     let budget = grpc::budget(request.headers());
-    let (Some(here), Some(principal)) = (Here::of(method), &principal) else {
-        return Ok(Begun {
+    match (Here::of(method), principal) {
+        (Some(here), Some(principal)) => {
+            workers::tick();
+            let deadline = Deadline::new(started, budget, BUDGET_MAX);
+            Ok(Begun {
+                turn: shared.gate.enter(Place::Here, Some(&principal), started)?,
+                deadline,
+                is_forwarded: false,
+                answering: serve(&shared.engine, here, Sent::of(request), principal, deadline),
+            })
+        }
+        (_, principal) => Ok(Begun {
             turn: shared.gate.enter(Place::Forwarded, principal.as_ref(), started)?,
             deadline: Deadline::new(started, budget, FORWARD_WAIT_MAX),
             is_forwarded: true,
             answering: Box::pin(shared.forwarder.forward(request, principal, peer.address)),
-        });
-    };
-    workers::tick();
-    let deadline = Deadline::new(started, budget, BUDGET_MAX);
-    Ok(Begun {
-        turn: shared.gate.enter(Place::Here, Some(principal), started)?,
-        deadline,
-        is_forwarded: false,
-        answering: serve(
-            &shared.engine,
-            here,
-            Sent::of(request),
-            principal.clone(),
-            deadline,
-        ),
-    })
+        }),
+    }
 }
 
 impl Begun<'_> {
