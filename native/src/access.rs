@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::callers::LastUse;
 use crate::catalogue::Catalogue;
 use crate::error::{Code, Failure};
+use crate::keys::is_within;
 use crate::proto::taximeter::v1::ErrorReason;
 
 /// Bytes of a SHA-256.
@@ -73,12 +74,8 @@ impl Principal {
     /// Fails unless the key reaches the tenant; the answer is the same whether the tenant exists or not. A missing
     /// tenant is reached: that it is missing is for validation to say.
     pub(crate) fn reach(&self, tenant: &str) -> Result<(), Failure> {
-        let below = |bound: &String| {
-            tenant
-                .strip_prefix(bound.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if tenant.is_empty() || self.tenants.is_empty() || self.tenants.iter().any(below) {
+        let reaches = |bound: &String| is_within(tenant, bound);
+        if tenant.is_empty() || self.tenants.is_empty() || self.tenants.iter().any(reaches) {
             return Ok(());
         }
         let message = "not allowed for this tenant";

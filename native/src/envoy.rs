@@ -12,6 +12,7 @@ use crate::check::REQUESTS_MAX;
 use crate::engine::Engine;
 use crate::envoy_answer::{Place, answer};
 use crate::error::{Failure, not_served};
+use crate::keys::is_within;
 use crate::proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use crate::proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use crate::proto::taximeter::v1::{CheckQuotaRequest, CheckQuotaResponse, Decision, Usage};
@@ -164,12 +165,6 @@ fn read_descriptor(
 /// Whether one tenant is the other, or lies above it.
 fn on_one_path(a: &str, b: &str) -> bool {
     is_within(a, b) || is_within(b, a)
-}
-
-/// Whether a tenant is a level, or lies below it.
-pub(crate) fn is_within(tenant: &str, level: &str) -> bool {
-    let rest = tenant.strip_prefix(level);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Makes two checks of one path one: it is one call that is to come, whoever pays for it.

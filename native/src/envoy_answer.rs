@@ -7,7 +7,8 @@ use std::fmt::Write;
 use prost_types::{Duration, Timestamp};
 
 use crate::clock;
-use crate::envoy::{allows, is_within};
+use crate::envoy::allows;
+use crate::keys::is_within;
 use crate::proto::envoy::config::core::v3::HeaderValue;
 use crate::proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use crate::proto::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;

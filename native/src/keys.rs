@@ -28,6 +28,12 @@ pub(crate) fn partition_of(tenant: &str) -> u16 {
     u16::try_from(hash.checked_rem(u32::from(PARTITION_COUNT)).unwrap_or_default()).unwrap_or_default()
 }
 
+/// Whether a tenant is `path` or below it. By segment: acme is acme and acme/research, not acmes.
+pub(crate) fn is_within(tenant: &str, path: &str) -> bool {
+    let rest = tenant.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// A partition as the scripts of several read it.
 pub(crate) fn packed(partition: u16) -> u8 {
     u8::try_from(partition).unwrap_or(u8::MAX)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+use crate::keys::is_within;
 use crate::ledger_columns::LedgerColumns;
 use crate::ledger_row::occur_time_us;
 use crate::proto::taximeter::ledger::v1::LedgerEntry;
@@ -43,19 +44,13 @@ pub(crate) struct Wanted {
 impl Wanted {
     fn has(&self, entry: &LedgerEntry) -> bool {
         let time_us = occur_time_us(entry);
-        let is_within = |(start_us, end_us): &(i64, i64)| *start_us <= time_us && time_us < *end_us;
-        self.intervals_us.iter().any(is_within)
+        let has_time = |(start_us, end_us): &(i64, i64)| *start_us <= time_us && time_us < *end_us;
+        self.intervals_us.iter().any(has_time)
             && self
                 .tenants
                 .as_ref()
-                .is_none_or(|tenants| tenants.iter().any(|path| is_below(&entry.tenant, path)))
+                .is_none_or(|tenants| tenants.iter().any(|path| is_within(&entry.tenant, path)))
     }
-}
-
-/// By segment: acme is acme and acme/research, not acmes.
-fn is_below(tenant: &str, path: &str) -> bool {
-    let rest = tenant.strip_prefix(path);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Store {
