@@ -21,13 +21,13 @@ from taximeter_server.report_conditions import conditions
 from taximeter_server.report_dimensions import Parameters
 from taximeter_server.report_query import ReportQuery
 from taximeter_server.report_snapshot import Snapshot, take_snapshot
+from taximeter_server.report_tail import PLACE_COLUMNS
 
 BATCH_ROWS = 100_000
 """Rows held in memory at once, and as many again while they are priced."""
 
 FILES_PER_STATEMENT = 16
 
-_PLACE = ("partition", "stream_ms", "stream_seq")
 _DIMENSIONS = ("model", "provider", "tier", "region", "speed")
 _RECORD = ("tenant", "record_id", "occur_time_us")
 ENTRY_COLUMNS = ("attributes", "quality")
@@ -66,7 +66,7 @@ class UsageReader:
         )
         self.as_of_time_ms = snapshot.as_of.time_ms
         self._sum_adjustments(snapshot)
-        columns = (*_PLACE, *_RECORD, *_DIMENSIONS, *(ENTRY_COLUMNS if with_entry else ()))
+        columns = (*PLACE_COLUMNS, *_RECORD, *_DIMENSIONS, *(ENTRY_COLUMNS if with_entry else ()))
         paths = sorted(snapshot.files)
         for first in range(0, len(paths), FILES_PER_STATEMENT):
             parameters = Parameters()
@@ -121,7 +121,7 @@ class UsageReader:
             ) AS rows
             LEFT JOIN adjusted_records ON {on_record}
             LEFT JOIN adjusted_lines ON {on_line}
-            ORDER BY {", ".join(f"rows.{name}" for name in _PLACE)}
+            ORDER BY {", ".join(f"rows.{name}" for name in PLACE_COLUMNS)}
         """  # noqa: S608 (names of ours)
         reader = self._connection.sql(statement, params=parameters.values).to_arrow_reader(BATCH_ROWS)
         with contextlib.closing(reader):
@@ -157,7 +157,7 @@ class UsageReader:
             )
             SELECT {", ".join(columns)}, calls, usage_class, quantity, charged_picos, charged_list_picos,
                 charged_unpriced, adjustment_count, credit_moves
-            FROM heads JOIN lines USING ({record}) ORDER BY {", ".join(_PLACE)}
+            FROM heads JOIN lines USING ({record}) ORDER BY {", ".join(PLACE_COLUMNS)}
         """  # noqa: S608 (names of ours)
         reader = self._connection.sql(statement, params=parameters.values).to_arrow_reader(BATCH_ROWS)
         with contextlib.closing(reader):
@@ -206,7 +206,7 @@ def _entry_numbers(table: pa.Table) -> pa.Array:
     """Number the entries from 0: a row of another place than the one before begins the next."""
     count = table.num_rows
     begins = pa.array([False] * (count - 1), pa.bool_())
-    for name in _PLACE:
+    for name in PLACE_COLUMNS:
         column = table[name].combine_chunks()
         begins = pc.or_(begins, pc.not_equal(column.slice(1), column.slice(0, count - 1)))
     ones = pa.concat_arrays([pa.array([0], pa.int64()), pc.cast(begins, pa.int64())])
